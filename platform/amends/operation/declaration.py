@@ -1,0 +1,123 @@
+"""Declare an operation or a probe next to its code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from amends.errors import BadInput
+from amends.operation.parameters import Parameter, check_parameters, read_parameters
+from amends.operation.task import ProbeTask, Task
+from amends.records import Guarantee, Reading
+
+NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9]+(-[a-z0-9]+)*)+")
+
+
+@dataclass(frozen=True)
+class _Declared:
+    name: str
+    function: Callable[..., Any] = field(repr=False)
+    parameters: tuple[Parameter, ...] = field(repr=False)
+    cpus: int
+    gpus: float
+    memory_gb: float
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every parameter's value with defaults, or raise `BadInput`."""
+        return check_parameters(self.name, self.parameters, given)
+
+
+@dataclass(frozen=True)
+class Operation(_Declared):
+    """A named change to a model: a function of a `Task`, with its resources and the probes that verify it.
+
+    Args:
+        verified_by: Names of the probes that must be read before and after.
+        accepts: Attachment kinds that the source may carry; any other is refused.
+        guarantee: The strongest guarantee it can give when it erases, or None when it does not erase.
+        needs_source: False for an operation that makes a new model.
+    """
+
+    verified_by: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
+    guarantee: Guarantee | None = None
+    needs_source: bool = True
+
+
+@dataclass(frozen=True)
+class Probe(_Declared):
+    """A named measurement of a model: a function of a `ProbeTask` that returns readings."""
+
+
+def _named(name: str, function: Callable[..., Any], task: type) -> None:
+    if not NAME.fullmatch(name):
+        raise BadInput(f"{name!r} is not a name; write family.method in lower case with hyphens")
+    if not inspect.getdoc(function):
+        raise BadInput(f"{name}: write one line of docstring; people read it before they approve")
+    positional = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(positional) != 1:
+        raise BadInput(f"{name}: take one {task.__name__} first, then keyword-only parameters (after a *)")
+
+
+def operation(
+    name: str,
+    *,
+    verified_by: Sequence[str],
+    cpus: int = 1,
+    gpus: float = 0,
+    memory_gb: float = 1.0,
+    accepts: Sequence[str] = (),
+    guarantee: Guarantee | None = None,
+    needs_source: bool = True,
+) -> Callable[[Callable[..., None]], Operation]:
+    """Declare a function of a `Task` as an operation.
+
+    Raises:
+        BadInput: The name, the signature or the list of probes cannot be used.
+    """
+
+    def declare(function: Callable[..., None]) -> Operation:
+        _named(name, function, Task)
+        if not verified_by:
+            raise BadInput(f"{name} names no probe in verified_by; nothing unverifiable runs")
+        return Operation(
+            name=name,
+            function=function,
+            parameters=read_parameters(function),
+            cpus=cpus,
+            gpus=gpus,
+            memory_gb=memory_gb,
+            verified_by=tuple(verified_by),
+            accepts=tuple(accepts),
+            guarantee=guarantee,
+            needs_source=needs_source,
+        )
+
+    return declare
+
+
+def probe(
+    name: str, *, cpus: int = 1, gpus: float = 0, memory_gb: float = 1.0
+) -> Callable[[Callable[..., Sequence[Reading]]], Probe]:
+    """Declare a function of a `ProbeTask` that returns readings as a probe.
+
+    Raises:
+        BadInput: The name or the signature cannot be used.
+    """
+
+    def declare(function: Callable[..., Sequence[Reading]]) -> Probe:
+        _named(name, function, ProbeTask)
+        return Probe(name, function, read_parameters(function), cpus, gpus, memory_gb)
+
+    return declare

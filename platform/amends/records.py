@@ -1,0 +1,206 @@
+"""The nouns of Amends: frozen values that pass between its layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from amends.errors import BadRecords
+
+
+@dataclass(frozen=True, order=True)
+class ModelVersion:
+    """One immutable registered model; `digest` is its identity, the number only its name."""
+
+    name: str
+    version: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Records:
+    """A JSON Lines file named by its sha256; the ledger never holds its text.
+
+    Each row is a mapping with at least `id`, `prompt`, `answer` and `subjects`
+    (a list of pseudonyms). `names`, `paraphrases` and `wrong` may follow.
+    """
+
+    digest: str
+    path: Path | None = field(default=None, compare=False, repr=False)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows in file order.
+
+        Raises:
+            BadRecords: The bytes are not here, or a line is not a JSON object.
+        """
+        if self.path is None:
+            raise BadRecords(f"records {self.digest[:12]} are not on this machine; materialise them first")
+        with self.path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise BadRecords(f"records {self.digest[:12]}, line {number}: a row must be a JSON object")
+                yield row
+
+
+@dataclass(frozen=True, order=True)
+class DataSubject:
+    """The person the data is about, as a keyed pseudonym."""
+
+    pseudonym: str
+
+
+@dataclass(frozen=True, repr=False)
+class Disclosure:
+    """A subject's identifiers in clear, lent by the vault in memory; never printed, never logged."""
+
+    subject: DataSubject
+    identifiers: Mapping[str, tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        return f"Disclosure({self.subject.pseudonym})"
+
+    def values(self) -> tuple[str, ...]:
+        """Return every identifier, whatever its kind."""
+        return tuple(value for values in self.identifiers.values() for value in values)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe read: a value with its interval, the number of units behind it and its power.
+
+    Args:
+        name: `probe/statistic`, such as `unlearning.membership/auc_loss`.
+        value: The point estimate; NaN or infinity is never approved.
+        low: Lower end of the 95 % interval, or None where none exists.
+        high: Upper end of the 95 % interval.
+        n: Number of resampled units (persons, where persons are resampled; else items).
+        unit: Unit of `value`, such as `probability`, `AUC`, `perplexity`.
+        power: Probability in [0, 1] of seeing an effect of the size the probe states, or None.
+        detail: JSON-able extras for the report; never personal data.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
+    unit: str = ""
+    power: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A candidate beside its parent, with what the probes read on both."""
+
+    operation: str
+    parent: ModelVersion | None
+    candidate: ModelVersion
+    before: tuple[Reading, ...] = ()
+    after: tuple[Reading, ...] = ()
+
+
+@dataclass(frozen=True)
+class RuleAnswer:
+    """How one rule of a policy answered, with its sentence for people."""
+
+    rule: str
+    expression: str
+    message: str
+    severity: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Allow or deny, with every rule's answer and the digest of the policy that judged."""
+
+    allowed: bool
+    policy: str
+    policy_digest: str
+    answers: tuple[RuleAnswer, ...]
+    objections: tuple[str, ...] = ()
+
+    def reasons(self) -> tuple[str, ...]:
+        """Return one sentence for each failed denying rule and each objection."""
+        failed = (f"{a.message} ({a.reason})" for a in self.answers if not a.passed and a.severity == "deny")
+        return (*failed, *self.objections)
+
+
+class Guarantee(StrEnum):
+    """The three names for what an erasure promises, and nothing between them."""
+
+    EXACT = "exact"
+    EXACT_BY_DATA_FLOW = "exact by data flow"
+    APPROXIMATE = "approximate"
+
+
+class CaseStatus(StrEnum):
+    """Where a case stands."""
+
+    LOCATING = "locating"
+    AWAITING_REVIEW = "awaiting review"
+    AWAITING_APPROVAL = "awaiting approval"
+    IN_PROGRESS = "in progress"
+    SEALED = "sealed"
+    COMPLETE = "complete"
+    NEGATIVE = "negative finding"
+    REFUSED = "refused"
+    DENIED = "denied"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request and where it stands; personal data is elsewhere, encrypted."""
+
+    id: str
+    kind: str
+    model: str
+    subject: DataSubject
+    status: CaseStatus
+    requester: str
+    regime: str
+    received_at: datetime
+    due_at: datetime
+    plan: Mapping[str, Any] | None = None
+    plan_digest: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One line of the audit chain; `hash` covers every other field and the hash before it."""
+
+    seq: int
+    id: str
+    at: str
+    actor: str
+    action: str
+    body: Mapping[str, Any]
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A signed statement and where its two renderings lie."""
+
+    case: str
+    title: str
+    digest: str
+    envelope: Path
+    page: Path
