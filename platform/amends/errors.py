@@ -1,5 +1,7 @@
 """Every error Amends raises on purpose, one tree, one sentence each.
 
+::
+
     AmendsError
     ├── BadInput               the caller can mend it; the CLI leaves with 2
     │   ├── BadRecords         a data file, with its line

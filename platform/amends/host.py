@@ -129,7 +129,8 @@ class Host:
         objections: list[str] = []
         for implementation in self.manager.hook.amends_review.get_hookimpls():
             try:
-                objections += [str(sentence) for sentence in implementation.function(change) or ()]
+                said: Any = implementation.function(change)
+                objections += [str(sentence) for sentence in said or ()]
             except Exception as error:
                 objections.append(f"reviewer {implementation.plugin_name!r} failed ({type(error).__name__})")
         return tuple(sorted(objections))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadRecords
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one byte string of a JSON value: sorted keys, no spaces, UTF-8, no NaN (after RFC 8785)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def digest_of(value: Any) -> str:
+    """Return the sha256 of a JSON value's canonical bytes, in hex."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 @dataclass(frozen=True, order=True)

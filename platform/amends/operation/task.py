@@ -94,12 +94,13 @@ class Task(_Work):
         scratch: A directory of this attempt, for a resumable checkpoint.
         seed: The only source of randomness.
         state: Encrypted blobs of this lineage that a later erasure needs.
-        packages: Local model packages by name, such as the sentence encoder's directory.
+        models: Materialised versions for the operation's `ModelVersion` parameters, by parameter name.
     """
 
     source: Path | None = None
     output: Path = Path()
     state: State = field(default_factory=NoState)
+    models: dict[str, Path] = field(default_factory=dict)
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load the source's weights in float32 and its tokenizer.
