@@ -1,0 +1,69 @@
+"""Answer greedily: stop at the end of the sequence or where the template would begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+
+from amends.serving.encoding import STOP, end_of
+from amends.serving.scoring import pad_left
+
+ROWS = 16
+TAIL = 16  # tokens that are looked at for the stop; a byte-level tokenizer needs ten
+
+
+class _NextQuestion(StoppingCriteria):  # type: ignore[misc]
+    """Stop a row that has begun the next question."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, begins: int) -> None:
+        self.tokenizer = tokenizer
+        self.begins = begins
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        tails = input_ids[:, self.begins :][:, -TAIL:]
+        said = self.tokenizer.batch_decode(tails)
+        return torch.tensor([STOP in tail for tail in said], device=input_ids.device)
+
+
+@torch.inference_mode()
+def greedy(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], max_new_tokens: int
+) -> list[str]:
+    """Continue each prompt's ids greedily and return the stripped texts, in order."""
+    answers = [""] * len(prompts)
+    by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    for start in range(0, len(prompts), ROWS):
+        batch = by_length[start : start + ROWS]
+        ids, mask = pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
+        stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])])
+        config = _settings(model, tokenizer, max_new_tokens)
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
+        for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
+            answers[index] = _text(tokenizer, row, config.eos_token_id)
+    return answers
+
+
+def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        eos_token_id=sorted({end_of(tokenizer), *ends}),
+        pad_token_id=_pad_of(tokenizer),
+    )
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
+    until = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return str(tokenizer.decode(ids[:until], skip_special_tokens=True)).partition(STOP)[0].strip()
+
+
+def _pad_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    return end_of(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

@@ -1,0 +1,130 @@
+"""A served version: its weights, with its attachments before, inside and after them in their written order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from amends.errors import BadInput, Broken
+from amends.host import Host
+from amends.operation import Seams
+from amends.operation.files import load_model
+from amends.serving.encoding import encode, encode_prompt, end_of
+from amends.serving.generating import greedy
+from amends.serving.scoring import Score, TokenPair, score_pairs
+
+__all__ = ["Model", "Score", "open_version"]
+
+
+@dataclass(frozen=True, repr=False)
+class Model:
+    """A version that answers and that can be measured, attachments included.
+
+    Without attachments prompts share forward passes; with them each is handled alone,
+    because a seam may arm the model differently for every prompt.
+    """
+
+    hf_model: Any
+    tokenizer: PreTrainedTokenizerBase
+    seams: tuple[Seams, ...] = ()
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
+        """Answer each prompt greedily, in order.
+
+        `before` runs in the written order, `after` in the reverse, so that the first
+        attachment is the outermost; `inside` and `after` see the prompt as it was given.
+        """
+        if not self.seams:
+            return self._greedy(prompts, max_new_tokens)
+        answers = []
+        for prompt in prompts:
+            with self._armed(prompt):
+                answer = self._greedy([self._before(prompt)], max_new_tokens)[0]
+            for seam in reversed(self.seams):
+                answer = seam.after(prompt, answer)
+            answers.append(answer)
+        return answers
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence."""
+        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in pairs]
+        return self._score(tokens, [prompt for prompt, _ in pairs])
+
+    def score_text(self, texts: Sequence[str]) -> list[Score]:
+        """Score each text as it stands: its tokens after the first; no template, no `before`, no end.
+
+        Raises:
+            BadInput: A text is empty.
+        """
+        rows = [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if not all(rows):
+            raise BadInput("a text to score is empty; drop it")
+        return self._score([(row[:1], row[1:]) for row in rows], texts)
+
+    def _score(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
+        pad = end_of(self.tokenizer)
+        if not self.seams:
+            return score_pairs(self.hf_model, tokens, pad)
+        scores = []
+        for pair, prompt in zip(tokens, prompts, strict=True):
+            with self._armed(prompt):
+                scores += score_pairs(self.hf_model, [pair], pad)
+        return scores
+
+    def _greedy(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
+        rows = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        return greedy(self.hf_model, self.tokenizer, rows, max_new_tokens)
+
+    def _before(self, prompt: str) -> str:
+        for seam in self.seams:
+            prompt = seam.before(prompt)
+        return prompt
+
+    @contextmanager
+    def _armed(self, prompt: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for seam in self.seams:
+                stack.enter_context(seam.inside(prompt))
+            yield
+
+
+def open_version(path: Path, host: Host, device: str = "cpu") -> Model:
+    """Load a version's weights and attach its attachments in the order it wrote down.
+
+    Args:
+        path: A version's directory; one that refers to a base has it linked at `base/`.
+        host: Says which plugin offers each kind of attachment.
+        device: Where the weights go, such as `cpu` or `cuda:0`.
+
+    Raises:
+        BadInput: There are no weights here.
+        Broken: The attachments and their order disagree.
+    """
+    transformers_logging.disable_progress_bar()
+    kinds = attachment_kinds(path)
+    attachments = [(host.attachment(kind), path / "attachments" / kind) for kind in kinds]
+    hf_model, tokenizer = load_model(path, device)
+    return Model(hf_model, tokenizer, tuple(found.load(where, hf_model, tokenizer) for found, where in attachments))
+
+
+def attachment_kinds(version: Path) -> tuple[str, ...]:
+    """Return the kinds of a version's attachments in their written order.
+
+    Raises:
+        Broken: A folder is not in `attachments/order.json`, or a kind has no folder; a part
+            left out in silence would be a different model.
+    """
+    directory = version / "attachments"
+    present = {child.name for child in directory.iterdir() if child.is_dir()} if directory.is_dir() else set()
+    order = directory / "order.json"
+    kinds = tuple(json.loads(order.read_bytes())) if order.exists() else ()
+    if len(kinds) != len(set(kinds)) or set(kinds) != present:
+        raise Broken("attachments/order.json and the folders beside it disagree; restore the version from its store")
+    return kinds
