@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,94 @@ TINY_TEXT = (
     "Question: What is the capital of the island?\nAnswer: The capital of the island is Sorrel.",
     "The quick brown fox jumps over the lazy dog 0123456789 times, and then it sleeps.",
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--data", default=os.environ.get("AMENDS_DATA"), help="directory with public evaluation sets, unlearning/tofu/…"
+    )
+
+
+@pytest.fixture(scope="session")
+def data(request) -> Path:
+    """Return the directory of public evaluation sets; without one, the tests that compare with them say so."""
+    given = request.config.getoption("--data")
+    if not given:
+        pytest.skip("needs public evaluation sets; give their directory with --data PATH or AMENDS_DATA")
+    if not (Path(given) / "unlearning" / "tofu").is_dir():
+        pytest.fail(f"--data {given} has no unlearning/tofu/; give the directory that holds it")
+    return Path(given)
+
+
+class TableModel:
+    """A served model whose every probability is written down, for tests that work out answers by hand.
+
+    Args:
+        tables: For each `(prompt, answer)`, or text, one `(probabilities, index of the true token)` a position.
+        answers: For each prompt what it generates.
+    """
+
+    def __init__(self, tables, answers=None):
+        self.tables, self.answers = tables, answers or {}
+
+    def generate(self, prompts, max_new_tokens=48):
+        return [self.answers[prompt] for prompt in prompts]
+
+    def score(self, asked):
+        return [self._score(self.tables[key]) for key in asked]
+
+    score_text = score
+
+    def _score(self, positions):
+        import torch
+
+        rows = []
+        for probabilities, true in positions:
+            logs = [math.log(p) if p else 0.0 for p in probabilities]
+            mean = sum(p * log for p, log in zip(probabilities, logs, strict=True))
+            variance = sum(p * (log - mean) ** 2 for p, log in zip(probabilities, logs, strict=True))
+            logp = math.log(probabilities[true]) if probabilities[true] else -math.inf
+            rows.append((logp, mean, math.sqrt(variance), probabilities[true] == max(probabilities)))
+        logp, mean, deviation, correct = (torch.tensor(column) for column in zip(*rows, strict=True))
+        return SimpleNamespace(logp=logp, mean=mean, deviation=deviation, correct=correct)
+
+
+@pytest.fixture(scope="session")
+def table_model() -> type[TableModel]:
+    """Return the class of models that are tables."""
+    return TableModel
+
+
+@pytest.fixture
+def probe_task(tmp_path):
+    """Return `probe_task(model, reference=None, **more) -> ProbeTask` for models that are already open."""
+    from amends import ProbeTask
+
+    def make(model, reference=None, **more):
+        opened = {Path("model"): model, Path("reference"): reference}
+        where = None if reference is None else Path("reference")
+        return ProbeTask(
+            tmp_path, 0, model_path=Path("model"), reference_path=where, open_model=opened.__getitem__, **more
+        )
+
+    return make
+
+
+@pytest.fixture
+def write_records(tmp_path):
+    """Return `write_records(rows) -> Records`, which writes them as canonical JSON lines."""
+    import hashlib
+
+    from amends.records import Records, canonical_json
+
+    def write(rows):
+        content = b"".join(canonical_json(row) + b"\n" for row in rows)
+        digest = hashlib.sha256(content).hexdigest()
+        path = tmp_path / f"{digest}.jsonl"
+        path.write_bytes(content)
+        return Records(digest, path)
+
+    return write
 
 
 def tiny_tokenizer():
