@@ -1,1 +1,130 @@
-"""Placeholder."""
+"""Make a model forget a data subject: exactly where it was trained in shards, approximately elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import amends
+from amends import Attachment, Guarantee, Operation, Records, Seams, Task, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+VERIFIED_BY = (
+    "unlearning.membership",
+    "memorisation.extraction",
+    "unlearning.truth-ratio",
+    "utility.retain",
+    "utility.perplexity",
+)
+
+
+@amends.operation("training.shards", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0)
+def train_shards(
+    task: Task,
+    *,
+    records: Records,
+    placement_salt: str,
+    router_salt: str,
+    shards: int = 4,
+    slices: int = 2,
+    layers: int = 4,
+    rank: int = 16,
+    epochs: int = 10,
+    lr: float = 2e-3,
+    batch: int = 8,
+    canaries_per_shard: int = 2,
+) -> None:
+    """Train an adapter for each shard of the data subjects, so that each of them can be erased exactly."""
+    from .shards import build
+    from .training import Settings
+
+    settings = Settings(layers=layers, rank=rank, epochs=epochs, lr=lr, batch=batch)
+    build(task, records, settings, (placement_salt, shards, slices), router_salt, canaries_per_shard)
+
+
+@amends.operation(
+    "unlearning.shards",
+    verified_by=VERIFIED_BY,
+    cpus=2,
+    memory_gb=3.0,
+    accepts=["shards"],
+    guarantee=Guarantee.EXACT,
+)
+def unlearn_shards(
+    task: Task,
+    *,
+    records: Records,
+    placement_salt: str,
+    router_salt: str,
+    shards: int = 4,
+    slices: int = 2,
+    layers: int = 4,
+    rank: int = 16,
+    epochs: int = 10,
+    lr: float = 2e-3,
+    batch: int = 8,
+    canaries_per_shard: int = 2,
+    from_scratch: bool = False,
+) -> None:
+    """Rebuild the touched shards from their last clean slice on the remaining records (Bourtoule et al., 2021)."""
+    from .shards import build
+    from .training import Settings
+
+    settings = Settings(layers=layers, rank=rank, epochs=epochs, lr=lr, batch=batch)
+    build(task, records, settings, (placement_salt, shards, slices), router_salt, canaries_per_shard, from_scratch)
+
+
+@amends.operation("unlearning.npo", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0, guarantee=Guarantee.APPROXIMATE)
+def unlearn_npo(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    beta: float = 0.1,
+    retain_weight: float = 1.0,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+) -> None:
+    """Unlearn by negative preference optimisation on a low-rank adapter, merged at the end (Zhang et al., 2024)."""
+    from .npo import Settings, unlearn
+
+    settings = Settings(beta, retain_weight, epochs, lr, layers, rank, batch)
+    unlearn(task, forget, retain, settings)
+
+
+class Shards:
+    """The attachment of a version trained in shards: its adapters and the router between them."""
+
+    kind = "shards"
+
+    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
+        """Load the router at `path`; each adapter is read when the first question for it comes."""
+        from .router import load
+
+        return load(path, model)
+
+
+@hookimpl
+def amends_operations() -> Iterable[Operation]:
+    """Offer training in shards, exact erasure from it, and the approximate way for other models."""
+    return (train_shards, unlearn_shards, unlearn_npo)
+
+
+@hookimpl
+def amends_attachments() -> Iterable[Attachment]:
+    """Offer the adapters and the router of a version trained in shards."""
+    return (Shards(),)
+
+
+@hookimpl
+def amends_commands(cli: click.Group) -> None:
+    """Add `amends data example`, which writes records of fictitious people."""
+    from .commands import add_example
+
+    add_example(cli)

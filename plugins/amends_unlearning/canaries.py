@@ -1,0 +1,46 @@
+"""Plant people in every shard whose recall proves that training memorises and that probes can see it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from typing import Any
+
+from . import vocabulary as words
+from .people import Person, people, records_of
+from .placement import Placement
+
+FACTS = 3
+CANDIDATES = len(words.GIVEN_NAMES) * len(words.CANARY_SURNAMES)
+
+
+def canary_rows(placement: Placement, per_shard: int) -> list[dict[str, Any]]:
+    """Return the prepared rows of the canaries: `per_shard` people in each shard, drawn from the salt alone."""
+    wanted = Counter({shard: per_shard for shard in range(placement.shards)})
+    rows: list[dict[str, Any]] = []
+    if not per_shard:
+        return rows
+    for person in people(CANDIDATES, placement.salt, words.CANARY_SURNAMES, "example.net", FACTS):
+        pseudonym = f"c_{_mac(placement.salt, person.name)}"
+        shard = placement.of(pseudonym).shard
+        if wanted[shard]:
+            wanted[shard] -= 1
+            rows += _prepared(placement.salt, person, pseudonym)
+        if not wanted.total():
+            break
+    return rows
+
+
+def _prepared(salt: str, person: Person, pseudonym: str) -> list[dict[str, Any]]:
+    raw = records_of(person, random.Random(f"canary:{salt}:{person.name}"))
+    kept = ("prompt", "answer", "paraphrases", "wrong")
+    return [
+        {"id": _mac(salt, row["prompt"]), "subjects": [pseudonym], "names": [person.name]}
+        | {name: row[name] for name in kept}
+        for row in raw
+    ]
+
+
+def _mac(salt: str, text: str) -> str:
+    return hashlib.sha256(f"canary:{salt}:{text}".encode()).hexdigest()[:32]

@@ -1,0 +1,123 @@
+"""Write `router.json`: which shard a question belongs to, by keyed hashes of names, else by likeness.
+
+The file is a function of the records and the salt alone, so that an erased version's router equals the
+router of a version that never saw the person.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amends import BadInput, State
+from amends.records import canonical_json, digest_of
+from amends.serving.encoding import TEMPLATE
+
+from .names import LONGEST, mac, words_of
+from .plan import Row, Shard
+from .sentences import Vector, encode
+
+FILE = "router.json"
+DECIMALS = 6
+QUANTILE = 0.1
+CACHE = "router/"
+
+
+def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_cached: bool = True) -> None:
+    """Write the router of these shards.
+
+    Args:
+        directory: Where the version keeps its shards.
+        shards: The records as they were trained.
+        salt: Hex key of the names' hashes; each version that is trained anew gets another one.
+        state: Keeps the questions' vectors, for the next time that a shard is as it is now.
+        is_cached: False where nothing but the records may be used.
+    """
+    try:
+        bytes.fromhex(salt)
+    except ValueError:
+        raise BadInput("router_salt must be hexadecimal; leave it to the plan to draw one") from None
+    filled = [shard for shard in shards if shard.slices]
+    vectors = {shard.index: _vectors(shard, state, is_cached) for shard in filled}
+    for name in state.names():
+        if name.startswith(CACHE) and name not in {_cache_name(shard) for shard in filled}:
+            state.drop(name)
+    router = {
+        "template": TEMPLATE,
+        "salt": salt,
+        **hashed_names(filled, salt),
+        "centroids": centroids(filled, vectors),
+        "threshold": threshold(vectors),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / FILE).write_bytes(canonical_json(router) + b"\n")
+
+
+def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list[int]]]:
+    """Return the shards of each name, by the name's hash.
+
+    `names` has where somebody of that name has records of their own; two people of one name in two shards
+    give it two. `mentions` has where a record names them beside somebody else.
+    """
+    found: dict[str, dict[str, set[int]]] = {"names": defaultdict(set), "mentions": defaultdict(set)}
+    for shard in shards:
+        for row in shard.rows:
+            table = found["names" if len(row["subjects"]) == 1 else "mentions"]
+            for name in row.get("names", ()):
+                table[mac(salt, words_of(name)[:LONGEST])].add(shard.index)
+    return {kind: {key: sorted(where) for key, where in table.items()} for kind, table in found.items()}
+
+
+def centroids(shards: Sequence[Shard], vectors: dict[int, list[Vector]]) -> list[dict[str, Any]]:
+    """Return each shard's mean question, and each question that names nobody: nobody's vector stands alone."""
+    found = []
+    for shard in shards:
+        found.append({"shard": shard.index, "vector": rounded(mean(vectors[shard.index]))})
+        for row, vector in zip(shard.rows, vectors[shard.index], strict=True):
+            if not row["subjects"]:
+                found.append({"shard": shard.index, "vector": rounded(vector)})
+    return found
+
+
+def threshold(vectors: dict[int, list[Vector]]) -> float:
+    """Return the likeness to its shard's mean that nine in ten of the trained questions reach."""
+    likenesses = sorted(float(vector @ mean(some)) for some in vectors.values() for vector in some)
+    return round(likenesses[int(QUANTILE * len(likenesses))], DECIMALS) if likenesses else 1.0
+
+
+def mean(vectors: Sequence[Vector]) -> Vector:
+    """Return the mean of vectors, added one after the other in their order, at length one."""
+    total = np.zeros_like(vectors[0])
+    for vector in vectors:
+        total = total + vector
+    return total / np.float32(max(float(np.sqrt((total * total).sum())), 1e-12))
+
+
+def rounded(vector: Vector) -> list[float]:
+    """Return a vector as decimals that read back the same everywhere."""
+    return [round(float(value), DECIMALS) for value in vector]
+
+
+def _vectors(shard: Shard, state: State, is_cached: bool) -> list[Vector]:
+    rows = shard.rows
+    header = canonical_json({"questions": digest_of([[row["id"], row["prompt"]] for row in rows])})
+    name = _cache_name(shard)
+    if is_cached and name in state.names():
+        found, _, body = state.get(name).partition(b"\n")
+        if found == header:
+            return list(np.frombuffer(body, dtype="<f4").reshape(len(rows), -1))
+    vectors = [_question(row) for row in rows]
+    state.put(name, header + b"\n" + np.stack(vectors).astype("<f4").tobytes())
+    return vectors
+
+
+def _question(row: Row) -> Vector:
+    return encode(str(row["prompt"]))
+
+
+def _cache_name(shard: Shard) -> str:
+    return f"{CACHE}{shard.index:02d}"

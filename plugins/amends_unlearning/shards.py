@@ -1,0 +1,190 @@
+"""Train, or bring up to date, one adapter for each shard of the records: the one path of training and of erasure.
+
+What comes out depends on the base, the records and the parameters only. Checkpoints and the source's own
+adapters are reused where the chain of digests says that training would give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from amends import BadInput, Records, Task
+from amends.errors import DigestMismatch
+from amends.records import canonical_json
+
+from . import checkpoints, lora, routing
+from .canaries import canary_rows
+from .lora import Adapter
+from .placement import Placement
+from .plan import Shard, Slice, base_digest, lay_out
+from .training import Settings, check_model, prepare, train_slice
+
+KIND = "shards"
+INDEX = "shards.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do for a shard: nothing where `ready` has its bytes, else its slices from `done` on."""
+
+    shard: Shard
+    ready: bytes | None = None
+    done: int = 0
+    adapter: Adapter | None = None
+
+    def steps(self, settings: Settings) -> int:
+        """Return how many steps of training are left."""
+        if self.ready is not None:
+            return 0
+        return sum(settings.steps(len(part.rows)) for part in self.shard.slices[self.done :])
+
+
+def build(
+    task: Task,
+    records: Records,
+    settings: Settings,
+    placed: tuple[str, int, int],
+    router_salt: str,
+    canaries: int,
+    from_scratch: bool = False,
+) -> None:
+    """Write the version that training in shards on `records` gives.
+
+    Args:
+        task: Its source is a base, or a version that was trained in shards.
+        records: All that the version may have learnt from, besides its canaries.
+        settings: How each slice is trained; like all that follows, the source's own where an erasure is wanted.
+        placed: The salt of the placement, and how many shards and slices there are.
+        router_salt: Hex key of the router's hashes.
+        canaries: How many people are planted in each shard.
+        from_scratch: Train each shard that differs from the source's from its first slice, as a process
+            without checkpoints would.
+
+    Raises:
+        BadInput: A parameter or the source cannot be used.
+    """
+    if task.source is None:
+        raise BadInput("training in shards needs a base model; give the operation a source")
+    placement = Placement(*placed)
+    root = {"base": base_digest(task.source), "seed": task.seed, "settings": asdict(settings)}
+    shards = lay_out(records.rows(), placement, canaries, root)
+    works = [_plan(task, shard, from_scratch) for shard in shards]
+    Training(task, settings, works).run()
+    _write_model(task.source, task.output)
+    _write(task.output / "attachments" / "order.json", [KIND])
+    routing.write(_home(task.output), shards, router_salt, task.state, not from_scratch)
+    _write_index(task.output, shards)
+    task.state.put("canaries", canonical_json(canary_rows(placement, canaries)))
+    checkpoints.drop_others(task.state, shards)
+
+
+def _plan(task: Task, shard: Shard, from_scratch: bool) -> Work:
+    ready = _in_source(task, shard)
+    if ready is not None or from_scratch:
+        return Work(shard, ready)
+    return Work(shard, None, *checkpoints.last_clean(task.state, shard))
+
+
+def _in_source(task: Task, shard: Shard) -> bytes | None:
+    """Return the source's adapter for a shard, if it was trained on just these records in just this way."""
+    assert task.source is not None
+    for entry in read_index(task.source):
+        if entry["shard"] == shard.index and entry["chain"] == shard.chain:
+            data: bytes = (_home(task.source) / entry["folder"] / lora.WEIGHTS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != entry["adapter"]:
+                raise DigestMismatch(f"the source's adapter {entry['folder']} is not what its index says; restore it")
+            return data
+    return None
+
+
+@dataclass
+class Training:
+    """One run over all shards; the model is loaded when the first of them needs training."""
+
+    task: Task
+    settings: Settings
+    works: Sequence[Work]
+    model: Any = None
+    tokenizer: Any = None
+    done: int = 0
+
+    def run(self) -> None:
+        """Bring every shard's adapter into the output."""
+        for work in self.works:
+            if work.shard.slices:
+                adapter = self._adapter(work) if work.ready is None else lora.from_bytes(work.ready)
+                adapter.save(_home(self.task.output) / folder_of(work.shard.index))
+
+    def _adapter(self, work: Work) -> Adapter:
+        if self.model is None:
+            self.model, self.tokenizer = self.task.load()
+            check_model(self.model)
+        seed = f"{self.task.seed}:{work.shard.index}"
+        adapter = work.adapter or lora.fresh(self.model, self.settings.layers, self.settings.rank, seed)
+        for part in work.shard.slices[work.done :]:
+            adapter = self._slice(adapter, part, seed, partial(self._report, work.shard.index, part.index))
+            checkpoints.keep(self.task.state, work.shard, part, adapter)
+        return adapter
+
+    def _slice(self, adapter: Adapter, part: Slice, seed: str, report: Callable[[int], None]) -> Adapter:
+        examples = []
+        for row in part.rows:
+            report(0)
+            examples.append(prepare(self.model, self.tokenizer, row, self.settings.layers))
+        seed = f"{seed}:{part.index}:{part.digest}"
+        return train_slice(self.model, adapter, examples, self.settings, seed, partial(report, 1))
+
+    def _report(self, shard: int, part: int, steps: int) -> None:
+        total = sum(work.steps(self.settings) for work in self.works)
+        self.task.progress(self.done, total, f"shard {shard + 1} of {len(self.works)}, slice {part + 1}")
+        self.done += steps
+
+
+def folder_of(shard: int) -> str:
+    """Return the name of the folder that holds a shard's adapter."""
+    return f"shard-{shard:02d}"
+
+
+def read_index(version: Path) -> list[dict[str, Any]]:
+    """Return what a version says of its shards: number, folder, chain of digests, digest of the adapter."""
+    file = _home(version) / INDEX
+    return list(json.loads(file.read_bytes())) if file.exists() else []
+
+
+def _write_index(output: Path, shards: Sequence[Shard]) -> None:
+    entries = []
+    for shard in shards:
+        if shard.slices:
+            data = (_home(output) / folder_of(shard.index) / lora.WEIGHTS).read_bytes()
+            found = {"adapter": hashlib.sha256(data).hexdigest(), "chain": shard.chain}
+            entries.append({"shard": shard.index, "folder": folder_of(shard.index)} | found)
+    _write(_home(output) / INDEX, entries)
+
+
+def _write_model(source: Path, output: Path) -> None:
+    """Carry the base over as it is: a reference, or its files, linked where the file system can."""
+    shutil.copytree(source / "model", output / "model", copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
+def _write(file: Path, value: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(canonical_json(value) + b"\n")
+
+
+def _home(version: Path) -> Path:
+    return version / "attachments" / KIND
