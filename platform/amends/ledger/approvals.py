@@ -69,7 +69,7 @@ def history(connection: Connection, case: str) -> tuple[Approval, ...]:
 
 def missing(connection: Connection, case: str) -> int:
     """Return how many more people must approve before the case may start."""
-    quorum = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
+    quorum: int = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
     given = {found.person for found in standing(connection, case) if found.decision == "approve"}
     return max(0, quorum - len(given))
 

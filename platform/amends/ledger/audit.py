@@ -74,7 +74,7 @@ def head(connection: Connection) -> tuple[int, str]:
 def entries(connection: Connection, after: int = 0, limit: int | None = None) -> Iterator[AuditEntry]:
     """Yield the entries behind `after`, in order."""
     query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
-    for row in connection.execution_options(yield_per=1000).execute(query):
+    for row in connection.execute(query.execution_options(yield_per=1000)):
         yield _read(row)
 
 

@@ -23,7 +23,8 @@ def version_of(connection: Connection) -> int:
     """Return the schema's version, 0 for an empty database."""
     if not inspect(connection).has_table(schema_version.name):
         return 0
-    return connection.execute(select(schema_version.c.version)).scalar_one()
+    found: int = connection.execute(select(schema_version.c.version)).scalar_one()
+    return found
 
 
 def migrate(connection: Connection) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from amends.ledger.columns import now
 from amends.ledger.tables import suppressions
@@ -13,7 +13,7 @@ from amends.ledger.tables import suppressions
 def add(connection: Connection, entries: Iterable[tuple[str, str]], case: str) -> int:
     """Enter `(kind, mac)` pairs for a case and return how many were new."""
     wanted = sorted(set(entries))
-    known = {(row.kind, row.mac) for row in _found(connection, [mac for _, mac in wanted])}
+    known = set(_found(connection, [mac for _, mac in wanted]))
     fresh = [
         {"kind": kind, "mac": mac, "case_id": case, "at": now()} for kind, mac in wanted if (kind, mac) not in known
     ]
@@ -24,7 +24,7 @@ def add(connection: Connection, entries: Iterable[tuple[str, str]], case: str) -
 
 def hits(connection: Connection, macs: Sequence[str]) -> set[str]:
     """Return those macs that are on the list."""
-    return {row.mac for row in _found(connection, macs)}
+    return {mac for _, mac in _found(connection, macs)}
 
 
 def size(connection: Connection) -> int:
@@ -32,10 +32,11 @@ def size(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(suppressions)).scalar_one()
 
 
-def _found(connection: Connection, macs: Sequence[str]) -> Iterable[Row[tuple[str, str]]]:
+def _found(connection: Connection, macs: Sequence[str]) -> Iterator[tuple[str, str]]:
     unique = sorted(set(macs))
     for start in range(0, len(unique), 500):
         query = select(suppressions.c.kind, suppressions.c.mac).where(
             suppressions.c.mac.in_(unique[start : start + 500])
         )
-        yield from connection.execute(query)
+        for row in connection.execute(query):
+            yield row.kind, row.mac
