@@ -1,0 +1,1 @@
+"""Keys, pseudonyms, disclosures, signatures and trees of hashes: everything that must stay secret or provable."""
