@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 EFFECT = 0.1  # a fall of the mean, in its own unit
 RISE = 1.1  # of the perplexity against the reference
-PASSAGES_AT_ONCE = 4
+AT_ONCE = 4
 
 
 def read_retained(task: ProbeTask, retain: Records, *, most: int, generated: int) -> list[Reading]:
@@ -49,9 +49,9 @@ def read_retained(task: ProbeTask, retain: Records, *, most: int, generated: int
 
 def _answers(task: ProbeTask, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     answers: list[str] = []
-    for done, row in enumerate(rows):
-        task.progress(done, len(rows), "answering")
-        answers += task.model.generate([row["prompt"]])
+    for start in range(0, len(rows), AT_ONCE):
+        task.progress(start, len(rows), "answering")
+        answers += task.model.generate([row["prompt"] for row in rows[start : start + AT_ONCE]])
     task.progress(len(rows), len(rows), "answering")
     return answers
 
@@ -81,9 +81,9 @@ def _losses(task: ProbeTask, model: Any, message: str) -> Array:
     """Return for each passage its summed loss in nats and its number of tokens, shape (passages, 2)."""
     passages = neutral_passages()
     losses = []
-    for start in range(0, len(passages), PASSAGES_AT_ONCE):
+    for start in range(0, len(passages), AT_ONCE):
         task.progress(start, len(passages), message)
-        for score in model.score_text(passages[start : start + PASSAGES_AT_ONCE]):
+        for score in model.score_text(passages[start : start + AT_ONCE]):
             logp = score.logp.tolist()
             losses.append((-math.fsum(logp), len(logp)))
     task.progress(len(passages), len(passages), message)

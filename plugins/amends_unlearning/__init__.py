@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import amends
-from amends import Attachment, Guarantee, Operation, Records, Seams, Task, hookimpl
+from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, Records, Seams, Task, hookimpl
 
 if TYPE_CHECKING:
     import click
@@ -98,6 +98,24 @@ def unlearn_npo(
     unlearn(task, forget, retain, settings)
 
 
+@amends.probe("unlearning.membership", memory_gb=2.0)
+def measure_membership(
+    task: ProbeTask, *, forget: Records, control: Records, retain: Records | None = None
+) -> list[Reading]:
+    """Read whether forgotten people still look like members beside people who were never trained on."""
+    from .membership import read_membership
+
+    return read_membership(task, forget, control, retain)
+
+
+@amends.probe("unlearning.truth-ratio", memory_gb=2.0)
+def measure_truth_ratio(task: ProbeTask, *, forget: Records) -> list[Reading]:
+    """Read whether the model still prefers the truth about forgotten people to plausible wrong answers."""
+    from .truth_ratio import read_truth_ratio
+
+    return read_truth_ratio(task, forget)
+
+
 class Shards:
     """The attachment of a version trained in shards: its adapters and the router between them."""
 
@@ -114,6 +132,12 @@ class Shards:
 def amends_operations() -> Iterable[Operation]:
     """Offer training in shards, exact erasure from it, and the approximate way for other models."""
     return (train_shards, unlearn_shards, unlearn_npo)
+
+
+@hookimpl
+def amends_probes() -> Iterable[Probe]:
+    """Offer the measurements of forgetting."""
+    return (measure_membership, measure_truth_ratio)
 
 
 @hookimpl
