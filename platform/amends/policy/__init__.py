@@ -1,0 +1,40 @@
+"""Thresholds and choices in YAML, judged in CEL, replayable by anyone; and the clocks a request runs under."""
+
+from amends.policy.clock import Deadline, Extension, Regime, deadline, extend, find_regime, load_regimes, read_deadline
+from amends.policy.documents import check, find_policy, list_policies, load_policy
+from amends.policy.engine import FACTS, CelEngine, Outcome, PolicyEngine
+from amends.policy.evidence import inputs_to_json, verdict_from_json, verdict_to_json
+from amends.policy.judging import explain, judge, replay
+from amends.policy.parsing import parse_policy
+from amends.policy.rules import Minimum, Policy, Quorum, Rule, Severity
+
+__all__ = [
+    "FACTS",
+    "CelEngine",
+    "Deadline",
+    "Extension",
+    "Minimum",
+    "Outcome",
+    "Policy",
+    "PolicyEngine",
+    "Quorum",
+    "Regime",
+    "Rule",
+    "Severity",
+    "check",
+    "deadline",
+    "explain",
+    "extend",
+    "find_policy",
+    "find_regime",
+    "inputs_to_json",
+    "judge",
+    "list_policies",
+    "load_policy",
+    "load_regimes",
+    "parse_policy",
+    "read_deadline",
+    "replay",
+    "verdict_from_json",
+    "verdict_to_json",
+]
