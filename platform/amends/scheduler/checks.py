@@ -1,0 +1,100 @@
+"""What a worker checks before it runs a function, and of what the function returns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from amends.errors import BadInput, BrokenPlugin
+from amends.host import Host
+from amends.operation import Operation, Probe
+from amends.records import Reading, canonical_json
+from amends.scheduler.jobs import Job, reading_to_json
+
+
+def find(job: Job, host: Host) -> Operation | Probe:
+    """Return what the job names, if this machine has the plugin at the version the governor has.
+
+    Raises:
+        BrokenPlugin: It has another version.
+    """
+    found = host.operation(job.name) if job.kind == "operation" else host.probe(job.name)
+    plugin = host.source_of(job.name)
+    if plugin.version != job.plugin_version:
+        raise BrokenPlugin(
+            f"{job.name} comes from {plugin.distribution} {plugin.version} on this machine and from "
+            f"{job.plugin_version} at the governor; install the same version on both"
+        )
+    return found
+
+
+def check_source(operation: Operation, source: Path | None) -> None:
+    """Refuse a source that the operation cannot change.
+
+    Raises:
+        BadInput: There is none, or it carries an attachment that the operation does not accept.
+    """
+    if source is None:
+        if operation.needs_source:
+            raise BadInput(f"{operation.name} changes a model; give it a source")
+        return
+    for kind in attachment_kinds(source):
+        if kind not in operation.accepts:
+            accepted = ", ".join(operation.accepts) or "none"
+            raise BadInput(
+                f"{operation.name} cannot change a version that carries the attachment {kind!r} (it accepts "
+                f"{accepted}); change the parent from before that attachment, or use an operation that accepts it"
+            )
+
+
+def attachment_kinds(version: Path) -> tuple[str, ...]:
+    """Return the kinds of attachment that a version carries, in its order and then by name."""
+    folder = version / "attachments"
+    order = folder / "order.json"
+    listed: list[str] = json.loads(order.read_bytes()) if order.exists() else []
+    held = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return tuple(dict.fromkeys([*listed, *held]))
+
+
+def check_readings(job: Job, given: Any) -> tuple[Reading, ...]:
+    """Return what a probe read, as plain numbers; NaN passes, and the policy denies it.
+
+    Raises:
+        BadInput: It returned nothing, something else, or a reading under another probe's name.
+    """
+    if not isinstance(given, Sequence) or not given:
+        raise BadInput(f"{job.name} returned no reading; a probe returns a list with at least one")
+    return tuple(_check_reading(job.name, reading) for reading in given)
+
+
+def _check_reading(probe: str, reading: Any) -> Reading:
+    if not isinstance(reading, Reading):
+        raise BadInput(f"{probe} returned a {type(reading).__name__}; a probe returns readings")
+    if reading.name != probe and not reading.name.startswith(f"{probe}/"):
+        raise BadInput(f"{probe} returned a reading named {reading.name!r}; name it {probe}/…")
+    value, low, high, power = (
+        _number(probe, name, getattr(reading, name)) for name in ("value", "low", "high", "power")
+    )
+    if value is None:
+        raise BadInput(f"{reading.name} has no value; use NaN for what could not be read")
+    detail = dict(reading.detail)
+    plain = replace(reading, value=value, low=low, high=high, power=power, n=int(reading.n), detail=detail)
+    try:
+        canonical_json(reading_to_json(plain))
+    except (TypeError, ValueError):
+        raise BadInput(f"{reading.name} has details that are not JSON; use plain finite values") from None
+    return plain
+
+
+def _number(probe: str, name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise BadInput(f"{probe} gave a {type(value).__name__} as {name}; give a number") from None
+    return math.nan if math.isnan(number) else number
