@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -73,6 +74,7 @@ def read_zone(name: str) -> ZoneInfo:
         raise BadInput(f"this machine knows no time zone {name!r}; install the package tzdata") from None
 
 
+@lru_cache(maxsize=64)
 def holidays_of(jurisdiction: str, years: tuple[int, ...]) -> tuple[str, frozenset[date]]:
     """Return the calendar's name with its version, and the public holidays of some years.
 
