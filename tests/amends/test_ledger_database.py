@@ -1,0 +1,260 @@
+"""The database: one writer, consistent readers, and nothing left of what was deleted."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, select, text, update
+
+from amends.errors import BadInput, Broken, Denied, Waiting
+from amends.ledger import audit, journal, migrations
+from amends.ledger.actions import Action
+from amends.ledger.database import Database
+from amends.ledger.tables import cases, metadata, schema_version, steps
+
+
+def append(connection, name):
+    return audit.append(connection, id=name, actor="p-1", action=Action.CASE_STARTED, body={})
+
+
+def test_migrating_creates_every_table_and_again_changes_nothing(database):
+    database.migrate()
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) >= set(metadata.tables)
+        assert migrations.version_of(connection) == migrations.HEAD
+
+
+def test_an_older_schema_takes_the_steps_it_lacks(database, monkeypatch):
+    def add_column(connection):
+        connection.exec_driver_sql("ALTER TABLE cursors ADD COLUMN note TEXT")
+
+    monkeypatch.setattr(migrations, "STEPS", (add_column,))
+    monkeypatch.setattr(migrations, "HEAD", 2)
+    database.migrate()
+    with database.read() as connection:
+        assert migrations.version_of(connection) == 2
+        assert "note" in {column["name"] for column in inspect(connection).get_columns("cursors")}
+
+
+def test_a_database_of_a_later_release_is_refused(database):
+    with database.transaction() as connection:
+        connection.execute(update(schema_version).values(version=99))
+    with pytest.raises(BadInput, match=r"schema 99.*upgrade Amends"):
+        database.migrate()
+
+
+def test_an_error_in_a_transaction_leaves_nothing(database):
+    with pytest.raises(KeyError), database.transaction() as connection:
+        append(connection, "lost")
+        raise KeyError
+    with database.read() as connection:
+        assert audit.head(connection) == (0, audit.GENESIS)
+
+
+def test_a_reader_sees_one_state_while_somebody_writes(database):
+    with database.read() as reading:
+        assert audit.head(reading)[0] == 0
+        with database.transaction() as connection:
+            append(connection, "meanwhile")
+        assert audit.head(reading)[0] == 0
+
+
+def test_a_reader_cannot_leave_a_change(database):
+    try:
+        with database.read() as connection:
+            append(connection, "not kept")
+    except Broken:
+        pass  # PostgreSQL refuses at once
+    with database.read() as connection:
+        assert audit.head(connection)[0] == 0
+
+
+def test_many_writers_make_one_chain(database):
+    def write(name):
+        for number in range(10):
+            with database.transaction() as connection:
+                append(connection, f"{name}-{number}")
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert audit.verify_chain(connection) == 40
+
+
+def test_a_process_that_dies_in_a_transaction_leaves_nothing(database, database_url):
+    code = """
+import os, sys
+from amends.ledger import audit
+from amends.ledger.actions import Action
+from amends.ledger.database import Database
+with Database(sys.argv[1]).transaction() as connection:
+    audit.append(connection, id="half", actor="p-1", action=Action.CASE_STARTED, body={})
+    os.kill(os.getpid(), 9)
+"""
+    died = subprocess.run([sys.executable, "-c", code, database_url], check=False)
+    assert died.returncode == -9
+    with database.transaction() as connection:
+        assert audit.head(connection)[0] == 0
+        append(connection, "whole")
+
+
+def test_a_missing_parent_row_is_refused_without_showing_values(database):
+    with pytest.raises(Broken) as caught, database.transaction() as connection:
+        connection.execute(steps.insert().values(case_id="secret-id", step="s", result={}, at=None))
+    assert "secret-id" not in str(caught.value)
+
+
+def test_postgres_urls_use_psycopg_three():
+    url = Database("postgresql://someone@127.0.0.1:1/nowhere").url
+    assert url.drivername == "postgresql+psycopg"
+
+
+def test_a_server_that_does_not_answer_is_a_sentence():
+    with pytest.raises(BadInput, match="cannot be opened"):
+        Database("postgresql://someone@127.0.0.1:1/nowhere").migrate()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "nonsense", "sqlite://", "sqlite:///:memory:"])
+def test_other_databases_are_refused(url):
+    with pytest.raises(BadInput):
+        Database(url)
+
+
+def local(tmp_path: Path) -> Database:
+    opened = Database(f"sqlite:///{tmp_path}/ledger.db")
+    opened.migrate()
+    return opened
+
+
+def test_the_file_is_for_its_owner_only(tmp_path):
+    local(tmp_path)
+    assert stat.S_IMODE((tmp_path / "ledger.db").stat().st_mode) == 0o600
+
+
+def test_sqlite_is_opened_with_its_safe_settings(tmp_path):
+    with local(tmp_path).read() as connection:
+        pragmas = ("journal_mode", "foreign_keys", "secure_delete", "synchronous")
+        assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == ["wal", 1, 1, 2]
+
+
+def file_bytes(tmp_path):
+    return b"".join(path.read_bytes() for path in sorted(tmp_path.glob("ledger.db*")))
+
+
+def test_after_a_vacuum_no_byte_of_a_deleted_row_is_left_and_those_of_a_living_one_are(tmp_path, erasure_row):
+    database = local(tmp_path)
+    with database.transaction() as connection:
+        connection.execute(cases.insert().values(**erasure_row))
+        journal.record_step(connection, "case-1", "gone", {"text": "needle-of-the-erased" * 500})
+        connection.execute(cases.insert().values(**{**erasure_row, "id": "case-2"}))
+        journal.record_step(connection, "case-2", "kept", {"text": "needle-of-the-living"})
+    assert b"needle-of-the-erased" in file_bytes(tmp_path)
+    with database.transaction() as connection:
+        assert journal.forget_steps(connection, "case-1") == 1
+    assert b"needle-of-the-erased" in file_bytes(tmp_path)  # the log beside the file still has it
+    database.vacuum()
+    left = file_bytes(tmp_path)
+    assert b"needle-of-the-living" in left
+    assert b"needle-of-the-erased" not in left
+
+
+def test_a_vacuum_says_so_when_another_process_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr("amends.ledger.database._PRAGMAS", ("busy_timeout = 50", "journal_mode = WAL"))
+    database, other = local(tmp_path), Database(f"sqlite:///{tmp_path}/ledger.db")
+    with other.read() as reading:
+        audit.head(reading)
+        with database.transaction() as connection:
+            append(connection, "newer")
+        with pytest.raises(Waiting, match="in use by another process"):
+            database.vacuum()
+
+
+def test_a_second_writer_that_waits_too_long_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("amends.ledger.database._PRAGMAS", ("busy_timeout = 50", "journal_mode = WAL"))
+    database, other = local(tmp_path), Database(f"sqlite:///{tmp_path}/ledger.db")
+    with database.transaction(), pytest.raises(Waiting, match="another process is writing"), other.transaction():
+        pass
+
+
+def test_a_vacuum_keeps_what_is_there(database):
+    with database.transaction() as connection:
+        append(connection, "kept")
+    database.vacuum()
+    with database.read() as connection:
+        assert audit.verify_chain(connection) == 1
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path):
+    database = local(tmp_path)
+    with database.transaction() as connection:
+        append(connection, "before")
+    code = """
+import resource, signal, sys
+from amends.errors import BadInput
+from amends.ledger import audit
+from amends.ledger.actions import Action
+from amends.ledger.database import Database
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    with Database(sys.argv[1]).transaction() as connection:
+        body = {"text": "x" * 3_000_000}
+        audit.append(connection, id="large", actor="p-1", action=Action.CASE_STARTED, body=body)
+except BadInput as error:
+    sys.exit(0 if "disk of the database is full" in str(error) else 3)
+"""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    assert subprocess.run([sys.executable, "-c", code, url], check=False).returncode == 0
+    with database.transaction() as connection:
+        append(connection, "after")
+        assert audit.verify_chain(connection) == 2
+
+
+def test_a_file_that_is_no_database_is_named_damaged(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Broken, match="damaged"):
+        Database(f"sqlite:///{tmp_path}/ledger.db").migrate()
+
+
+def test_opening_the_ledger_imports_nothing_heavy(tmp_path):
+    code = """
+import sys
+from amends.host import heavy_modules
+from amends.ledger import aliases, approvals, audit, bundles, cases, checkpoints, copies, datasets, decisions
+from amends.ledger import inventory, lineage, people, receipts, registry, suppression
+from amends.ledger.database import Database
+Database(sys.argv[1]).migrate()
+sys.exit(",".join(heavy_modules()) or 0)
+"""
+    url, quiet = f"sqlite:///{tmp_path}/ledger.db", {**os.environ, "PYTHONWARNINGS": "error"}
+    done = subprocess.run([sys.executable, "-c", code, url], check=False, env=quiet, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_rule_of_the_database_is_said_in_its_own_words(database):
+    with pytest.raises(Denied, match=r"^audit is append-only$"):
+        with database.transaction() as connection:
+            append(connection, "first")
+        with database.transaction() as connection:
+            connection.execute(text("UPDATE audit SET actor = 'somebody else'"))
+    with database.read() as connection:
+        assert connection.execute(select(text("actor")).select_from(text("audit"))).scalar() == "p-1"
+
+
+@pytest.fixture
+def erasure_row():
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    names = {"id": "case-1", "kind": "erasure", "model": "m", "subject": "s_1", "status": "locating", "regime": "gdpr"}
+    times = {"received_at": at, "due_at": at, "opened_at": at, "updated_at": at}
+    return {**names, **times, "requester": "p-1", "quorum": 2, "detail": {}}
