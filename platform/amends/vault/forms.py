@@ -45,11 +45,12 @@ def normalise(kind: str, value: str) -> str:
     """Return the readable normal form of an identifier, empty if nothing of it is left.
 
     Case, accents, script, punctuation and white space make no difference. `Lovelace, Ada` is read as `Ada Lovelace`;
-    titles are dropped. An e-mail address keeps its tag; a telephone number is its digits without `+` or `00`.
+    titles are dropped. An e-mail address keeps its tag; a telephone number is its digits without `+` or `00`. What has
+    no `@`, or fewer than seven digits, is neither: `n/a` in a column of numbers must not name everybody.
     """
     match family(kind):
         case Family.EMAIL:
-            return next(iter(emails_in(value)), plain(value).strip())
+            return next(iter(emails_in(value)), "")
         case Family.PHONE:
             return digits_of(value)
         case Family.NAME:

@@ -49,9 +49,12 @@ def emails_in(text: str) -> list[str]:
 
 
 def digits_of(number: str) -> str:
-    """Return a telephone number's digits, without a leading `+` or `00` and without a `(0)` after the country."""
-    digits = re.sub(r"\D", "", _TRUNK.sub(r"\1", plain(number)))
-    return digits.removeprefix("00")
+    """Return a telephone number's digits, without a leading `+` or `00` and without a `(0)` after the country.
+
+    Fewer than seven digits are no number that could name somebody: the answer is empty.
+    """
+    digits = re.sub(r"\D", "", _TRUNK.sub(r"\1", plain(number))).removeprefix("00")
+    return digits if len(digits) >= _FEWEST_DIGITS else ""
 
 
 def phones_in(text: str) -> Iterator[str]:
