@@ -116,11 +116,9 @@ def resample_auc_by_person(
     generator = np.random.default_rng(seed)
     drawn, against = (_draw(size, generator, resamples) for size in people)
     pairs = (drawn @ np.bincount(owners)) * (against @ np.bincount(others))
-    areas = []
-    for column, other in zip(positives.T, negatives.T, strict=True):
-        won = [np.bincount(owners, _wins(column, np.sort(other[others == one]))) for one in range(people[1])]
-        areas.append(((drawn @ np.stack(won, axis=1)) * against).sum(axis=1) / pairs)
-    return np.stack(areas, axis=1)
+    columns = zip(positives.T, negatives.T, strict=True)
+    won = [_wins_by_person(column, owners, other, others) for column, other in columns]
+    return np.stack([((drawn @ wins) * against).sum(axis=1) / pairs for wins in won], axis=1)
 
 
 def percentiles(answers: Array, level: float = 0.95) -> tuple[float, float] | None:
@@ -151,6 +149,15 @@ def _wins(values: Array, others: Array) -> Array:
     import numpy as np
 
     return (np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")) / 2.0
+
+
+def _wins_by_person(values: Array, owners: Array, others: Array, other_owners: Array) -> Array:
+    """Return how many pairs each person wins against each person of the other side."""
+    import numpy as np
+
+    people = range(other_owners.max() + 1)
+    against = [np.bincount(owners, _wins(values, np.sort(others[other_owners == one]))) for one in people]
+    return np.stack(against, axis=1)
 
 
 def _draw(people: int, generator: Generator, resamples: int) -> Array:
