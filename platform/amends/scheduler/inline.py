@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from amends.scheduler.handles import Handle, drop_attempts, take, telling
 from amends.scheduler.jobs import Job, JobResult
 from amends.scheduler.resources import Node, check_feasible, physical_memory_gb, summary
 from amends.scheduler.runner import run_job
-from amends.store import LocalBlobs, NodeCache
+from amends.store.cache import purge_copies
 
 
 class InlineScheduler:
@@ -64,8 +65,7 @@ class InlineScheduler:
 
     def purge(self, digests: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """Remove copies of these digests and what killed processes left."""
-        cache = NodeCache(self.cache_directory, LocalBlobs(self.cache_directory))
-        return {"local": cache.purge(digests)}
+        return {platform.node(): purge_copies(self.cache_directory, digests)}
 
     def close(self) -> None:
         """Ask what runs to stop, and wait for it."""
@@ -89,7 +89,7 @@ class InlineScheduler:
         return take(job, result)
 
     def _node(self, with_gpus: bool) -> Node:
-        return Node("local", self._cpus, self._seen_gpus if with_gpus else 0, physical_memory_gb())
+        return Node(platform.node(), self._cpus, self._seen_gpus if with_gpus else 0, physical_memory_gb())
 
     @cached_property
     def _seen_gpus(self) -> float:

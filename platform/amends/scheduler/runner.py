@@ -107,6 +107,7 @@ def _run(
     declared = find(job, host.current())
     blobs = open_blobs(job.blobs_uri).staging(fence)
     cache = NodeCache(cache_directory, blobs)
+    cache.sweep()
     started, worked = time.perf_counter(), _cpu_seconds()
     with cache.scratch(fence) as directory:
         attempt = _Attempt(job, fence, blobs, cache, directory, report, is_cancelled)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from amends.errors import TaskFailed
 from amends.scheduler.failures import outcome_of
 from amends.scheduler.jobs import Job, JobResult
+from amends.scheduler.quiet import quiet
 from amends.scheduler.runner import run_job
 
 
@@ -36,30 +36,12 @@ def main() -> None:
         _say(out, outcome_of(outcome))
 
 
-@contextmanager
-def quiet() -> Iterator[TextIO]:
-    """Send what anybody prints to nowhere, since it may quote a record, and lend the real standard output."""
-    sys.stdout.flush()
-    saved = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    try:
-        with os.fdopen(os.dup(saved[0]), "w") as out:
-            yield out
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for target, handle in enumerate(saved, start=1):
-            os.dup2(handle, target)
-            os.close(handle)
-        os.close(nowhere)
-
-
 def _listen(stopped: threading.Event, grace_seconds: float) -> None:
     sys.stdin.read()
     stopped.set()
     time.sleep(grace_seconds)
+    if os.getpgrp() == os.getpid():  # a group of its own: what the plugin started goes with it
+        os.killpg(0, signal.SIGKILL)
     os._exit(70)
 
 
