@@ -62,7 +62,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     lineage.next_number(connection, model) -> int         lineage.get(connection, model, number) -> Version
     lineage.by_digest(connection, digest)                 lineage.versions_of(connection, model=None)
     lineage.models(connection)                            lineage.set_status(connection, model, number, status)
-    lineage.set_mlflow(connection, model, number, *, version, model_id, run_id)
+    lineage.set_mlflow(connection, model, number, *, version, model_id, run_id, uri=None)
     lineage.add_edge(connection, Edge)                    lineage.add_data(connection, DataUse)
     lineage.parents(connection, digest) -> tuple[Edge, ...]       lineage.data_of(connection, digest)
     lineage.versions_trained_on(connection, digests) -> tuple[Version, ...]
@@ -83,5 +83,15 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     copies.declare(connection, id, kind, *, digest, place, expires_at) -> Copy   copies.get(connection, id)
     copies.confirm_deleted(connection, id, person)        copies.pending(connection, at=None)
 
-    registry.Registry(tracking_uri, artifact_root=None)   see registry.py
+    registry.Registry(tracking_uri, artifact_root=None)                         (imports mlflow on first use)
+        .register_version(name, directory, manifest, *, key, tags=None, run_id=None, description="")
+            -> RegisteredVersion(name, version, model_id, uri, digest)
+        .find_version(name, key) -> RegisteredVersion | None      .get_version(name, version) -> RegisteredVersion
+        .download(name, version, destination, digest=None) -> Manifest
+        .alias(name, alias) -> int | None                 .set_alias(name, alias, version, expected)
+        .purge_version(name, version, *, uri=None) -> evidence    .vacuum()
+        .log_case(case, kind, *, step, before, after, metrics, tags, artifacts, description, status) -> run id
+        .log_dataset(name, digest, source) -> run id
+        .mirror_checkpoint(envelope) -> path              .mirrored_checkpoints() -> Iterator[envelope]
+    registry.tree_of(directory) -> Manifest               (without what MLflow adds)
 """

@@ -34,6 +34,7 @@ class Version:
     mlflow_version: str | None = None
     mlflow_model_id: str | None = None
     mlflow_run_id: str | None = None
+    mlflow_uri: str | None = None
     registered_at: datetime | None = None
     purged_at: datetime | None = None
 
@@ -155,9 +156,11 @@ def set_status(connection: Connection, model: str, number: int, status: str) -> 
     return get(connection, model, number)
 
 
-def set_mlflow(connection: Connection, model: str, number: int, *, version: str, model_id: str, run_id: str) -> None:
-    """Remember where a version lies in MLflow."""
-    values = {"mlflow_version": version, "mlflow_model_id": model_id, "mlflow_run_id": run_id}
+def set_mlflow(
+    connection: Connection, model: str, number: int, *, version: str, model_id: str, run_id: str, uri: str | None = None
+) -> None:
+    """Remember where a version lies in MLflow; `uri` is where its files are, which a purge checks."""
+    values = {"mlflow_version": version, "mlflow_model_id": model_id, "mlflow_run_id": run_id, "mlflow_uri": uri}
     connection.execute(_change(model, number).values(**values))
 
 

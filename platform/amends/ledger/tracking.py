@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ DATA, AUDIT = "amends/data", "amends/audit"
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+-]{1,250}")
 _BATCH = 900
 _DIGEST_LETTERS = 36  # what MLflow has room for
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # its own 7 would wait for minutes
+}
 
 
 class Tracking:
@@ -45,8 +52,8 @@ class Tracking:
     def client(self) -> Any:
         """The `MlflowClient`, made on first use; a new database takes some seconds."""
         if self._client is None:
-            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+            for name, value in _QUIET.items():
+                os.environ.setdefault(name, value)
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             from mlflow import MlflowClient
@@ -149,6 +156,12 @@ class Tracking:
         with answering("artifacts"), tempfile.TemporaryDirectory() as scratch:
             for file in sorted(found.path for found in self.client.list_artifacts(run, "checkpoints")):
                 yield json.loads(Path(self.client.download_artifacts(run, file, scratch)).read_text())
+
+    def vacuum(self) -> None:
+        """Rewrite an SQLite database beside us, so that deleted rows are in no page of it; a server has its own."""
+        if self.uri.startswith("sqlite:///"):
+            with closing(sqlite3.connect(self.uri.removeprefix("sqlite:///"), timeout=30)) as connection:
+                connection.execute("VACUUM")
 
     def _audit_run(self) -> str:
         return self._run(self.experiment(AUDIT), "audit", "checkpoints")
