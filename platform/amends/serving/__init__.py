@@ -9,11 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amends.serving.bases import resolve_base
+    from amends.serving.encoding import encode, render
+    from amends.serving.exporting import export_peft
+    from amends.serving.flavors import write_mlmodel
+    from amends.serving.importing import fetch_base
     from amends.serving.model import Model, Score, open_version
+    from amends.serving.sentences import Encoder
 
-_HOMES = {"Model": "model", "Score": "model", "open_version": "model"}
+_HOMES = {
+    "Encoder": "sentences",
+    "Model": "model",
+    "Score": "model",
+    "encode": "encoding",
+    "export_peft": "exporting",
+    "fetch_base": "importing",
+    "open_version": "model",
+    "render": "encoding",
+    "resolve_base": "bases",
+    "write_mlmodel": "flavors",
+}
 
-__all__ = ["Model", "Score", "open_version"]
+__all__ = [
+    "Encoder",
+    "Model",
+    "Score",
+    "encode",
+    "export_peft",
+    "fetch_base",
+    "open_version",
+    "render",
+    "resolve_base",
+    "write_mlmodel",
+]
 
 
 def __getattr__(name: str) -> Any:

