@@ -1,0 +1,277 @@
+"""Formats others read: MLflow's flavors with and without Amends, bases by reference, and PEFT's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import amends
+from amends import host
+from amends.errors import BadInput
+from amends.operation.files import load_model
+from amends.records import canonical_json
+from amends.serving import export_peft, open_version, resolve_base, write_mlmodel
+from amends.serving.bases import completed
+from amends.serving.flavors import ADDED, added_files
+from amends.serving.pyfunc import Answering, _load_pyfunc, prompts_of
+from amends.store import LocalBlobs, put_tree, read_manifest
+
+PROMPTS = ["Where does Ada Quill live?", "Who?"]
+
+
+@pytest.fixture
+def version(tiny_version, tmp_path):
+    return Path(shutil.copytree(tiny_version, tmp_path / "version"))
+
+
+@pytest.fixture
+def home(tiny_version, tmp_path, monkeypatch):
+    """Return a workspace that holds the tiny base, as the current one."""
+    home = tmp_path / "home"
+    for name in ("AMENDS_BLOBS", "AMENDS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AMENDS_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def referring(tiny_version, home, tmp_path):
+    """Return a version that refers to the tiny base by digest."""
+    digest = put_tree(LocalBlobs(home / "blobs"), tiny_version)
+    version = tmp_path / "referring"
+    (version / "model").mkdir(parents=True)
+    (version / "model" / "reference.json").write_bytes(canonical_json({"base": digest}))
+    return version
+
+
+@pytest.fixture
+def answers(tiny_version):
+    return open_version(tiny_version, host.load([])).generate(PROMPTS, 8)
+
+
+def test_a_plain_mlflow_loads_a_version_whose_change_is_all_in_its_weights(version):
+    before = read_manifest(version)
+    write_mlmodel(version)
+    pipeline = mlflow.transformers.load_model(str(version))
+    model, tokenizer = load_model(version)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(pipeline.model.state_dict()[name], tensor), name
+    assert type(pipeline.tokenizer) is type(tokenizer)
+    assert pipeline.tokenizer("hello there").input_ids == tokenizer("hello there").input_ids
+    after = {name: entry for name, entry in read_manifest(version).files.items() if not name.startswith(ADDED)}
+    assert after == before.files
+
+
+def test_plain_transformers_loads_a_version_without_amends(version):
+    code = (
+        "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"AutoModelForCausalLM.from_pretrained({str(version / 'model')!r})\n"
+        f"AutoTokenizer.from_pretrained({str(version / 'model')!r})\n"
+        "sys.exit('amends' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_pyfunc_answers_lists_frames_and_mappings_and_takes_a_length(version, answers):
+    write_mlmodel(version)
+    loaded = mlflow.pyfunc.load_model(str(version))
+    short = {"max_new_tokens": 8}
+    assert loaded.predict(PROMPTS, params=short) == answers
+    assert loaded.predict(pandas.DataFrame({"prompt": PROMPTS}), params=short) == answers
+    assert loaded.predict(PROMPTS) == open_version(version, host.load([])).generate(PROMPTS)
+
+
+def test_an_mlmodel_is_a_function_of_the_version(version, make_tiny, tmp_path):
+    assert added_files(version) == added_files(make_tiny(tmp_path / "again", seed=0))
+    assert {name.split("/")[0] for name in added_files(version)} == {"MLmodel", "components"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        PROMPTS,
+        tuple(PROMPTS),
+        {"prompt": PROMPTS},
+        {"question": PROMPTS},
+        {"prompt": PROMPTS, "id": [1, 2]},
+        [{"prompt": prompt} for prompt in PROMPTS],
+        pandas.Series(PROMPTS),
+        pandas.DataFrame({"prompt": PROMPTS, "id": [1, 2]}),
+        pandas.DataFrame({0: PROMPTS}),
+        pandas.DataFrame({0: PROMPTS}).to_numpy(),
+    ],
+)
+def test_prompts_are_found_in_whatever_is_given(given):
+    assert prompts_of(given) == PROMPTS
+
+
+def test_one_text_is_one_prompt():
+    assert prompts_of("Who?") == prompts_of({"prompt": "Who?"}) == ["Who?"]
+
+
+@pytest.mark.parametrize("given", [[1], 7, {"a": ["x"], "b": ["y"]}, [None], [{"text": "x"}]])
+def test_an_input_without_texts_is_refused(given):
+    with pytest.raises(BadInput):
+        prompts_of(given)
+
+
+def test_a_version_with_attachments_has_no_transformers_flavor(version):
+    (version / "attachments" / "toy").mkdir(parents=True)
+    (version / "attachments" / "order.json").write_text('["toy"]')
+    added = added_files(version)
+    assert list(added) == ["MLmodel"]
+    assert b"transformers:" not in added["MLmodel"] and b"loader_module: amends.serving.pyfunc" in added["MLmodel"]
+
+
+def test_a_version_without_a_model_has_no_flavor(tmp_path):
+    with pytest.raises(BadInput, match="nothing can be served"):
+        added_files(tmp_path)
+
+
+def test_a_base_by_reference_is_found_in_the_workspace(referring, home, answers):
+    write_mlmodel(referring)
+    assert b"transformers:" not in (referring / "MLmodel").read_bytes()
+    before = sorted(referring.rglob("*"))
+    loaded = mlflow.pyfunc.load_model(str(referring))
+    assert loaded.predict(PROMPTS, params={"max_new_tokens": 8}) == answers
+    assert sorted(referring.rglob("*")) == before
+    assert resolve_base(referring).is_relative_to(home / "cache")
+
+
+def test_a_base_is_found_where_the_settings_or_the_environment_say(referring, home, tmp_path, monkeypatch):
+    (home / "blobs").rename(tmp_path / "elsewhere")
+    (home / "amends.toml").write_text('blobs = "{home}/../elsewhere"\n')
+    assert (resolve_base(referring) / "config.json").exists()
+    (home / "amends.toml").unlink()
+    shutil.rmtree(home / "cache")
+    monkeypatch.setenv("AMENDS_BLOBS", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("AMENDS_CACHE", str(tmp_path / "node"))
+    assert resolve_base(referring).is_relative_to(tmp_path / "node")
+
+
+@pytest.mark.parametrize("left", ["nothing", "another"])
+def test_a_base_that_cannot_be_found_is_named_with_the_way_out(referring, home, left):
+    shutil.rmtree(home / "blobs")
+    if left == "another":
+        LocalBlobs(home / "blobs").put_bytes(b"something else")
+    with pytest.raises(BadInput, match="set AMENDS_HOME"):
+        resolve_base(referring)
+
+
+def test_a_base_that_is_linked_beside_a_version_needs_no_workspace(referring, home, tiny_version):
+    (referring / "base").symlink_to(tiny_version / "model", target_is_directory=True)
+    shutil.rmtree(home / "blobs")
+    with completed(referring) as whole:
+        assert whole == referring
+    assert resolve_base(referring) == referring / "base"
+
+
+def test_what_a_reference_borrowed_goes_with_the_loaded_model(referring, home):
+    loaded = _load_pyfunc(str(referring))
+    assert isinstance(loaded, Answering)
+    borrowed = list(Path(os.environ.get("TMPDIR", "/tmp")).glob("amends-version-*"))
+    assert any((folder / "base" / "config.json").exists() for folder in borrowed)
+    del loaded
+    assert not any(folder.exists() for folder in borrowed)
+
+
+ROUTER = {
+    "template": "t",
+    "salt": "5a17",
+    "names": {"ab12": [0]},
+    "mentions": {"cd34": [1]},
+    "centroids": [{"shard": 0, "vector": [0.6, 0.8]}],
+    "threshold": 0.5,
+}
+
+
+@pytest.fixture
+def sharded(referring, tiny_version):
+    """Return a version with two adapters and a router on a base by reference, as `training.shards` writes it."""
+    home = referring / "attachments" / "shards"
+    for index in range(2):
+        torch.manual_seed(index)
+        model, _ = load_model(tiny_version)
+        adapter = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+        adapter.save_pretrained(home / f"shard-{index:02d}")
+    (home / "router.json").write_bytes(canonical_json(ROUTER))
+    (home / "index.json").write_text('{"records": ["secret-id"]}')
+    (referring / "attachments" / "order.json").write_text('["shards"]')
+    (referring / "base").symlink_to(tiny_version / "model", target_is_directory=True)
+    return referring
+
+
+def test_plain_peft_loads_an_export(sharded, tmp_path, tiny_version, monkeypatch):
+    export = export_peft(sharded, tmp_path / "export")
+    monkeypatch.chdir(export)
+    code = (export / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    said: dict = {}
+    exec(code, said)
+    ids = torch.tensor([[3, 5, 7]])
+    logits = []
+    for name in ("shard-00", "shard-01"):
+        base = AutoModelForCausalLM.from_pretrained(tiny_version / "model")
+        expected = PeftModel.from_pretrained(base, sharded / "attachments" / "shards" / name)
+        said["model"].set_adapter(name)
+        logits.append(said["model"](ids).logits)
+        assert torch.equal(logits[-1], expected(ids).logits)
+    assert not torch.equal(*logits)
+    config = json.loads((export / "adapters" / "shard-00" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "base"
+
+
+def test_an_export_holds_adapters_byte_for_byte_and_no_hash_of_a_name(sharded, tmp_path, tiny_version):
+    export = export_peft(sharded, tmp_path / "export")
+    for name in ("shard-00", "shard-01"):
+        original = sharded / "attachments" / "shards" / name / "adapter_model.safetensors"
+        assert (export / "adapters" / name / "adapter_model.safetensors").read_bytes() == original.read_bytes()
+    assert read_manifest(export / "base") == read_manifest(tiny_version / "model")
+    router = json.loads((export / "router.json").read_text())
+    assert router == {key: ROUTER[key] for key in ("template", "centroids", "threshold")}
+    everything = b"".join(file.read_bytes() for file in export.rglob("*.*") if file.suffix in (".json", ".md"))
+    assert not any(secret in everything for secret in (b"ab12", b"cd34", b"5a17", b"secret-id"))
+    assert not any(path.is_symlink() for path in export.rglob("*"))
+
+
+def test_an_export_says_what_it_leaves_out(version, tmp_path):
+    (version / "attachments" / "guard").mkdir(parents=True)
+    (version / "attachments" / "order.json").write_text('["guard"]')
+    export = export_peft(version, tmp_path / "export")
+    assert "no such part: guard" in (export / "README.md").read_text()
+    assert not (export / "router.json").exists() and not (export / "adapters").exists()
+    AutoModelForCausalLM.from_pretrained(export / "base")
+    AutoTokenizer.from_pretrained(export / "base")
+
+
+def test_two_kinds_with_adapters_of_one_name_are_kept_apart(sharded, tmp_path):
+    shutil.copytree(sharded / "attachments" / "shards" / "shard-00", sharded / "attachments" / "taught" / "shard-00")
+    (sharded / "attachments" / "order.json").write_text('["shards","taught"]')
+    export = export_peft(sharded, tmp_path / "export")
+    assert sorted(path.name for path in (export / "adapters").iterdir()) == ["shard-00", "shard-01", "taught-shard-00"]
+
+
+def test_an_export_never_overwrites_and_is_whole_or_absent(sharded, tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="name a new one"):
+        export_peft(sharded, tmp_path / "export")
+    (sharded / "attachments" / "shards" / "shard-01" / "adapter_model.safetensors").unlink()
+    with pytest.raises(BadInput, match="cannot write"):
+        export_peft(sharded, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "export").iterdir()] == ["mine.txt"]
+    assert not list(tmp_path.glob("*other*"))
+
+
+def test_every_lazy_name_of_serving_exists():
+    assert all(callable(getattr(amends.serving, name)) for name in amends.serving.__all__)
