@@ -47,17 +47,12 @@ class NodeCache:
 
     def purge(self, digests: Iterable[str]) -> tuple[str, ...]:
         """Remove copies of these digests, trees that hold one of them, and what dead attempts left; say which."""
-        wanted = {check_digest(digest) for digest in digests}
-        gone = [mark for mark in self._marks() if wanted & {mark.stem, *json.loads(mark.read_bytes())["holds"]}]
-        for mark in gone:
-            _drop(mark.with_suffix(""))
-        self.sweep()
-        return tuple(sorted(mark.stem for mark in gone))
+        return purge_copies(self.directory, digests)
 
     def prune(self, max_bytes: int) -> tuple[str, ...]:
         """Remove the copies used longest ago until at most `max_bytes` stay, while nothing else runs; say which."""
         kept, gone = 0, []
-        for mark in sorted(self._marks(), key=lambda mark: mark.stat().st_mtime_ns, reverse=True):
+        for mark in sorted(_marks(self.directory), key=lambda mark: mark.stat().st_mtime_ns, reverse=True):
             kept += sum(size for size, _ in json.loads(mark.read_bytes())["stat"].values())
             if kept > max_bytes:
                 _drop(mark.with_suffix(""))
@@ -71,9 +66,6 @@ class NodeCache:
     def sweep(self) -> int:
         """Remove what killed processes left, and say how many directories that were."""
         return sweep(self.directory / "scratch")
-
-    def _marks(self) -> list[Path]:
-        return sorted(self.directory.glob(f"*/*{MARK}"))
 
     def _kept(self, kind: str, digest: str) -> Path:
         path = self.directory / kind / check_digest(digest)
@@ -102,6 +94,16 @@ class NodeCache:
         mark.replace(path.with_suffix(MARK))
 
 
+def purge_copies(directory: Path, digests: Iterable[str]) -> tuple[str, ...]:
+    """Purge a node's cache, whatever store it was filled from, and say which copies went."""
+    wanted = {check_digest(digest) for digest in digests}
+    gone = [mark for mark in _marks(directory) if wanted & {mark.stem, *json.loads(mark.read_bytes())["holds"]}]
+    for mark in gone:
+        _drop(mark.with_suffix(""))
+    sweep(directory / "scratch")
+    return tuple(sorted(mark.stem for mark in gone))
+
+
 def is_sound(path: Path) -> bool:
     """Whether a copy that the cache handed out still is as it was verified."""
     mark = path.with_suffix(MARK)
@@ -118,6 +120,10 @@ def weights_of(tree: Path) -> Path:
         if (path / "config.json").exists():
             return path.resolve()
     raise BadInput(f"tree {tree.name[:12]} is no model: it has no config.json; register it again")
+
+
+def _marks(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"*/*{MARK}"))
 
 
 def _link(link: Path, target: Path) -> None:
