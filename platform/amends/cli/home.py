@@ -1,0 +1,74 @@
+"""`amends init`, `doctor`, `backup`, `restore`, `version`: the workspace as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from amends.cli.output import Screen
+from amends.cli.tables import Marked, Table
+from amends.cli.verbs import verb
+
+COLOURS = {"ok": "green", "warn": "yellow", "broken": "red"}
+
+
+@verb("init", example="amends init --admin Ada")
+@click.option("--admin", default="admin", show_default=True, metavar="NAME", help="What the first admin is called.")
+def init(screen: Screen, admin: str) -> None:
+    """Make a workspace with its keys and first admin, whose token is shown this once.
+
+    It lies at AMENDS_HOME, by default ./.amends.
+    """
+    from amends.governor.workspace import create_workspace
+
+    workspace, token = create_workspace(admin=admin)
+    workspace.close()
+    screen.show(
+        {"home": workspace.home, "admin": admin, "token": token},
+        f"The workspace is at {workspace.home}. Keep this token; it is not shown again:",
+        f"export AMENDS_TOKEN={token}",
+        "Next: `amends people add NAME --role ROLE` for each person, and `amends models import smollm2`.",
+    )
+
+
+@verb("doctor", example="amends doctor --json")
+def doctor(screen: Screen) -> int:
+    """Say what is configured, reachable or broken, and how to mend it; leaves with 1 if something is broken."""
+    from amends.governor.doctor import examine
+    from amends.governor.workspace import default_home
+
+    checks = list(examine(default_home()))
+    rows = [(check.name, Marked(check.state, COLOURS.get(check.state, "")), check.sentence, check.mend) for check in checks]
+    screen.show([vars(check) for check in checks], Table(("what", "state", "found", "how to mend it"), rows))
+    return 1 if any(check.state == "broken" for check in checks) else 0
+
+
+@verb("backup", example="amends backup workspace.amends")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(screen: Screen, file: Path) -> None:
+    """Write the whole workspace into one file; certificates name it until it expires."""
+    from amends.governor import backing
+
+    with screen.workspace() as workspace:
+        made = backing.backup(workspace, file)
+    screen.show(made, f"The workspace is in {file}. Keep it as safe as the workspace: it holds the keys.")
+
+
+@verb("restore", example="amends restore workspace.amends --home ./restored")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where to put it.")
+def restore(screen: Screen, file: Path, home: Path) -> None:
+    """Make a workspace from a backup, without the people who were erased since."""
+    from amends.governor import backing
+
+    made = backing.restore(file, home)
+    screen.show(made, f"The workspace is at {home}. Use it with AMENDS_HOME={home}, and run `amends doctor`.")
+
+
+@verb("version", example="amends version --json")
+def version(screen: Screen) -> None:
+    """Say which Amends this is."""
+    import amends
+
+    screen.show({"version": amends.__version__}, f"amends {amends.__version__}")
