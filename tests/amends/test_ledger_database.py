@@ -113,6 +113,23 @@ def test_a_missing_parent_row_is_refused_without_showing_values(database):
     assert "secret-id" not in str(caught.value)
 
 
+def drop_connections(database):
+    """Close what lies in the pool, as a server that restarts does."""
+    with database.read() as connection:
+        held = connection.connection.driver_connection
+    if database.is_sqlite:
+        database.close()
+    else:
+        with Database(str(database.engine.url.render_as_string(False))).read() as connection:
+            connection.execute(text(f"SELECT pg_terminate_backend({held.info.backend_pid})"))
+
+
+def test_a_connection_that_was_dropped_is_opened_again(database):
+    drop_connections(database)
+    with database.transaction() as connection:
+        append(connection, "after the restart")
+
+
 def test_postgres_urls_use_psycopg_three():
     url = Database("postgresql://someone@127.0.0.1:1/nowhere").url
     assert url.drivername == "postgresql+psycopg"

@@ -182,6 +182,12 @@ def set_deadline(connection: Connection, case: str, due_at: datetime, detail: Ma
     return get(connection, case)
 
 
+def add_detail(connection: Connection, case: str, detail: Mapping[str, Any]) -> None:
+    """Add facts that stand beside a case's fields, such as the batch it is carried out in."""
+    row = _row(connection, case)
+    _change(connection, case, detail={**row.detail, **detail})
+
+
 def extend(
     connection: Connection, case: str, *, due_at: datetime, reason: str, notice_sent_at: datetime, person: str
 ) -> Case:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import URL, ExceptionContext
 
 from amends.errors import AmendsError, BadInput, Broken, Denied, Waiting
 from amends.ledger import migrations
@@ -53,7 +53,7 @@ class Database:
             Denied: A rule of the database refuses the change.
             Waiting: Another process writes for too long.
         """
-        with _translated(), self.engine.connect() as connection:
+        with self.engine.connect() as connection:
             writing = connection.execution_options(amends_writes=True)
             with writing.begin():
                 if not self.is_sqlite:
@@ -63,7 +63,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a connection that sees one consistent state and keeps no change."""
-        with _translated(), self.engine.connect() as connection:
+        with self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin() as whole:
@@ -79,11 +79,10 @@ class Database:
             Waiting: Another process keeps the database open in a transaction.
         """
         self.engine.dispose()
-        with _translated():
-            if self.is_sqlite:
-                self._vacuum_file()
-            else:
-                self._vacuum_tables()
+        if self.is_sqlite:
+            self._vacuum_file()
+        else:
+            self._vacuum_tables()
 
     def _vacuum_file(self) -> None:
         connection = self.engine.raw_connection()
@@ -92,6 +91,8 @@ class Database:
                 answer = connection.cursor().execute(statement)
                 if answer is not None and any(row[0] for row in answer):
                     raise Waiting("the database is in use by another process; let it finish and vacuum again")
+        except sqlite3.Error as error:
+            raise _sentence(error) from error
         finally:
             connection.close()
 
@@ -125,6 +126,7 @@ def _engine(url: URL, is_sqlite: bool) -> Engine:
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=not is_sqlite)
     except ModuleNotFoundError as error:
         raise BadInput("PostgreSQL needs its driver; install amends[postgres]") from error
+    event.listen(engine, "handle_error", _translate)
     if is_sqlite:
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
@@ -151,16 +153,15 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise _sentence(error) from error
+def _translate(context: ExceptionContext) -> AmendsError | None:
+    if context.is_pre_ping:
+        return None  # the pool asks whether a connection is alive, and opens another
+    original = context.original_exception
+    return original if isinstance(original, AmendsError) else _sentence(original)
 
 
-def _sentence(error: DBAPIError) -> AmendsError:
-    said = str(error.orig).partition("\n")[0]
+def _sentence(error: BaseException) -> AmendsError:
+    said = str(error).partition("\n")[0]
     if "amends: " in said:
         return Denied(said.partition("amends: ")[2])
     if "locked" in said:
@@ -171,4 +172,4 @@ def _sentence(error: DBAPIError) -> AmendsError:
         return BadInput("the database cannot be opened; check its URL, its permissions and that its server runs")
     if "malformed" in said or "not a database" in said:
         return Broken("the database file is damaged; restore it with amends restore")
-    return Broken(f"the database refused a statement ({type(error.orig).__name__}: {said})")
+    return Broken(f"the database refused a statement ({type(error).__name__}: {said})")

@@ -20,8 +20,9 @@ from amends.store.trees import Manifest, read_manifest
 
 MODELS = "amends/models"
 KEY, DIGEST, MODEL_ID = "amends.key", "amends.digest", "amends.model_id"
-# What MLflow puts beside the files of a version.
+# What stands beside the files of a version: MLflow's own files, and the tokenizer where its transformers flavor looks.
 ADDED = frozenset({"MLmodel", "registered_model_meta", "conda.yaml", "python_env.yaml", "requirements.txt"})
+ADDED_FOLDER = "components/tokenizer/"
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,12 @@ class Registry(Tracking):
 def tree_of(directory: Path) -> Manifest:
     """Return the manifest of a directory without what MLflow added to it."""
     found = read_manifest(directory)
-    return Manifest({name: entry for name, entry in found.files.items() if name not in ADDED})
+    return Manifest({name: entry for name, entry in found.files.items() if not is_added(name)})
+
+
+def is_added(name: str) -> bool:
+    """Whether a file beside a version's own was put there for MLflow."""
+    return name in ADDED or name.startswith(ADDED_FOLDER)
 
 
 def check_directory(directory: Path, manifest: Manifest) -> None:
