@@ -66,3 +66,51 @@ def erasure(crew):
     received = datetime(2026, 3, 2, 9, tzinfo=UTC)
     subject, due = DataSubject("s_0123456789abcdef"), received + timedelta(days=31)
     return Case("case-1", "erasure", "assistant", subject, CaseStatus.LOCATING, crew["Rita"].id, "gdpr", received, due)
+
+
+@pytest.fixture
+def small_workspace(tmp_path):
+    """Return a new workspace that runs in this process; its admin is signed in."""
+    from amends.governor.workspace import create_workspace
+
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n', encoding="utf-8")
+    workspace, _ = create_workspace(home)
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
+def put_version(make_tiny, tmp_path):
+    """Return `put_version(workspace, model, number, …) -> Version`, which enters a tiny version in the ledger alone.
+
+    Each call makes other bytes; `based_on` makes a version that only refers to that base. MLflow knows nothing of it.
+    """
+    from amends.ledger import inventory, lineage
+    from amends.ledger.inventory import StateBlob
+    from amends.ledger.lineage import DataUse, Edge, Version
+    from amends.records import canonical_json
+    from amends.store.trees import put_tree
+
+    def put(workspace, model, number, *, based_on=None, steps=(), data=(), state=None, case_id=None):
+        directory = tmp_path / f"{model}-{number}"
+        if based_on is None:
+            make_tiny(directory, seed=number)
+        else:
+            (directory / "model").mkdir(parents=True)
+            (directory / "model" / "reference.json").write_bytes(canonical_json({"base": based_on.digest}))
+        recipe = {"schema": 1, "steps": list(steps), "made": f"{model}@{number}"}
+        (directory / "recipe.json").write_bytes(canonical_json(recipe))
+        digest = put_tree(workspace.blobs, directory)
+        parents = [] if based_on is None else [Edge(digest, based_on.digest, "base")]
+        with workspace.database.transaction() as connection:
+            uses = [DataUse(digest, dataset, "train") for dataset in data]
+            version = lineage.add_version(
+                connection, Version(model, number, digest, recipe, case_id=case_id), parents, uses
+            )
+            blobs = [StateBlob(digest, name, blob, f"lineage-{model}") for name, blob in (state or {}).items()]
+            inventory.add_state(connection, blobs)
+        return version
+
+    return put
