@@ -1,0 +1,133 @@
+"""Everything a certificate is made of, as plain values. Holds no word of the data subject's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amends.records import Guarantee, ModelVersion, Reading, Verdict
+
+SELF_ATTESTED = "self-attested"
+NO_DATA_HELD = "no data held"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the change was made: enough to make it again."""
+
+    operation: str
+    plugins: Mapping[str, str]
+    seed: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    plan_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Approved:
+    """One person of staff who allowed the plan with that digest."""
+
+    person: str
+    role: str
+    at: str
+    plan_digest: str
+
+
+@dataclass(frozen=True)
+class Purged:
+    """One sort of thing that was deleted."""
+
+    what: str
+    count: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A copy that this workspace cannot delete.
+
+    Args:
+        kind: `external file`, `backup` or `recipient`.
+        name: What it is called, without personal data.
+        digest: Its sha256, or an empty text.
+        expires_at: When it is deleted by itself, as an ISO time; empty where nobody promised that.
+        confirmed_at: When somebody confirmed that it is gone, or was told; empty while that is open.
+    """
+
+    kind: str
+    name: str
+    digest: str = ""
+    expires_at: str = ""
+    confirmed_at: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What `issue` signs. Times are ISO texts in UTC.
+
+    Args:
+        case: The case's id, which also names the files.
+        model: The model's name.
+        outcome: `granted`, `partly granted` or `no data held`.
+        commitment: The keyed commitment of the subject's receipt.
+        regime: The law and its rule version, such as `GDPR Article 17`.
+        received_at: When the request came in.
+        due_at: When it had to be answered, extensions included.
+        completed_at: When the work was done.
+        issued_at: When this is signed.
+        guarantee: What is promised; None for a negative finding.
+        before: The version that held the person, or the one that was searched.
+        after: The version that replaced it; None for a negative finding.
+        method: How it was made.
+        rebuilt_digest: Digest of what the rebuild gave.
+        counterfactual_digest: Digest of what a process that never had the records gave.
+        lineage: `observed`, or `declared` where an origin was only stated.
+        readings_before: What the probes read on the parent.
+        readings_after: What they read on the candidate.
+        explanations: What each probe measures, one sentence, by the probe's name.
+        verdict: The policy's decision.
+        approvals: Who allowed the plan.
+        purged: What was deleted.
+        scan: `ScanReport.summary()` of the scan after the purge.
+        suppression: One sentence on how a return is prevented.
+        searched: For a negative finding: what was searched, one sentence each.
+        held: What is kept and why (exemptions, legal hold), one sentence each.
+        outside: Copies elsewhere.
+        residual_risks: Further risks, one sentence each; those that follow from the rest are added.
+        entry: The case's closing entry of the audit log, as JSON.
+        inclusion: `amends.ledger.checkpoints.Inclusion` of it, as JSON.
+        anchor: Where the log's root was anchored outside.
+    """
+
+    case: str
+    model: str
+    outcome: str
+    commitment: str
+    regime: str
+    received_at: str
+    due_at: str
+    completed_at: str
+    issued_at: str
+    before: ModelVersion
+    entry: Mapping[str, Any]
+    inclusion: Mapping[str, Any]
+    guarantee: Guarantee | None = None
+    after: ModelVersion | None = None
+    method: Method | None = None
+    rebuilt_digest: str = ""
+    counterfactual_digest: str = ""
+    lineage: str = "observed"
+    readings_before: tuple[Reading, ...] = ()
+    readings_after: tuple[Reading, ...] = ()
+    explanations: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    approvals: tuple[Approved, ...] = ()
+    purged: tuple[Purged, ...] = ()
+    scan: Mapping[str, Any] | None = None
+    suppression: str = ""
+    searched: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    outside: tuple[Outside, ...] = ()
+    residual_risks: tuple[str, ...] = ()
+    anchor: str = SELF_ATTESTED
