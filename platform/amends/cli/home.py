@@ -39,7 +39,9 @@ def doctor(screen: Screen) -> int:
     from amends.governor.workspace import default_home
 
     checks = list(examine(default_home()))
-    rows = [(check.name, Marked(check.state, COLOURS.get(check.state, "")), check.sentence, check.mend) for check in checks]
+    rows = [
+        (check.name, Marked(check.state, COLOURS.get(check.state, "")), check.sentence, check.mend) for check in checks
+    ]
     screen.show([vars(check) for check in checks], Table(("what", "state", "found", "how to mend it"), rows))
     return 1 if any(check.state == "broken" for check in checks) else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -15,7 +16,7 @@ import click
 
 from amends.cli.progress import Progress
 from amends.cli.tables import Table
-from amends.errors import AmendsError
+from amends.errors import AmendsError, BadInput
 
 if TYPE_CHECKING:
     from amends.governor.workspace import Workspace
@@ -49,9 +50,18 @@ class Screen:
         self.progress.say(sentence)
 
     def ask(self, question: str) -> bool:
-        """Ask for a yes, on standard error so that the answer stays clean."""
+        """Ask for a yes, on standard error so that the answer stays clean.
+
+        Raises:
+            BadInput: Nobody is there to answer.
+        """
         self.progress.stop()
-        return click.confirm(question, err=True)
+        try:
+            return click.confirm(question, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise BadInput("nobody is there to answer; give --yes") from None
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:

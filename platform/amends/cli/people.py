@@ -37,7 +37,10 @@ def list_people(screen: Screen, removed: bool) -> None:
 
     with screen.workspace() as workspace:
         found = everyone(workspace, removed)
-    rows = [(p["name"], p["role"], p["id"], f"{p['added_at']:%Y-%m-%d}", "removed" if p["removed_at"] else "") for p in found]
+    rows = [
+        (p["name"], p["role"], p["id"], f"{p['added_at']:%Y-%m-%d}", "removed" if p["removed_at"] else "")
+        for p in found
+    ]
     screen.show(found, Table(("name", "role", "id", "since", "state"), rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class Progress:
         """Report `done` of `total`."""
         if self.is_silent:
             return
-        if click.get_text_stream("stderr").isatty():
+        if sys.stderr.isatty():
             self._draw(done, total, message)
             return
         said, at = self._last

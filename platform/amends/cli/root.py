@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from amends.cli.output import complain
 from amends.cli.verbs import Group, gather
-from amends.errors import AmendsError, BadInput
+from amends.errors import AmendsError
 
 HELP = """Put a trained language model right, and prove it.
 
@@ -99,13 +100,20 @@ class Root(Group):
             with formatter.section("From plugins"):
                 formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in left.items()])
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **more: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run and leave with an exit code: 0 done, 1 denied or failed, 2 bad input, 3 waiting for someone."""
         given = list(sys.argv[1:] if args is None else args)
-        run = super().main
+        run = partial(super().main, given, prog_name, complete_var, standalone_mode=False, **extra)
         if not standalone_mode:
-            return run(given, *rest, standalone_mode=False, **more)
-        sys.exit(_guarded(lambda: run(given, *rest, standalone_mode=False, **more), "--json" in given))
+            return run()
+        sys.exit(_guarded(run, "--json" in given))
 
 
 def _guarded(run: Callable[[], Any], as_json: bool) -> int:
@@ -114,10 +122,7 @@ def _guarded(run: Callable[[], Any], as_json: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
-    except click.Abort as error:
-        if isinstance(error.__cause__, EOFError):
-            complain(BadInput("the input ended before the answer; answer, or give it as an option"), as_json, 2)
-            return 2
+    except click.Abort:
         return 130
     except Exception as error:
         code = error.exit_code if isinstance(error, AmendsError | click.ClickException) else 1

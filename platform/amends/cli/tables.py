@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class Table:
         """Write the table to standard output."""
         if not self.rows:
             click.echo(self.empty)
-        elif click.get_text_stream("stdout").isatty():
+        elif sys.stdout.isatty():
             self._draw()
         else:
             self._align()

@@ -1,0 +1,132 @@
+"""A case in plain words: where it stands, what its plan says, and who has to do what next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from amends.cli.tables import Cell, Marked, Table
+
+WAITING = ("awaiting review", "awaiting approval")
+DONE = ("complete", "sealed", "negative finding", "in progress", "locating")
+View = Mapping[str, Any]
+
+
+def exit_code(view: View) -> int:
+    """Return 0 for done, 3 for waiting, 1 for what failed or was refused."""
+    return 3 if view["status"] in WAITING else 0 if view["status"] in DONE else 1
+
+
+def time_left(row: View) -> Cell:
+    """Return the days left, red when overdue and yellow when little of the time is left."""
+    days = row["days_left"]
+    if days is None:
+        return None
+    if row["urgency"] == "late":
+        return Marked(f"{-days:.0f} days late", "bold red")
+    return Marked(f"{days:.0f} days", "red") if row["urgency"] == "soon" else f"{days:.0f} days"
+
+
+def case_lines(view: View) -> list[str]:
+    """Return where a case stands."""
+    lines = [
+        f"case {view['id']} ({view['kind']} of {view['model']}) is {view['status']}",
+        f"asked for by {view['requester']}, received {view['received_at']:%Y-%m-%d}",
+    ]
+    if view["days_left"] is not None:
+        left = time_left(view)
+        said = left.text if isinstance(left, Marked) else str(left)
+        lines.append(f"due {view['due_at']:%Y-%m-%d %H:%M} UTC under {view['regime']}: {said}")
+    lines += [f"{name}: {view[name]}" for name in ("outcome", "reason") if view[name]]
+    if view["certificate"]:
+        lines.append(f"certificate: {view['certificate']['page']}")
+    return lines
+
+
+def plan_lines(plan: View) -> Iterator[str]:
+    """Yield an erasure's plan in plain words."""
+    holds, estimate, identity = plan["holds"], plan["estimate"], plan["identity"]
+    records = sum(map(len, plan["records"].values()))
+    yield f"ground: {plan['ground']['article']}, {plan['ground']['because']}"
+    yield f"identity: {'checked' if identity['checked'] else 'NOT checked'}, {identity['how']}"
+    yield f"found: {records} records in {len(plan['records'])} data sets, {len(plan['reviewed'])} near misses reviewed"
+    yield f"held by: {', '.join(holds['versions']) or 'no version'}; {holds['state_blobs']} blobs of private state"
+    yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
+    yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
+    yield f"how: {plan['operation']}, guarantee {plan['guarantee']}"
+    yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"].values(), start=1))
+    yield (
+        f"cost: about {estimate['training_seconds']:g} s of training on {estimate['cpus']} cpus, "
+        f"{estimate['disk_bytes'] / 1e6:.0f} MB of disk"
+    )
+    yield f"roll back to: {plan['rollback']}"
+    days, retention = plan["purge_after_days"], plan["retention_days"]
+    yield f"purged {days} days after promotion, traces destroyed after {retention} days"
+
+
+def next_steps(view: View) -> list[str]:
+    """Return who has to do what now, with the exact command."""
+    id, status = view["id"], view["status"]
+    if status == "awaiting review":
+        unmarked = [miss["record_id"] for miss in view["near_misses"] if miss["mark"] is None]
+        return [
+            f"{len(unmarked)} records may name this person; a dpo or operator decides about each:",
+            f"  amends cases show {id} --near",
+            *(f"  amends cases mark {id} {record} erase|redact|keep|hold --reason …" for record in unmarked[:3]),
+        ]
+    if status == "awaiting approval":
+        return _approval(view)
+    ways = {
+        "failed": f"mend what the reason says, then a dpo, operator or ml-engineer: amends cases retry {id}",
+        "sealed": "what was superseded is purged when its time has come: amends cases purge (or --now)",
+        "in progress": f"follow it: amends cases watch {id}; if its process died: amends work",
+    }
+    return [ways[status]] if status in ways else []
+
+
+def _approval(view: View) -> list[str]:
+    id, count = view["id"], view["missing_approvals"]
+    if not count:
+        return ["everybody has approved; carry it out: amends work"]
+    roles = " or ".join(view["approver_roles"])
+    people = "one more person" if count == 1 else f"{count} different people"
+    return [
+        f"{people} ({roles}; not {view['requester']}, who asked) must approve this plan:",
+        f"  amends cases approve {id} --plan {view['plan_digest'][:12]}",
+    ]
+
+
+def near_table(view: View, texts: Mapping[str, str]) -> Table:
+    """Return the near misses, with their text where it was asked for."""
+    rows = [
+        (miss["record_id"], f"{miss['score']} %", miss["mark"] or Marked("to decide", "yellow"), miss["reason"],
+         " / ".join(texts.get(miss["record_id"], "").splitlines()))
+        for miss in view["near_misses"]
+    ]  # fmt: skip
+    columns = ("near miss", "likeness", "mark", "reason", "text")
+    return Table(columns, rows, "no near misses")
+
+
+def evidence_tables(view: View) -> Iterator[str | Table]:
+    """Yield the readings and the rules of every decision on a case."""
+    for decision in view["decisions"]:
+        answer = "allows" if decision["allowed"] else "denies"
+        yield f"\npolicy {decision['policy']} {answer} (decision {decision['id']})"
+        yield from _readings(decision["inputs"])
+        rows: list[tuple[Cell, ...]] = [
+            (
+                "holds" if a["passed"] else Marked("denies" if a["severity"] == "deny" else "warns", "red"),
+                a["rule"],
+                a["reason"],
+            )
+            for a in decision["answers"]
+        ]
+        yield Table(("answer", "rule", "because"), rows)
+        yield from (f"a reviewer objects: {sentence}" for sentence in decision["objections"])
+
+
+def _readings(inputs: View) -> Iterator[Table]:
+    before = {reading["name"]: reading["value"] for reading in inputs["before"]}
+    rows = [(r["name"], before.get(r["name"]), r["value"], r["low"], r["high"], r["n"]) for r in inputs["after"]]
+    if rows:
+        yield Table(("reading", "before", "after", "low", "high", "n"), rows)

@@ -1,0 +1,115 @@
+"""`amends models`: import, list, show, export and prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from amends.cli.output import Screen
+from amends.cli.tables import Marked, Table
+from amends.cli.verbs import group
+
+models = group("models", "Import, list, show, export and prune models.")
+
+
+@models.verb("import", example="amends models import smollm2")
+@click.argument("source")
+@click.option("--name", default="", help="The model's name; by default the last part of SOURCE.")
+@click.option("--licence", default="", help="Its licence, where the source does not say.")
+@click.option("--parent", default="", metavar="MODEL@VERSION", help="What it was trained from: declared, not observed.")
+@click.option(
+    "--trained-on", multiple=True, metavar="DATA@DIGEST", help="Data that went into it: declared. Repeatable."
+)
+def import_model(
+    screen: Screen, source: str, name: str, licence: str, parent: str, trained_on: tuple[str, ...]
+) -> None:
+    """Import a base model: smollm2, a local Hugging Face directory, or a hub id."""
+    from amends.governor import importing
+
+    with screen.workspace() as workspace:
+        version = importing.import_model(
+            workspace, source, name=name, licence=licence, parent=parent, trained_on=trained_on
+        )
+    document = {"model": version.name, "version": version.version, "digest": version.digest}
+    screen.show(document, f"{version} is registered, digest {version.digest}")
+
+
+@models.verb("list", example="amends models list assistant")
+@click.argument("model", required=False)
+def list_models(screen: Screen, model: str | None) -> None:
+    """List the versions of all models, or of one."""
+    from amends.governor.importing import versions
+
+    with screen.workspace() as workspace:
+        found = versions(workspace, model)
+    rows = [
+        (
+            f"{v['model']}@{v['version']}",
+            ", ".join(v["aliases"]),
+            _status(v["status"]),
+            v["guarantee"],
+            v["digest"][:12],
+        )
+        for v in found
+    ]
+    empty = "there is no model yet; see amends models import --help"
+    screen.show(found, Table(("version", "aliases", "status", "guarantee", "digest"), rows, empty))
+
+
+@models.verb("show", example="amends models show assistant@champion")
+@click.argument("reference")
+def show(screen: Screen, reference: str) -> None:
+    """Show a version: its steps, where it comes from, what went into it and who was given it."""
+    from amends.governor import listing
+
+    with screen.workspace() as workspace:
+        found = listing.version(workspace, reference)
+    steps = [(n, step["operation"], step["seed"]) for n, step in enumerate(found["recipe"].get("steps", []), start=1)]
+    origins = [
+        *((edge["kind"], edge["parent"][:12], edge["evidence"]) for edge in found["parents"]),
+        *((f"data ({use['role']})", use["dataset"][:12], use["evidence"]) for use in found["data"]),
+    ]
+    screen.show(
+        found,
+        f"{found['model']}@{found['version']} is {found['status']}, aliases: {', '.join(found['aliases']) or 'none'}",
+        f"digest: {found['digest']}",
+        f"guarantee: {found['guarantee'] or '-'}, private state: {found['state_blobs']} blobs, "
+        f"given to: {len(found['recipients'])} recipients",
+        Table(("step", "operation", "seed"), steps, "it has no steps: a base model"),
+        Table(("comes from", "digest", "evidence"), origins, "it has no parents"),
+    )
+
+
+@models.verb("export", example="amends models export assistant@champion ./assistant")
+@click.argument("reference")
+@click.argument("destination", type=click.Path(file_okay=False, path_type=Path))
+def export(screen: Screen, reference: str, destination: Path) -> None:
+    """Write base, adapters and a router without names in PEFT's layout, and enter it as a recipient."""
+    from amends.governor import exporting
+
+    with screen.workspace() as workspace:
+        made = exporting.export(workspace, reference, destination)
+    size = made["bytes"] / 1e6
+    screen.show(
+        made, f"{made['version']} is in {destination} ({made['files']} files, {size:.1f} MB); it is a recipient now"
+    )
+
+
+@models.verb("prune", example="amends models prune assistant --keep 3 --dry-run")
+@click.argument("model")
+@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="How many versions to keep.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def prune(screen: Screen, model: str, keep: int, dry_run: bool) -> None:
+    """Delete a model's oldest versions that no alias, case or later version needs."""
+    from amends.governor import pruning
+
+    with screen.workspace() as workspace:
+        gone = pruning.prune(workspace, model, keep, dry_run)
+    columns = tuple(gone[0]) if gone else ()
+    rows = [tuple(str(value) for value in row.values()) for row in gone]
+    screen.show(gone, Table(columns, rows, f"nothing of {model} is to be pruned"))
+
+
+def _status(status: str) -> str | Marked:
+    return Marked(status, {"sealed": "yellow", "purged": "red"}[status]) if status != "active" else status

@@ -1,0 +1,47 @@
+"""`amends work`: carry out whatever is pending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amends.cli.output import Screen
+from amends.cli.tables import Table
+from amends.cli.verbs import verb
+from amends.errors import TaskFailed
+
+if TYPE_CHECKING:
+    from amends.governor.workspace import Workspace
+
+
+@verb("work", example="amends work")
+def work(screen: Screen) -> int:
+    """Finish what a crash interrupted, carry out what is approved, and purge what is due."""
+    from amends.governor import carrying
+    from amends.governor.viewing import case_list
+
+    with screen.workspace() as workspace:
+        touched = [case.id for case in carrying.resume(workspace)]
+        touched += _approved(screen, workspace)
+        touched += [case.id for case in carrying.purge_due(workspace)]
+        found = [row for row in case_list(workspace, limit=0) if row["id"] in touched]
+    rows = [(row["id"], row["kind"], row["model"], row["status"], row["reason"]) for row in found]
+    screen.show(found, Table(("case", "kind", "model", "status", "reason"), rows, "nothing is pending"))
+    return 1 if any(row["status"] in ("failed", "denied") for row in found) else 0
+
+
+def _approved(screen: Screen, workspace: Workspace) -> list[str]:
+    """Carry out each approved case; one that fails is told and leaves the others their turn."""
+    from amends.governor import carrying
+    from amends.governor.viewing import case_list
+
+    touched: list[str] = []
+    while True:
+        waiting = case_list(workspace, status="awaiting approval", limit=0)
+        ready = [row["id"] for row in waiting if not row["missing_approvals"] and row["id"] not in touched]
+        if not ready:
+            return touched
+        touched.append(ready[0])
+        try:
+            carrying.carry(workspace, ready[0])
+        except TaskFailed as error:
+            screen.say(str(error))
