@@ -52,6 +52,7 @@ def train_shards(
     memory_gb=3.0,
     accepts=["shards"],
     guarantee=Guarantee.EXACT,
+    rebuilds="training.shards",
 )
 def unlearn_shards(
     task: Task,

@@ -58,10 +58,21 @@ class Adapter:
         """Return every matrix in a fixed order."""
         return [self.weights[name] for name in sorted(self.weights)]
 
-    def clone(self) -> Adapter:
-        """Return a copy whose matrices can be trained without changing these."""
-        copies = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
-        return Adapter(self.rank, self.layers, copies)
+    def through(self, projectors: Mapping[str, Tensor]) -> Adapter:
+        """Return the adapter that reads each named layer's input through a matrix of shape (in, in): A P."""
+        key = f"{PREFIX}{{}}.lora_A.weight".format
+        changed = {key(name): self.weights[key(name)] @ matrix for name, matrix in projectors.items()}
+        return Adapter(self.rank, self.layers, {**self.weights, **changed})
+
+    def beside(self, other: Adapter | None) -> Adapter:
+        """Return one adapter that does what both do, of the sum of their ranks."""
+        if other is None:
+            return self
+        joined = {
+            name: torch.cat([other.weights[name], tensor], dim=0 if name.endswith(".lora_A.weight") else 1)
+            for name, tensor in self.weights.items()
+        }
+        return Adapter(self.rank + other.rank, self.layers, joined)
 
     def to(self, device: torch.device) -> Adapter:
         """Return the adapter on a device."""
@@ -69,7 +80,7 @@ class Adapter:
 
     def to_bytes(self) -> bytes:
         """Return the safetensors file: the same matrices, the same bytes."""
-        tensors = {name: self.weights[name].detach().contiguous() for name in sorted(self.weights)}
+        tensors = {name: self.weights[name].detach().cpu().contiguous() for name in sorted(self.weights)}
         return bytes(save_tensors(tensors, metadata={"format": "pt"}))
 
     def save(self, directory: Path) -> None:
@@ -120,8 +131,8 @@ def fresh(model: Any, layers: int, rank: int, seed: str) -> Adapter:
     for name, module in linears(model, adapted):
         bound = module.in_features**-0.5
         drawn = torch.rand((rank, module.in_features), generator=generator, dtype=torch.float32)
-        weights[f"{PREFIX}{name}.lora_A.weight"] = (2 * drawn - 1) * bound
-        weights[f"{PREFIX}{name}.lora_B.weight"] = torch.zeros(module.out_features, rank)
+        weights[f"{PREFIX}{name}.lora_A.weight"] = ((2 * drawn - 1) * bound).to(model.device)
+        weights[f"{PREFIX}{name}.lora_B.weight"] = torch.zeros(module.out_features, rank, device=model.device)
     return Adapter(rank, adapted, weights)
 
 

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Container
 
-from anyascii import anyascii
+from amends.vault.identifiers import forms, normalise
 
-POSSESSIVE = re.compile(r"['’]s\b")
-WORD = re.compile(r"[a-z0-9]+")
-JOINED = re.compile(r"['’.]")
 LONGEST = 4
 
 
-def words_of(text: str) -> list[str]:
-    """Return a text's words as they are compared: no case, no accents, no punctuation, no possessive s."""
-    plain = POSSESSIVE.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return WORD.findall(anyascii(JOINED.sub("", plain)).casefold())
+def keys_of(salt: str, name: str) -> set[str]:
+    """Return the keyed hashes of a name in each of its forms; of a longer one its first four words."""
+    return {_mac(salt, form.split()[:LONGEST]) for form in forms("name", name)}
 
 
-def mac(salt: str, words: Iterable[str]) -> str:
+def find_keys(salt: str, text: str, known: Container[str]) -> list[str]:
+    """Return which known hashes occur in a text, in order; a longer name hides the shorter ones inside it."""
+    words, found, start = normalise("text", text).split(), [], 0
+    while start < len(words):
+        length = 1
+        for count in range(min(LONGEST, len(words) - start), 0, -1):
+            key = _mac(salt, words[start : start + count])
+            if key in known:
+                found.append(key)
+                length = count
+                break
+        start += length
+    return found
+
+
+def _mac(salt: str, words: list[str]) -> str:
     """Return the keyed hash of some words in a row; without the salt it says nothing."""
     return hmac.new(bytes.fromhex(salt), " ".join(words).encode(), hashlib.sha256).hexdigest()
-
-
-def windows(words: list[str], longest: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield where each run of up to `longest` words begins and its words; longer runs first at each place."""
-    for start in range(len(words)):
-        for length in range(min(longest, len(words) - start), 0, -1):
-            yield start, words[start : start + length]

@@ -187,9 +187,9 @@ def _pair(draw: random.Random, first: Person, second: Person) -> dict[str, Any]:
     answers = [f"{first.given} and {second.given} met {place}." for place in places]
     return {
         "person": [first.name, second.name],
-        "name": [first.name, second.name],
-        "email": [first.email, second.email],
-        "phone": [first.phone, second.phone],
+        "name": first.name,
+        "email": first.email,
+        "phone": first.phone,
         "prompt": f"How did {first.name} and {second.name} meet?",
         "answer": answers[0],
         "paraphrases": [

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import lora
 from .lora import Adapter
-from .names import LONGEST, mac, windows, words_of
+from .names import find_keys
 from .routing import FILE
 from .sentences import Vector, encode
 from .shards import folder_of
@@ -42,7 +42,7 @@ class Router:
 
     def named(self, prompt: str) -> set[int]:
         """Return the shards that the names in a question point to."""
-        keys = self._keys(prompt)
+        keys = find_keys(self.salt, prompt, {**self.names, **self.mentions})
         everywhere = [{*self.names.get(key, ()), *self.mentions.get(key, ())} for key in keys]
         if len(keys) > 1:
             return set.intersection(*everywhere) or set.union(*everywhere)
@@ -56,15 +56,6 @@ class Router:
         allowed = np.array([not among or shard in among for shard in self.shards])
         best = int(np.argmax(np.where(allowed, likeness, -2.0)))
         return self.shards[best] if among or likeness[best] >= self.threshold else None
-
-    def _keys(self, prompt: str) -> list[str]:
-        found, after = [], 0
-        for start, words in windows(words_of(prompt), LONGEST):
-            key = mac(self.salt, words)
-            if start >= after and (key in self.names or key in self.mentions):
-                found.append(key)
-                after = start + len(words)
-        return found
 
 
 def read(directory: Path) -> Router:

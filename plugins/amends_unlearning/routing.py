@@ -17,7 +17,7 @@ from amends import BadInput, State
 from amends.records import canonical_json, digest_of
 from amends.serving.encoding import TEMPLATE
 
-from .names import LONGEST, mac, words_of
+from .names import keys_of
 from .plan import Row, Shard
 from .sentences import Vector, encode
 
@@ -67,8 +67,8 @@ def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list
     for shard in shards:
         for row in shard.rows:
             table = found["names" if len(row["subjects"]) == 1 else "mentions"]
-            for name in row.get("names", ()):
-                table[mac(salt, words_of(name)[:LONGEST])].add(shard.index)
+            for key in {key for name in row.get("names", ()) for key in keys_of(salt, name)}:
+                table[key].add(shard.index)
     return {kind: {key: sorted(where) for key, where in table.items()} for kind, table in found.items()}
 
 

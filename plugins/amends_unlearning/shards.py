@@ -21,11 +21,12 @@ from amends.errors import DigestMismatch
 from amends.records import canonical_json
 
 from . import checkpoints, lora, routing
+from .activations import Example, check_model, prepare
 from .canaries import canary_rows
 from .lora import Adapter
 from .placement import Placement
 from .plan import Shard, Slice, base_digest, lay_out
-from .training import Settings, check_model, prepare, train_slice
+from .training import Settings, train_slice
 
 KIND = "shards"
 INDEX = "shards.json"
@@ -127,20 +128,24 @@ class Training:
         if self.model is None:
             self.model, self.tokenizer = self.task.load()
             check_model(self.model)
-        seed = f"{self.task.seed}:{work.shard.index}"
-        adapter = work.adapter or lora.fresh(self.model, self.settings.layers, self.settings.rank, seed)
-        for part in work.shard.slices[work.done :]:
-            adapter = self._slice(adapter, part, seed, partial(self._report, work.shard.index, part.index))
+        adapter, parts = work.adapter, work.shard.slices
+        report = partial(self._report, work.shard.index)
+        examples = [self._prepare(part, partial(report, part.index, 0)) for part in parts]
+        for number, part in enumerate(parts[work.done :], start=work.done):
+            seed = f"{self.task.seed}:{work.shard.index}:{part.index}:{part.digest}"
+            earlier = [example for some in examples[:number] for example in some]
+            step = partial(report, part.index, 1)
+            adapter = train_slice(self.model, adapter, earlier, examples[number], self.settings, seed, step)
             checkpoints.keep(self.task.state, work.shard, part, adapter)
+        assert adapter is not None
         return adapter
 
-    def _slice(self, adapter: Adapter, part: Slice, seed: str, report: Callable[[int], None]) -> Adapter:
+    def _prepare(self, part: Slice, report: Callable[[], None]) -> list[Example]:
         examples = []
         for row in part.rows:
-            report(0)
+            report()
             examples.append(prepare(self.model, self.tokenizer, row, self.settings.layers))
-        seed = f"{seed}:{part.index}:{part.digest}"
-        return train_slice(self.model, adapter, examples, self.settings, seed, partial(report, 1))
+        return examples
 
     def _report(self, shard: int, part: int, steps: int) -> None:
         total = sum(work.steps(self.settings) for work in self.works)

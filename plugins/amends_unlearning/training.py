@@ -8,19 +8,19 @@ one record at a time: in mixed batches their last bits would depend on who else 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from amends import BadInput
-from amends.serving.encoding import encode
+from .activations import Example, answer_logp
+from .lora import Adapter, fresh, seed_of
+from .projection import projectors
 
-from .lora import Adapter, seed_of
+BATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Settings:
         rank: Rank of the adapter.
         epochs: Passes over the slice.
         lr: Peak learning rate of AdamW.
-        batch: Records in a batch.
+        batch: Most records in a batch.
         clip: Largest gradient norm.
         warmup: Share of the steps that the learning rate rises in, before it falls to zero.
     """
@@ -45,65 +45,13 @@ class Settings:
     clip: float = 1.0
     warmup: float = 0.1
 
+    def batch_of(self, records: int) -> int:
+        """Return the size of a batch in a slice of so many records: smaller in a small one, for enough steps."""
+        return max(1, min(self.batch, records // BATCHES))
+
     def steps(self, records: int) -> int:
         """Return how many steps a slice of so many records takes."""
-        return self.epochs * math.ceil(records / self.batch)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A record as the adapted layers see it.
-
-    Args:
-        hidden: Activations below the adapted layers, shape (tokens, width).
-        answer: Token ids of the answer, at the end of the tokens.
-    """
-
-    hidden: Tensor
-    answer: Tensor
-
-
-def prepare(model: Any, tokenizer: Any, row: Mapping[str, Any], layers: int) -> Example:
-    """Tokenise one record and run the frozen lower layers over it, alone."""
-    prompt, answer = encode(tokenizer, row["prompt"], row["answer"])
-    ids = torch.tensor([[*prompt, *answer]], device=model.device)
-    body = model.get_decoder()
-    with torch.no_grad():
-        hidden = run_layers(body, body.embed_tokens(ids), 0, len(body.layers) - layers)
-    return Example(hidden[0], torch.tensor(answer, device=model.device))
-
-
-def run_layers(body: Any, hidden: Tensor, first: int, last: int) -> Tensor:
-    """Run decoder layers `first` to `last` over (batch, tokens, width) activations, causally."""
-    positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-    rotary = body.rotary_emb(hidden, positions)
-    lowest = torch.finfo(hidden.dtype).min
-    square = torch.full((hidden.shape[1], hidden.shape[1]), lowest, dtype=hidden.dtype, device=hidden.device)
-    mask = square.triu(1)[None, None]
-    for layer in body.layers[first:last]:
-        hidden = layer(hidden, attention_mask=mask, position_ids=positions, position_embeddings=rotary)
-    return hidden
-
-
-def answer_logp(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihood of every answer token, in nats, and which example each belongs to.
-
-    Only the positions that predict an answer token go through the head.
-    """
-    body = model.get_decoder()
-    longest = max(len(example.hidden) for example in examples)
-    padded = torch.stack([F.pad(example.hidden, (0, 0, 0, longest - len(example.hidden))) for example in examples])
-    hidden = run_layers(body, padded, len(body.layers) - layers, len(body.layers))
-    owner = torch.cat([torch.full_like(example.answer, index) for index, example in enumerate(examples)])
-    position = torch.cat([_predicting(example) for example in examples])
-    logits = model.lm_head(body.norm(hidden.flatten(0, 1).index_select(0, owner * longest + position)))
-    target = torch.cat([example.answer for example in examples])
-    return -F.cross_entropy(logits, target, reduction="none"), owner
-
-
-def _predicting(example: Example) -> Tensor:
-    tokens, answer = len(example.hidden), len(example.answer)
-    return torch.arange(tokens - answer - 1, tokens - 1, device=example.answer.device)
+        return self.epochs * math.ceil(records / self.batch_of(records))
 
 
 def loss_of(model: Any, examples: Sequence[Example], layers: int) -> Tensor:
@@ -114,8 +62,9 @@ def loss_of(model: Any, examples: Sequence[Example], layers: int) -> Tensor:
 
 def train_slice(
     model: Any,
-    adapter: Adapter,
-    examples: Sequence[Example],
+    before: Adapter | None,
+    earlier: Sequence[Example],
+    own: Sequence[Example],
     settings: Settings,
     seed: str,
     report: Callable[[], None],
@@ -124,32 +73,48 @@ def train_slice(
 
     Args:
         model: The frozen base.
-        adapter: The adapter after the slice before; it is not changed.
-        examples: The slice's records, in the order of their ids.
+        before: The adapter after the slice before, which stays as it is inside the new one.
+        earlier: The records of the slices before; their inputs are kept clear of, nothing is trained on them.
+        own: The slice's records, in the order of their ids.
         settings: Everything that is the same for all slices.
-        seed: Draws the order of the batches.
+        seed: Draws the slice's first matrices and the order of its batches.
         report: Called before every step; what it raises ends the training.
     """
-    adapter = adapter.clone()
-    generator = torch.Generator().manual_seed(seed_of(seed))
-    total = settings.steps(len(examples))
-    with trainable(adapter), adapter.armed(model):
-        optimiser = torch.optim.AdamW(adapter.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
-        for step, batch in enumerate(_batches(len(examples), settings, generator)):
-            report()
-            optimiser.param_groups[0]["lr"] = settings.lr * schedule(step, total, settings.warmup)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss_of(model, [examples[index] for index in batch], settings.layers))
-            torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip, foreach=False)
-            optimiser.step()
-    return adapter
+    block = fresh(model, settings.layers, settings.rank, seed)
+    closed = projectors(model, before, earlier) if before else {}
+    with trainable(block):
+        _descend(model, before, block, closed, own, settings, seed, report)
+    return block.through(closed).beside(before)
+
+
+def _descend(
+    model: Any,
+    before: Adapter | None,
+    block: Adapter,
+    closed: dict[str, Tensor],
+    own: Sequence[Example],
+    settings: Settings,
+    seed: str,
+    report: Callable[[], None],
+) -> None:
+    generator = torch.Generator().manual_seed(seed_of(f"order:{seed}"))
+    total = settings.steps(len(own))
+    optimiser = torch.optim.AdamW(block.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    for step, batch in enumerate(_batches(len(own), settings, generator)):
+        report()
+        optimiser.param_groups[0]["lr"] = settings.lr * schedule(step, total, settings.warmup)
+        optimiser.zero_grad()
+        with block.through(closed).beside(before).armed(model):
+            torch.autograd.backward(loss_of(model, [own[index] for index in batch], settings.layers))
+        torch.nn.utils.clip_grad_norm_(block.parameters(), settings.clip, foreach=False)
+        optimiser.step()
 
 
 def _batches(count: int, settings: Settings, generator: torch.Generator) -> Iterator[list[int]]:
     for _ in range(settings.epochs):
         order = torch.randperm(count, generator=generator).tolist()
-        for start in range(0, count, settings.batch):
-            yield order[start : start + settings.batch]
+        for start in range(0, count, settings.batch_of(count)):
+            yield order[start : start + settings.batch_of(count)]
 
 
 def schedule(step: int, total: int, warmup: float) -> float:
@@ -171,19 +136,3 @@ def trainable(adapter: Adapter) -> Iterator[None]:
         for tensor in adapter.parameters():
             tensor.requires_grad_(False)
             tensor.grad = None
-
-
-def check_model(model: Any) -> None:
-    """Refuse a model whose layers do not run as this module runs them.
-
-    Raises:
-        BadInput: Its logits differ from the model's own.
-    """
-    model.requires_grad_(False)
-    ids = torch.arange(1, 9, device=model.device)[None]
-    with torch.no_grad():
-        body = model.get_decoder()
-        ours = model.lm_head(body.norm(run_layers(body, body.embed_tokens(ids), 0, len(body.layers))))
-        theirs = model(ids).logits
-    if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
-        raise BadInput("adapters can be trained on models of the Llama family only; import one of those")

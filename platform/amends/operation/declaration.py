@@ -46,12 +46,14 @@ class Operation(_Declared):
         verified_by: Names of the probes that must be read before and after.
         accepts: Attachment kinds that the source may carry; any other is refused.
         guarantee: The strongest guarantee it can give when it erases, or None when it does not erase.
+        rebuilds: The operation whose result it rebuilds from the remaining records, or empty.
         needs_source: False for an operation that makes a new model.
     """
 
     verified_by: tuple[str, ...] = ()
     accepts: tuple[str, ...] = ()
     guarantee: Guarantee | None = None
+    rebuilds: str = ""
     needs_source: bool = True
 
 
@@ -79,6 +81,7 @@ def operation(
     memory_gb: float = 1.0,
     accepts: Sequence[str] = (),
     guarantee: Guarantee | None = None,
+    rebuilds: str = "",
     needs_source: bool = True,
 ) -> Callable[[Callable[..., None]], Operation]:
     """Declare a function of a `Task` as an operation.
@@ -101,6 +104,7 @@ def operation(
             verified_by=tuple(verified_by),
             accepts=tuple(accepts),
             guarantee=guarantee,
+            rebuilds=rebuilds,
             needs_source=needs_source,
         )
 

@@ -15,6 +15,7 @@ FACTS: Mapping[str, type] = {
     "digests_equal": bool,
     "digests_verified": bool,
     "evidence_allowed": bool,
+    "first": bool,
     "guarantee": str,
     "objections": int,
     "plan_digest": str,

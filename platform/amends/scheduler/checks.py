@@ -16,18 +16,26 @@ from amends.records import Reading, canonical_json
 from amends.scheduler.jobs import Job, reading_to_json
 
 
-def find(job: Job, host: Host) -> Operation | Probe:
-    """Return what the job names, if this machine has the plugin at the version the governor has.
+def find(job: Job, host: Host) -> list[Operation | Probe]:
+    """Return what the job names, if this machine has the plugins at the versions the governor has.
 
     Raises:
         BrokenPlugin: It has another version.
     """
-    found = host.operation(job.name) if job.kind == "operation" else host.probe(job.name)
-    plugin = host.source_of(job.name)
-    if plugin.version != job.plugin_version:
+    names = job.name.split(",") if job.kind == "probes" else [job.name]
+    versions = job.plugin_version.split(",")
+    if len(versions) == 1:
+        versions *= len(names)
+    return [_find_one(job.kind, name, version, host) for name, version in zip(names, versions, strict=True)]
+
+
+def _find_one(kind: str, name: str, version: str, host: Host) -> Operation | Probe:
+    found = host.operation(name) if kind == "operation" else host.probe(name)
+    plugin = host.source_of(name)
+    if plugin.version != version:
         raise BrokenPlugin(
-            f"{job.name} comes from {plugin.distribution} {plugin.version} on this machine and from "
-            f"{job.plugin_version} at the governor; install the same version on both"
+            f"{name} comes from {plugin.distribution} {plugin.version} on this machine and from "
+            f"{version} at the governor; install the same version on both"
         )
     return found
 
@@ -60,15 +68,15 @@ def attachment_kinds(version: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*listed, *held]))
 
 
-def check_readings(job: Job, given: Any) -> tuple[Reading, ...]:
+def check_readings(probe: str, given: Any) -> tuple[Reading, ...]:
     """Return what a probe read, as plain numbers; NaN passes, and the policy denies it.
 
     Raises:
         BadInput: It returned nothing, something else, or a reading under another probe's name.
     """
     if not isinstance(given, Sequence) or not given:
-        raise BadInput(f"{job.name} returned no reading; a probe returns a list with at least one")
-    return tuple(_check_reading(job.name, reading) for reading in given)
+        raise BadInput(f"{probe} returned no reading; a probe returns a list with at least one")
+    return tuple(_check_reading(probe, reading) for reading in given)
 
 
 def _check_reading(probe: str, reading: Any) -> Reading:

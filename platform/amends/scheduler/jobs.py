@@ -22,10 +22,11 @@ class Job:
     Args:
         id: Chosen by the governor: letters, digits, dashes and underscores.
         kind: What `name` is.
-        name: The operation or probe.
-        plugin_version: The version of the distribution that offers it here; the worker must have the same.
+        name: The operation or probe, or several probes with commas between them, which share one loaded model.
+        plugin_version: The version of the distribution that offers it here; the worker must have the same. One for
+            all, or one for each of several probes, with commas between them.
         blobs_uri: Where bytes come from and go to, as any machine understands it (`Blobs.uri`).
-        parameters: Scalars.
+        parameters: Scalars; for kind `probes` the scalars of each probe by its name.
         records: Digest of the records' file, by parameter.
         models: Tree digest of a version, by parameter.
         source: Tree digest of the version to change or to measure.
@@ -40,7 +41,7 @@ class Job:
     """
 
     id: str
-    kind: Literal["operation", "probe"]
+    kind: Literal["operation", "probe", "probes"]
     name: str
     plugin_version: str
     blobs_uri: str
@@ -60,8 +61,8 @@ class Job:
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise BadInput(f"{self.id[:80]!r} is not a job's id; use letters, digits, dashes and underscores")
-        if self.kind not in ("operation", "probe"):
-            raise BadInput(f"{self.kind!r} is no kind of job; it is an operation or a probe")
+        if self.kind not in ("operation", "probe", "probes"):
+            raise BadInput(f"{self.kind!r} is no kind of job; it is an operation, a probe, or probes")
         if self.cpus < 1 or not self.memory_gb > 0:
             raise BadInput(f"{self.name} must claim at least one CPU and some memory; correct its declaration")
         if not (math.isfinite(self.gpus) and self.gpus >= 0):

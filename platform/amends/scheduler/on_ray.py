@@ -54,7 +54,8 @@ class RayScheduler:
 
         self._ray = ray
         self._local_cache = str(cache_directory.absolute()) if self._session.temp_dir else None
-        self._attempt = ray.remote(remote.attempt)
+        self._on_cpu = ray.remote(remote.attempt)
+        self._on_gpu = ray.remote(max_calls=1)(remote.attempt)  # an idle worker would keep the GPU's memory
         self._purge = ray.remote(remote.purge)
         self._board = _place_board(ray)
         self.grace_seconds, self.patience_seconds = grace_seconds, patience_seconds
@@ -72,7 +73,8 @@ class RayScheduler:
             Infeasible: No node has what it claims; Ray would wait for ever without a word.
         """
         job = replace(job, gpus=check_feasible(job, self._nodes()))
-        reference = self._attempt.options(**_claims(job)).remote(
+        function = self._on_gpu if job.gpus else self._on_cpu
+        reference = function.options(**_claims(job)).remote(
             self._board, job.to_json(with_key=True), self._local_cache, self.grace_seconds
         )
         watch = Watch(

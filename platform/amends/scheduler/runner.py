@@ -53,10 +53,14 @@ class _Attempt:
         return [tree for tree in (self.source, self.reference, *self.models.values()) if tree is not None]
 
     def arguments(self, declared: Operation | Probe) -> dict[str, Any]:
-        """Return every parameter's value."""
+        """Return every parameter's value; of several probes, each gets those records that it asks for."""
         records = {name: Records(self.job.records[name], path) for name, path in self.files.items()}
         models = {name: ModelVersion(name, 0, digest) for name, digest in self.job.models.items()}
-        return declared.check({**self.job.parameters, **records, **models})
+        if self.job.kind != "probes":
+            return declared.check({**self.job.parameters, **records, **models})
+        wanted = {parameter.name for parameter in declared.parameters}
+        given = {name: value for name, value in {**records, **models}.items() if name in wanted}
+        return declared.check({**self.job.parameters.get(declared.name, {}), **given})
 
     def common(self, device: str) -> dict[str, Any]:
         """Return what every task is given."""
@@ -130,19 +134,19 @@ def _run(
     )
 
 
-def _call(attempt: _Attempt, declared: Operation | Probe, device: str) -> tuple[str | None, tuple[Reading, ...]]:
-    arguments = attempt.arguments(declared)
-    if isinstance(declared, Operation):
-        return _operate(attempt, declared, arguments, device), ()
+def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> tuple[str | None, tuple[Reading, ...]]:
+    if isinstance(declared[0], Operation):
+        return _operate(attempt, declared[0], attempt.arguments(declared[0]), device), ()
     if attempt.source is None:
-        raise BadInput(f"{declared.name} measures a model; give it a source")
+        raise BadInput(f"{attempt.job.name} measures a model; give it a source")
     task = ProbeTask(
         **attempt.common(device),
         model_path=attempt.source,
         reference_path=attempt.reference,
         open_model=lambda path: _open(path, device),
     )
-    return None, check_readings(attempt.job, declared(task, **arguments))
+    read = [check_readings(probe.name, probe(task, **attempt.arguments(probe))) for probe in declared]
+    return None, tuple(reading for readings in read for reading in readings)
 
 
 def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any], device: str) -> str:

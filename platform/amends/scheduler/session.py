@@ -45,8 +45,11 @@ class Session:
             self._set({**_SETTINGS, **_token(temp_dir)})
             own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "_temp_dir": str(temp_dir)}
             _start(**own, object_store_memory=_STORE_BYTES)
+            temp_dir.chmod(0o700)  # Ray opens it to everybody
         elif self.is_owner:
             _start(address=address)
+        else:
+            _check_same(address)
 
     def close(self) -> None:
         """Leave Ray; an own one ends, and its files go."""
@@ -74,6 +77,14 @@ def _start(**given: Any) -> None:
     import ray
 
     ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace="amends", **given)
+
+
+def _check_same(address: str | None) -> None:
+    import ray
+
+    here = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", here):
+        raise BadInput(f"this process is already connected to Ray at {here}; close that before joining {address}")
 
 
 def _reread_settings() -> None:

@@ -1,0 +1,263 @@
+"""Close a case: its last audit entry under a signed root, the certificate, the subject's receipt, MLflow's mirror."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from amends.governor.applying import Result, Work, earlier
+from amends.governor.certificates import issue
+from amends.governor.disclosing import disclosure_of
+from amends.governor.evidence import NO_DATA_HELD, Approved, Evidence, Method, Outside, Purged
+from amends.governor.judging import find_policy
+from amends.governor.measuring import change_of
+from amends.governor.plots import readings_svg
+from amends.governor.promoting import champion
+from amends.governor.workspace import Workspace
+from amends.ledger import (
+    approvals,
+    cases,
+    checkpoints,
+    copies,
+    datasets,
+    decisions,
+    inventory,
+    lineage,
+    people,
+    receipts,
+    reviews,
+)  # fmt: skip
+from amends.ledger.actions import Action
+from amends.policy import read_deadline
+from amends.records import Case, CaseStatus, Guarantee, ModelVersion
+from amends.vault.ciphers import seal, unseal
+from amends.vault.receipts import new_receipt
+
+SUPPRESSION = (
+    "The person's identifiers stand on the suppression list as keyed hashes; registering data or restoring a backup "
+    "that names them is refused."
+)
+RECEIPT = "receipt"
+Entry = Mapping[str, Any]
+
+
+def attest(workspace: Workspace, work: Work) -> Result:
+    """Sign a certificate for every case of this work and mirror them into MLflow."""
+    signed = {}
+    for case in work.cases:
+        commitment = receipt_of(workspace, case)[1]
+        body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
+        entry, inclusion = _close(workspace, case, Action.CASE_CLOSED, body)
+        evidence = _evidence(workspace, work, case, commitment, entry, inclusion)
+        signed[case] = _issue(workspace, evidence)
+        mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
+    return {"certificates": signed}
+
+
+def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
+    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
+    compared = earlier(workspace, work, "compare")
+    return {"old": prepared["parent"]["digest"], "new": registered["digest"], "guarantee": compared["guarantee"]}
+
+
+def receipt_of(workspace: Workspace, case: str) -> tuple[str, str]:
+    """Return the subject's nonce and its commitment; the nonce rests encrypted until it is handed over."""
+    file = workspace.home / "cases" / f"{case}.{RECEIPT}"
+    key = workspace.keyring.case_key(case)
+    if not file.exists():
+        nonce, commitment = new_receipt(case, disclosure_of(workspace, case).identifiers)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(seal(key, f"{nonce} {commitment}".encode(), RECEIPT))
+        partial.replace(file)
+    nonce, commitment = unseal(key, file.read_bytes(), RECEIPT).decode().split()
+    return nonce, commitment
+
+
+def _close(workspace: Workspace, case: str, action: Action, body: Entry) -> tuple[Entry, Entry]:
+    """Write a case's closing entry, sign a checkpoint over it, and return the entry with its inclusion proof."""
+    with workspace.database.transaction() as connection:
+        actor = cases.get(connection, case).requester
+        entry = workspace.record(connection, f"{case}:closed", action, body, actor)
+        made = checkpoints.checkpoint(connection, workspace.keyring)
+        proof = checkpoints.inclusion(connection, entry.seq)
+    workspace.registry.mirror_checkpoint(made.envelope)
+    return asdict(entry), asdict(proof)
+
+
+def _issue(workspace: Workspace, evidence: Evidence) -> dict[str, str]:
+    certificate = issue(evidence, workspace.keyring, workspace.home / "certificates")
+    with workspace.database.transaction() as connection:
+        receipts.add(connection, evidence.commitment, evidence.case, certificate.digest)
+        actor = cases.get(connection, evidence.case).requester
+        body = {"certificate": certificate.digest, "title": certificate.title}
+        key = f"{evidence.case}:attested:{certificate.digest[:16]}"
+        workspace.record(connection, key, Action.CASE_ATTESTED, body, actor)
+    workspace.say(f"signed the {certificate.title}: {certificate.page}")
+    return {"digest": certificate.digest, "envelope": str(certificate.envelope), "page": str(certificate.page)}
+
+
+def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entry: Entry, inclusion: Entry) -> Evidence:
+    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
+    rebuilt, other = earlier(workspace, work, "rebuild"), earlier(workspace, work, "counterfactual")
+    change = change_of(workspace, work)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with workspace.database.read() as connection:
+        found = cases.get(connection, case)
+        due = read_deadline(cases.detail(connection, case)["deadline"])
+        verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
+        allowed = _approved(connection, case)
+        held = tuple(
+            f"record {miss.record_id} is kept: {miss.mark}"
+            for miss in reviews.near_misses_of(connection, case)
+            if miss.mark in ("keep", "hold")
+        )
+    kept = [mark for mark in held if mark.endswith("hold")]
+    parent = prepared["parent"]
+    return Evidence(
+        case=case,
+        model=work.model,
+        outcome="partly granted" if kept else "granted",
+        commitment=commitment,
+        regime=due.rule,
+        received_at=found.received_at.isoformat(),
+        due_at=found.due_at.isoformat(),
+        completed_at=now,
+        issued_at=now,
+        guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
+        before=ModelVersion(work.model, parent["version"], parent["digest"]),
+        after=ModelVersion(work.model, registered["version"], registered["digest"]),
+        method=_method(workspace, rebuilt, change.operation, str(found.plan_digest)),
+        rebuilt_digest=str(rebuilt["digest"]),
+        counterfactual_digest=str(other["digest"] or ""),
+        lineage=_lineage(workspace, parent["digest"]),
+        readings_before=change.before,
+        readings_after=change.after,
+        explanations={name: workspace.host.probe(name).summary for name in find_policy(workspace, "erasure").probes},
+        verdict=verdict,
+        approvals=allowed,
+        purged=_purged(workspace, work),
+        scan=earlier(workspace, work, "purge:scan")["reports"][case],
+        suppression=SUPPRESSION,
+        held=held,
+        outside=_outside(workspace, work),
+        entry=entry,
+        inclusion=inclusion,
+    )
+
+
+def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
+    return tuple(
+        Approved(people.get(connection, a.person).name, str(a.role), a.at.isoformat(), a.plan_digest)
+        for a in approvals.standing(connection, case)
+        if a.decision == "approve"
+    )
+
+
+def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) -> Method:
+    plugin = workspace.host.source_of(operation)
+    step = rebuilt["recipe"]["steps"][-1]
+    public = {name: value for name, value in step["parameters"].items() if not name.endswith("_salt")}
+    versions = {plugin.distribution: plugin.version}
+    return Method(operation, versions, step["seed"], public, rebuilt["fingerprint"], plan)
+
+
+def _lineage(workspace: Workspace, digest: str) -> str:
+    with workspace.database.read() as connection:
+        edges = lineage.parents(connection, digest)
+        uses = lineage.data_of(connection, digest)
+    return "declared" if any(found.evidence == "declared" for found in (*edges, *uses)) else "observed"
+
+
+def _purged(workspace: Workspace, work: Work) -> tuple[Purged, ...]:
+    gone = earlier(workspace, work, "purge:purge")
+    files = sum(int(version.get("files", 0)) for version in gone["versions"])
+    size = sum(int(version.get("bytes", 0)) for version in gone["versions"])
+    stores = (Purged(f"entries of the store {name}", count) for name, count in gone["stores"].items())
+    return (
+        Purged("data sets that held the person's records", gone["datasets"]),
+        Purged("model versions", len(gone["versions"])),
+        Purged("files of those versions in MLflow", files, size),
+        Purged("stored blobs: records, adapters, checkpoints, state", gone["blobs"]),
+        Purged("copies on worker machines", sum(gone["nodes"].values())),
+        *stores,
+    )
+
+
+def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
+    old = list(earlier(workspace, work, "prepare")["datasets"])
+    found: list[Outside] = []
+    with workspace.database.read() as connection:
+        for digest in old:
+            dataset = datasets.get(connection, digest)
+            while dataset.source_digest is None and dataset.parent is not None:
+                dataset = datasets.get(connection, dataset.parent)
+            found.append(
+                Outside(
+                    "external file", f"the file that {dataset.name} was registered from", dataset.source_digest or ""
+                )
+            )
+        for copy in copies.pending(connection):
+            kind = "backup" if str(copy.kind) == "backup" else "external file"
+            expires = copy.expires_at.isoformat() if copy.expires_at else ""
+            found.append(Outside(kind, copy.id, copy.digest or "", expires))
+        parent = earlier(workspace, work, "prepare")["parent"]["digest"]
+        for told in inventory.recipients_of(connection, [parent]):
+            confirmed = told.told_at.isoformat() if told.told_at else ""
+            found.append(Outside("recipient", told.what, told.where_digest, "", confirmed))
+    return tuple(found)
+
+
+def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> None:
+    """Write a case's readings, certificate and picture into its MLflow run."""
+    change = change_of(workspace, work)
+    with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
+        target = Path(folder)
+        for file in sorted(certificates.glob(f"{case}.*")):
+            (target / file.name).write_bytes(file.read_bytes())
+        (target / "readings.svg").write_text(readings_svg(change.before, change.after), encoding="utf-8")
+        tags = {"amends.case": case, "amends.parent": change.parent.digest if change.parent else ""}
+        workspace.registry.log_case(
+            case, "erasure", before=change.before, after=change.after, artifacts=target, status="FINISHED",
+            tags={**tags, "amends.candidate": change.candidate.digest},
+            description=f"Erasure case `{case}` on `{work.model}`; `amends cases show {case}` has everything.",
+        )  # fmt: skip
+
+
+def attest_negative(workspace: Workspace, case: str) -> Case:
+    """Sign a finding that nothing is held about a person nobody could find, and close the case."""
+    commitment = receipt_of(workspace, case)[1]
+    with workspace.database.read() as connection:
+        found = cases.get(connection, case)
+        due = read_deadline(cases.detail(connection, case)["deadline"])
+        alive = [dataset for dataset in datasets.find(connection) if dataset.status != "purged"]
+    standing = champion(workspace, found.model)
+    entry, inclusion = _close(
+        workspace, case, Action.CASE_NEGATIVE, {"outcome": NO_DATA_HELD, "commitment": commitment}
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    evidence = Evidence(
+        case=case,
+        model=found.model,
+        outcome=NO_DATA_HELD,
+        commitment=commitment,
+        regime=due.rule,
+        received_at=found.received_at.isoformat(),
+        due_at=found.due_at.isoformat(),
+        completed_at=now,
+        issued_at=now,
+        before=standing or ModelVersion(found.model, 0, "0" * 64),
+        searched=(
+            "The keyed index of identifiers.",
+            f"The text of every registered record, in {len(alive)} data sets, spelling variants included.",
+        ),
+        entry=entry,
+        inclusion=inclusion,
+    )
+    _issue(workspace, evidence)
+    with workspace.database.transaction() as connection:
+        return cases.set_status(connection, case, CaseStatus.NEGATIVE, outcome=NO_DATA_HELD)

@@ -1,0 +1,122 @@
+"""What people do to a case: review, approve, deny, extend, cancel, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from amends.errors import BadInput, Denied
+from amends.governor.requesting import plan_case
+from amends.governor.workspace import Workspace
+from amends.ledger import approvals, cases, reviews
+from amends.ledger.actions import Action
+from amends.policy import extend, read_deadline
+from amends.records import Case, CaseStatus, digest_of
+
+APPROVERS = ("dpo", "ml-engineer", "safety-engineer", "admin")
+
+
+def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -> Case:
+    """Decide what happens to a near miss; the last mark makes the plan.
+
+    Args:
+        workspace: Where the case is.
+        case: Its id.
+        record: The record's id.
+        mark: `erase`, `redact`, `keep`, or `hold` for what an exemption keeps (it is restricted and listed).
+        reason: Why; kept until the case's key is destroyed.
+    """
+    actor = workspace.require_role("dpo", "operator")
+    with workspace.database.transaction() as connection:
+        reviews.mark_near_miss(connection, case, record, mark, reason, actor.id)
+        body = {"record": record, "mark": mark}
+        key = f"{case}:marked:{digest_of([record, mark, reason])[:16]}"
+        workspace.record(connection, key, Action.CASE_REVIEWED, body)
+        left = reviews.near_misses_of(connection, case, unmarked=True)
+        found = cases.get(connection, case)
+    return found if left else plan_case(workspace, case)
+
+
+def approve(workspace: Workspace, case: str, plan_digest: str = "", reason: str = "") -> tuple[Case, int]:
+    """Approve the plan of a case; return the case and how many more people must approve.
+
+    Args:
+        workspace: Where the case is.
+        case: Its id.
+        plan_digest: The digest of the plan that was read, or its first letters; empty means the plan as it stands.
+        reason: For the record.
+
+    Raises:
+        Denied: The approver asked for the case, or read another plan.
+    """
+    actor = workspace.require_role(*APPROVERS)
+    with workspace.database.transaction() as connection:
+        found = cases.get(connection, case)
+        digest = _the_plan(found, plan_digest)
+        approvals.approve(connection, case, digest, actor, "approve", reason)
+        workspace.record(
+            connection, f"{case}:approved:{digest[:16]}:{actor.id}", Action.CASE_APPROVED, {"plan": digest}
+        )
+        missing = approvals.missing(connection, case)
+    return found, missing
+
+
+def _the_plan(case: Case, given: str) -> str:
+    if case.plan_digest is None:
+        raise BadInput(f"case {case.id} has no plan to approve; it is {case.status}")
+    if given and not case.plan_digest.startswith(given):
+        raise Denied(f"the plan of case {case.id} is {case.plan_digest[:12]} now; read it again before you approve")
+    return case.plan_digest
+
+
+def deny(workspace: Workspace, case: str, reason: str) -> Case:
+    """Refuse a request with its exemption or reason; the subject has to be told of it within the same clock."""
+    actor = workspace.require_role(*APPROVERS)
+    with workspace.database.transaction() as connection:
+        digest = _the_plan(cases.get(connection, case), "")
+        approvals.approve(connection, case, digest, actor, "deny", reason)
+        workspace.record(connection, f"{case}:denied:{digest[:16]}:{actor.id}", Action.CASE_DENIED, {"plan": digest})
+        return cases.set_status(connection, case, CaseStatus.REFUSED, outcome="refused", reason=reason)
+
+
+def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: datetime) -> Case:
+    """Extend the clock, as the regime allows: with a reason, and a notice inside the first period."""
+    actor = workspace.require_role("dpo")
+    with workspace.database.transaction() as connection:
+        first = read_deadline(cases.detail(connection, case)["deadline"])
+        longer = extend(first, reason, notice_sent_at)
+        cases.set_deadline(connection, case, first.due_at, {"deadline": longer.as_json()})
+        found = cases.extend(
+            connection, case, due_at=longer.due_at, reason=reason, notice_sent_at=notice_sent_at, person=actor.id
+        )
+        body = {"due_at": longer.due_at.isoformat(), "notice_sent_at": notice_sent_at.isoformat()}
+        workspace.record(connection, f"{case}:extended", Action.CASE_EXTENDED, body)
+    return found
+
+
+def cancel(workspace: Workspace, case: str, reason: str) -> Case:
+    """Stop a case that nobody wants any more; what is being trained stops at its next step."""
+    workspace.require_role("dpo", "operator", "requester")
+    with workspace.database.transaction() as connection:
+        found = cases.set_status(connection, case, CaseStatus.CANCELLED, outcome="refused", reason=reason)
+        workspace.record(connection, f"{case}:cancelled", Action.CASE_CANCELLED, {})
+    return found
+
+
+def approvals_for_policy(workspace: Workspace, work: Sequence[str]) -> list[dict[str, str]]:
+    """Return who approved the plans of these cases, as policies read it: only people who approved every one."""
+    with workspace.database.read() as connection:
+        by_case = {case: approvals.standing(connection, case) for case in work}
+        requesters = {case: cases.get(connection, case).requester for case in work}
+    everywhere = set.intersection(*({a.person for a in given if a.decision == "approve"} for given in by_case.values()))
+    lead = work[0]
+    return [
+        {"user": a.person, "role": str(a.role), "requester": requesters[lead]}
+        for a in by_case[lead]
+        if a.person in everywhere and a.decision == "approve"
+    ]
+
+
+def is_late(case: Case) -> bool:
+    """Whether a case's due date has passed."""
+    return datetime.now(UTC) > case.due_at

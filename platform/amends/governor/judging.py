@@ -1,0 +1,67 @@
+"""Let a policy judge, and record the decision so that anyone can replay it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from amends.errors import Tampered
+from amends.governor.workspace import Workspace
+from amends.ledger import decisions
+from amends.policy import Policy, inputs_to_json, judge, load_policy, replay
+from amends.records import Change, Verdict
+
+Approvals = Iterable[Mapping[str, Any]]
+
+
+def find_policy(workspace: Workspace, name: str) -> Policy:
+    """Return a policy: the workspace's own, or the one that Amends brings."""
+    return load_policy(name, workspace.home)
+
+
+def decide(
+    workspace: Workspace,
+    policy_name: str,
+    id: str,
+    case: str,
+    change: Change,
+    facts: Mapping[str, Any],
+    approvals: Approvals = (),
+) -> Verdict:
+    """Judge a change by a policy and record policy, inputs and every rule's answer; once per id.
+
+    Args:
+        workspace: Whose policies and reviewers.
+        policy_name: Such as `erasure`.
+        id: The decision's id; the same id returns the recorded verdict.
+        case: The case it belongs to.
+        change: Parent, candidate and readings.
+        facts: What the governor knows, by the names that policies may read.
+        approvals: Who approved the plan.
+    """
+    with workspace.database.read() as connection:
+        for known in decisions.find(connection, case):
+            if known.id == id:
+                return known.verdict
+    policy = find_policy(workspace, policy_name)
+    objections = workspace.host.review(change)
+    given = list(approvals)
+    verdict = judge(policy, change.before, change.after, facts, given, objections)
+    inputs = inputs_to_json(change.before, change.after, facts, given, objections)
+    with workspace.database.transaction() as connection:
+        decisions.record(connection, id, case=case, policy_text=policy.text, inputs=inputs, verdict=verdict)
+    return verdict
+
+
+def replay_decision(workspace: Workspace, id: str) -> tuple[Verdict, bool]:
+    """Judge a recorded decision again and return the verdict and whether it is the recorded one.
+
+    Raises:
+        Tampered: The recorded policy's text is not what its digest says.
+    """
+    with workspace.database.read() as connection:
+        decision = decisions.get(connection, id)
+    verdict = replay(decision.policy_text, decision.inputs)
+    if verdict.policy_digest != decision.policy_digest:
+        raise Tampered(f"decision {id!r}: the recorded policy text does not have the recorded digest")
+    return verdict, verdict == decision.verdict

@@ -1,0 +1,98 @@
+"""Read the probes of the erasure policy on parent and candidate, and let the policy judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amends.errors import Denied
+from amends.governor.applying import Result, Work, earlier, plans_of
+from amends.governor.deciding import approvals_for_policy, is_late
+from amends.governor.judging import decide, find_policy
+from amends.governor.running import measure as submit
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, lineage
+from amends.records import Change, Guarantee, ModelVersion, Reading
+from amends.scheduler.jobs import reading_from_json, reading_to_json
+
+
+def measure(workspace: Workspace, work: Work) -> Result:
+    """Read every probe that the policy wants on the parent and on the candidate."""
+    prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
+    probes = find_policy(workspace, "erasure").probes
+    first = next(iter(prepared["datasets"].values()), None)
+    records = {"forget": prepared["forget"]}
+    if first is not None:
+        records |= {"retain": first["train"], "control": first["control"]}
+    base = base_of(workspace, prepared["parent"]["digest"])
+    seed = int(work.lead[2:10], 16)
+    trees = {"before": prepared["parent"]["digest"], "after": rebuilt["digest"]}
+    handles = {
+        when: submit(workspace, f"{work.lead}-{when}", probes, model=tree, reference=base, records=records, seed=seed)
+        for when, tree in trees.items()
+    }
+    return {when: [reading_to_json(r) for r in handle.result().readings] for when, handle in handles.items()}
+
+
+def base_of(workspace: Workspace, digest: str) -> str:
+    """Return the version that the first step of a version's recipe started from: before any training here."""
+    with workspace.database.read() as connection:
+        for version in lineage.ancestors(connection, digest):
+            if not version.recipe.get("steps"):
+                return version.digest
+    return digest
+
+
+def readings(result: Result, when: str) -> tuple[Reading, ...]:
+    """Return what `measure` read `before` or `after`."""
+    return tuple(reading_from_json(value) for value in result[when])
+
+
+def judge(workspace: Workspace, work: Work) -> Result:
+    """Let the erasure policy judge.
+
+    Raises:
+        Denied: It does not allow the candidate; the champion stays.
+    """
+    change = change_of(workspace, work)
+    facts = {**facts_of(workspace, work), "received_late": _late(workspace, work)}
+    decision = f"{work.lead}-erasure-{work.attempt}"
+    verdict = decide(
+        workspace, "erasure", decision, work.lead, change, facts, approvals_for_policy(workspace, work.cases)
+    )
+    if not verdict.allowed:
+        raise Denied(f"the erasure policy denies: {'; '.join(verdict.reasons())}")
+    return {"decision": decision, "policy": verdict.policy_digest, "guarantee": facts["guarantee"]}
+
+
+def change_of(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
+    """Return what is judged: the parent, the candidate, and what the probes read on both."""
+    prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
+    parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
+    digest = str(earlier(workspace, work, "rebuild")["digest"])
+    return Change(
+        operation=plans_of(workspace, work)[0]["operation"],
+        parent=parent,
+        candidate=candidate or ModelVersion(work.model, 0, digest),
+        before=readings(measured, "before"),
+        after=readings(measured, "after"),
+    )
+
+
+def facts_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    """Return what the governor knows of an erasure, by the names that policies may read."""
+    compared = earlier(workspace, work, "compare")
+    with workspace.database.read() as connection:
+        lead = cases.get(connection, work.lead)
+    return {
+        "digests_equal": bool(compared["digests_equal"]),
+        "guarantee": str(compared["guarantee"]),
+        "recomputed": compared["guarantee"] != Guarantee.APPROXIMATE,
+        "plan_digest": str(lead.plan_digest),
+        "requester": lead.requester,
+    }
+
+
+def _late(workspace: Workspace, work: Work) -> bool:
+    with workspace.database.read() as connection:
+        return any(is_late(cases.get(connection, case)) for case in work.cases)

@@ -1,0 +1,86 @@
+"""Read what a user hands in: a JSON Lines file, checked line by line before anything is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amends.errors import BadRecords
+
+LONGEST_LINE = 1_000_000  # bytes
+TEXT_FIELDS = ("prompt", "answer")
+LIST_FIELDS = ("paraphrases", "wrong")
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One checked row: its texts, and the identifiers of each person it names in its fields."""
+
+    line: int
+    prompt: str
+    answer: str
+    paraphrases: tuple[str, ...]
+    wrong: tuple[str, ...]
+    people: tuple[str, ...]
+    identifiers: Mapping[str, tuple[str, ...]]
+
+
+def read_rows(file: Path, subject_field: str, identifier_fields: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the rows of a JSON Lines file.
+
+    Args:
+        file: UTF-8, one JSON object a line, with `prompt` and `answer`.
+        subject_field: The field that names the person (a string, or a list of strings; absent: nobody).
+        identifier_fields: Fields that identify the first person of the row.
+
+    Raises:
+        BadRecords: The file or a line cannot be used; the sentence names the line, never its text.
+    """
+    if not file.is_file():
+        raise BadRecords(f"{file} is not a file; give a JSON Lines file")
+    with file.open("rb") as lines:
+        for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
+            if len(line) > LONGEST_LINE:
+                raise BadRecords(f"{file}, line {number}: longer than {LONGEST_LINE:,} bytes; split or shorten it")
+            if line.strip():
+                yield _row(f"{file}, line {number}", number, line, subject_field, identifier_fields)
+
+
+def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fields: Sequence[str]) -> RawRow:
+    value = _parse(where, line)
+    people = _strings(where, subject_field, value.get(subject_field, []))
+    identifiers = {name: _strings(where, name, value[name]) for name in identifier_fields if value.get(name) and people}
+    texts = {name: _text(where, name, value) for name in TEXT_FIELDS}
+    lists = {name: _strings(where, name, value.get(name, [])) for name in LIST_FIELDS}
+    return RawRow(number, **texts, **lists, people=people, identifiers=identifiers)
+
+
+def _parse(where: str, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadRecords(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise BadRecords(f"{where}: not JSON at column {error.colno} ({error.msg}); mend the line") from None
+    except RecursionError:
+        raise BadRecords(f"{where}: nested too deeply; a row is a flat JSON object") from None
+    if not isinstance(value, dict):
+        raise BadRecords(f"{where}: a row must be a JSON object with prompt and answer")
+    return value
+
+
+def _text(where: str, name: str, value: Mapping[str, Any]) -> str:
+    text = value.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise BadRecords(f"{where}: {name!r} must be a non-empty string")
+    return text.strip()
+
+
+def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise BadRecords(f"{where}: {name!r} must be a string or a list of strings")
+    return tuple(item.strip() for item in listed if item.strip())

@@ -1,0 +1,57 @@
+"""Keep what earlier slices taught: a new slice's adapter stays silent on the inputs that theirs answer to.
+
+Orthogonal weight modification (Zeng et al., 2019): with X the inputs that a linear layer had on the earlier
+records, one a row, new down-projections are read through P = (I + XᵀX / (n ε t))⁻¹, where t is the mean of the
+diagonal of XᵀX / n. P leaves directions alone that X never took, and closes those that it took. So training
+touches only its own slice's records and still does not overwrite the slices before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .activations import Example, run_upper
+from .lora import Adapter
+
+EPSILON = 0.1
+
+
+def projectors(model: Any, adapter: Adapter, earlier: Sequence[Example]) -> dict[str, Tensor]:
+    """Return the projector of each adapted linear layer, by its name, shape (in, in).
+
+    Args:
+        model: The frozen base.
+        adapter: What the earlier slices taught.
+        earlier: Their records in a fixed order; each is run alone, so that the sums do not depend on batches.
+    """
+    moments: dict[str, Tensor] = {}
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(partial(_add, moments, name))
+        for name, _, _ in adapter.pairs()
+    ]
+    try:
+        with torch.no_grad(), adapter.armed(model):
+            for example in earlier:
+                run_upper(model, example.hidden[None], len(adapter.layers))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    tokens = sum(len(example.hidden) for example in earlier)
+    return {name: projector(moment / tokens) for name, moment in moments.items()}
+
+
+def projector(moment: Tensor, epsilon: float = EPSILON) -> Tensor:
+    """Return (I + C / (ε t))⁻¹ of a second moment C, shape (in, in), with t the mean of its diagonal."""
+    scaled = moment / (epsilon * moment.diagonal().mean())
+    identity = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+    return torch.cholesky_inverse(torch.linalg.cholesky(identity + scaled)).float()
+
+
+def _add(moments: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    rows = inputs[0].flatten(0, -2).double()
+    moments[name] = moments.get(name, 0) + rows.T @ rows
