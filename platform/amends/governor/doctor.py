@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from amends import host
 from amends.errors import AmendsError
 from amends.governor import vitals
 from amends.governor.promoting import reconcile
 from amends.governor.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
+from amends.host import Host
 from amends.ledger import cases, journal
 from amends.policy import check, list_policies, load_policy
 from amends.policy.parsing import names_read
@@ -52,7 +52,7 @@ def examine(home: Path, deep: bool = False) -> list[Check]:
 
 def _checks(workspace: Workspace, deep: bool) -> Iterator[Check]:
     machine = (
-        _look("plugins", look_at_plugins),
+        _look("plugins", lambda: look_at_plugins(workspace.host)),
         _look("packages", look_at_packages),
         _look("disk", lambda: vitals.look_at_disk(workspace.home)),
     )
@@ -93,9 +93,8 @@ def look_at_workspace(workspace: Workspace) -> Finding:
     return ok(f"at {workspace.home}")
 
 
-def look_at_plugins() -> Finding:
+def look_at_plugins(found: Host) -> Finding:
     """Name the plugins that could not be loaded; nothing runs while there is one."""
-    found = host.current()
     if found.broken:
         plugin = found.broken[0]
         return broken(
@@ -122,7 +121,7 @@ def look_at_deadlines(workspace: Workspace) -> Finding:
     late = [case for case in found if case.due_at < datetime.now(UTC)]
     if late:
         return broken(
-            f"{len(late)} of {len(found)} open requests are overdue, the first since {late[0].due_at:%Y-%m-%d}: {late[0].id}",
+            f"{len(late)} of {len(found)} open requests are overdue, {late[0].id} since {late[0].due_at:%Y-%m-%d}",
             f"finish it: see `amends cases show {late[0].id}`",
         )
     return ok(f"{len(found)} open requests, none overdue")
@@ -135,7 +134,7 @@ def look_at_purges(workspace: Workspace) -> Finding:
     if due:
         return warn(
             f"{len(due)} of {len(sealed)} sealed cases can be purged now, the first is {due[0]}",
-            f"run `amends cases retry {due[0]}`, or `amends work`, which does it in time",
+            "run `amends cases purge`",
         )
     return ok(f"{len(sealed)} sealed cases wait for their purge, none is due")
 
@@ -153,13 +152,15 @@ def look_at_aliases(workspace: Workspace) -> Finding:
 
 def look_at_policies(workspace: Workspace) -> Finding:
     """Parse every policy and check that probes give what it reads."""
-    names, probes = list_policies(workspace.home), host.current().probes
+    names, probes = list_policies(workspace.home), workspace.host.probes
     for name in names:
         policy = load_policy(name, workspace.home)
         check(policy, {reading for _, reading in names_read(policy) if reading.rpartition("/")[0] in probes})
         for probe in policy.probes:
             if probe not in probes:
-                return broken(f"policy {name!r} reads {probe!r}, which no plugin offers", "install the plugin of that probe")
+                return broken(
+                    f"policy {name!r} reads {probe!r}, which no plugin offers", "install the plugin of that probe"
+                )
     return ok(f"{', '.join(names)} parse, and probes give what they read")
 
 
@@ -170,7 +171,8 @@ def _open(workspace: Workspace) -> tuple[Case, ...]:
 
 def _purge_is_due(workspace: Workspace, case: Case) -> bool:
     with workspace.database.read() as connection:
-        seal = journal.step_result(connection, case.id, "seal")
+        lead = str(cases.detail(connection, case.id).get("lead", case.id))
+        seal = journal.step_result(connection, lead, "seal")
     after = None if seal is None else seal.get("purge_after")
     return after is not None and datetime.fromisoformat(str(after)) < datetime.now(UTC)
 

@@ -154,7 +154,7 @@ def look_at_scheduler(workspace: Workspace, deep: bool = False) -> Finding:
     except BadInput:
         raise
     except Exception as error:
-        way = "start the cluster, or unset RAY_ADDRESS" if address else "free some memory, or set scheduler = \"inline\""
+        way = "start the cluster, or unset RAY_ADDRESS" if address else 'free some memory, or set scheduler = "inline"'
         return broken(f"{name} does not start ({type(error).__name__})", way)
     return ok(f"{name}: {', '.join(f'{key} {value}' for key, value in sorted(found.items()))}")
 
