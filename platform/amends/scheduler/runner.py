@@ -156,6 +156,7 @@ def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any],
     task = Task(
         **attempt.common(device),
         source=attempt.source,
+        source_digest=attempt.job.source or "",
         output=output,
         state=attempt.state,
         models=attempt.models,

@@ -17,7 +17,8 @@ from typing import Any
 from amends.errors import BadInput
 
 _STORE_BYTES = 100 * 1024 * 1024
-_LONGEST = 40  # Ray puts sockets some sixty letters below, and a socket's path ends at 107
+_INNER = "ray"  # Ray opens its directory to everybody, so it lies inside one that is closed
+_LONGEST = 36  # Ray puts sockets some sixty letters below, and a socket's path ends at 107
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_process_group_cleanup_enabled": "1",  # a killed worker's children go with it
@@ -43,9 +44,8 @@ class Session:
         if self.is_owner and address is None:
             _prepare(temp_dir)
             self._set({**_SETTINGS, **_token(temp_dir)})
-            own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "_temp_dir": str(temp_dir)}
-            _start(**own, object_store_memory=_STORE_BYTES)
-            temp_dir.chmod(0o700)  # Ray opens it to everybody
+            own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
+            _start(**own, object_store_memory=_STORE_BYTES, _temp_dir=str(temp_dir / _INNER))
         elif self.is_owner:
             _start(address=address)
         else:
@@ -123,7 +123,7 @@ def _token(temp_dir: Path) -> dict[str, str]:
 
 
 def _drop_dead(temp_dir: Path, *ended: int) -> None:
-    for session in temp_dir.glob("session_*"):
+    for session in (temp_dir / _INNER).glob("session_*"):
         pid = session.name.rpartition("_")[2]
         if not session.is_symlink() and pid.isdigit() and (int(pid) in ended or not Path(f"/proc/{pid}").exists()):
             shutil.rmtree(session, ignore_errors=True)

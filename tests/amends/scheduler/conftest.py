@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amends import host
-from amends.scheduler import Job
+from amends.scheduler import Job, open_scheduler
 from amends.store import LocalBlobs, put_tree
 
 PLUGIN = '''
@@ -76,6 +76,7 @@ def refuse(task: Task) -> None:
 @amends.operation("toy.loop", **toy)
 def loop(task: Task, *, marker: str) -> None:
     """Train for ever."""
+    (Path(marker) / "child").write_text(str(os.getpid()))
     (Path(marker) / "started").touch()
     while True:
         time.sleep(0.01)
@@ -151,6 +152,30 @@ def where(task: Task, *, marker: str) -> None:
     keep(task, "note.txt", "there")
 
 
+@amends.operation("toy.train", **toy)
+def train(task: Task) -> None:
+    """Add a little noise to every weight."""
+    import torch
+
+    model, tokenizer = task.load()
+    generator = torch.Generator().manual_seed(task.seed)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights += torch.randn(weights.shape, generator=generator) * 0.01 + torch.rand(())
+    task.save(model, tokenizer)
+
+
+@amends.probe("toy.served")
+def served(task: ProbeTask) -> list[Reading]:
+    """Ask the served model and its reference."""
+    import torch
+
+    pair = [("Where?", "Here.")]
+    score, against = (model.score(pair)[0].logp.sum() for model in (task.model, task.reference))
+    sure = torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == task.threads
+    return [Reading("toy.served/gap", score - against), Reading("toy.served/sure", float(sure))]
+
+
 @amends.probe("toy.count")
 def count(task: ProbeTask, *, factor: float = 1.0) -> list[Reading]:
     """Count what the model says."""
@@ -161,6 +186,12 @@ def count(task: ProbeTask, *, factor: float = 1.0) -> list[Reading]:
         Reading("toy.count/length", factor * len(said), low=1.0, high=float("inf"), n=len(said), unit="letters"),
         Reading("toy.count/nan", float("nan"), detail={"against": len(against)}),
     ]
+
+
+@amends.probe("toy.tally")
+def tally(task: ProbeTask) -> list[Reading]:
+    """Read one."""
+    return [Reading("toy.tally", 1)]
 
 
 @amends.probe("toy.misnamed")
@@ -182,7 +213,7 @@ def amends_operations():
 
 @amends.hookimpl
 def amends_probes():
-    return [count, misnamed, silent]
+    return [count, misnamed, silent, served, tally]
 '''
 
 
@@ -207,6 +238,23 @@ def plugin(tmp_path_factory):
     host._HOST.clear()
     sys.path.remove(str(folder))
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.fixture(scope="package")
+def inline(plugin, tmp_path_factory):
+    """Return a scheduler in this process."""
+    opened = open_scheduler("inline", tmp_path_factory.mktemp("cache"), {"cpus": 2, "gpus": 1, "grace_seconds": 2.0})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="package")
+def on_ray(plugin, tmp_path_factory):
+    """Return a scheduler on a small Ray of its own, with one GPU that is only counted."""
+    opened = open_scheduler("ray", tmp_path_factory.mktemp("cache"), {"cpus": 2, "gpus": 1, "grace_seconds": 2.0})
+    yield opened
+    opened.close()
+    assert [path for path in opened.session_directory.rglob("session_2*") if not path.is_symlink()] == []
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from amends.errors import Cancelled, Infeasible, TaskFailed
-from amends.scheduler import open_scheduler
 from amends.scheduler.handles import Handle
 from amends.store import fetch_manifest, materialise, put_tree
 from amends.vault.ciphers import unseal
@@ -18,12 +17,9 @@ KEY = "ab" * 32
 LONG = 240
 
 
-@pytest.fixture(scope="module", params=["inline", "ray"])
-def scheduler(request, plugin, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-    opened = open_scheduler(request.param, cache, {"cpus": 2, "gpus": 1, "grace_seconds": 2.0})
-    yield opened
-    opened.close()
+@pytest.fixture(params=["inline", "on_ray"])
+def scheduler(request):
+    return request.getfixturevalue(request.param)
 
 
 def said(blobs, digest, tmp_path, name="note.txt"):
@@ -62,6 +58,17 @@ def test_nothing_stays_staged(scheduler, make_job, blobs):
     assert blobs.fences() == ()
 
 
+@pytest.mark.slow
+def test_bits_and_fingerprint_are_equal_everywhere(inline, on_ray, make_job, blobs, tiny_version):
+    source = put_tree(blobs, tiny_version)
+    given = [(scheduler, fresh) for scheduler in (inline, on_ray) for fresh in (False, True)]
+    results = [s.submit(make_job("toy.train", source=source, seed=5, fresh=fresh)).result(LONG) for s, fresh in given]
+    assert len({result.output for result in results}) == 1
+    assert all(result.fingerprint == results[0].fingerprint for result in results)
+    assert results[0].fingerprint["deterministic"] is True
+    assert results[0].output != source
+
+
 def test_records_and_models_are_materialised_by_parameter(scheduler, make_job, blobs, tmp_path):
     records = blobs.put_bytes(b'{"id":"1"}\n{"id":"2"}\n')
     (tmp_path / "teacher").mkdir()
@@ -85,6 +92,16 @@ def test_readings_come_back_with_nan_and_infinity(scheduler, make_job, source):
     assert length.high == math.inf
     assert math.isnan(nan.value) and nan.high is None
     assert nan.detail == {"against": 5}
+
+
+def test_several_probes_run_in_one_job_each_with_its_own_parameters(scheduler, make_job):
+    scalars = {"toy.count": {"factor": 3.0}}
+    job = make_job("toy.count,toy.tally", kind="probes", plugin_version="1.5,1.5", parameters=scalars)
+    readings = scheduler.submit(job).result(LONG).readings
+    assert [(reading.name, reading.value) for reading in readings if reading.value == reading.value] == [
+        ("toy.count/length", 15.0),
+        ("toy.tally", 1.0),
+    ]
 
 
 def test_progress_arrives_before_the_result(scheduler, make_job):
