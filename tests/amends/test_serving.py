@@ -127,18 +127,42 @@ def test_scores_equal_a_plain_forward_pass_over_the_whole_sequence(model):
 
 
 def test_scores_do_not_depend_on_the_neighbours_of_a_pair(model):
-    _assert_same_scores(model.score(PAIRS), [model.score([pair])[0] for pair in PAIRS])
+    pairs = [*PAIRS, ("How?", "Ada"), ("Why?", "Ida"), *PAIRS]
+    _assert_same_scores(model.score(pairs), [model.score([pair])[0] for pair in pairs])
+
+
+def test_only_pairs_of_equal_length_share_a_forward_pass(model):
+    pairs = [([7] * 3, [8] * (1 + place % 3)) for place in range(60)]
+    seen = []
+    hook = model.hf_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    try:
+        scores = score_pairs(model.hf_model, pairs)
+    finally:
+        hook.remove()
+    assert seen == [(16, 4), (4, 4), (16, 5), (4, 5), (16, 6), (4, 6)]
+    assert [len(score.logp) for score in scores] == [len(answer) for _, answer in pairs]
+
+
+@pytest.mark.slow
+def test_scores_of_the_real_model_do_not_depend_on_the_neighbours_of_a_pair(smollm2):
+    served = open_version(smollm2, host.load([]))
+    pairs = [*PAIRS, ("How?", "Ada"), ("Why?", "Ida"), ("When?", "1901"), ("When?", "1902")]
+    lengths = [sum(map(len, encode(served.tokenizer, *pair))) for pair in pairs]
+    assert min(lengths) < 16 < max(lengths) and len(set(lengths)) < len(lengths)
+    _assert_same_scores(served.score(pairs), [served.score([pair])[0] for pair in pairs])
 
 
 def test_scores_without_logits_to_keep_are_the_same(model):
     class Plain(torch.nn.Module):
         device = torch.device("cpu")
 
-        def forward(self, input_ids, attention_mask, position_ids, use_cache):
-            return model.hf_model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
+        def forward(self, input_ids, use_cache):
+            return model.hf_model(input_ids=input_ids, use_cache=use_cache)
 
     pairs = [encode(model.tokenizer, prompt, answer) for prompt, answer in PAIRS]
-    _assert_same_scores(score_pairs(Plain(), pairs, pad=1), model.score(PAIRS))
+    _assert_same_scores(score_pairs(Plain(), pairs), model.score(PAIRS))
 
 
 def test_a_text_is_scored_after_its_first_token_without_the_template(model):

@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from amends.serving.encoding import STOP, end_of
-from amends.serving.scoring import pad_left
 
 ROWS = 16
 TAIL = 16  # tokens that are looked at for the stop; a byte-level tokenizer needs ten
@@ -38,13 +37,21 @@ def greedy(
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(prompts), ROWS):
         batch = by_length[start : start + ROWS]
-        ids, mask = pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
+        ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
         stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])])
         config = _settings(model, tokenizer, max_new_tokens)
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
             answers[index] = _text(tokenizer, row, config.eos_token_id)
     return answers
+
+
+def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:
+    """Return ids and attention mask, shape (rows, longest)."""
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:

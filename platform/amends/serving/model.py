@@ -16,7 +16,7 @@ from amends.errors import BadInput, Broken
 from amends.host import Host
 from amends.operation import Seams
 from amends.operation.files import load_model
-from amends.serving.encoding import encode, encode_prompt, end_of
+from amends.serving.encoding import encode, encode_prompt
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, score_pairs
 
@@ -69,13 +69,12 @@ class Model:
         return self._score([(row[:1], row[1:]) for row in rows], texts)
 
     def _score(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
-        pad = end_of(self.tokenizer)
         if not self.seams:
-            return score_pairs(self.hf_model, tokens, pad)
+            return score_pairs(self.hf_model, tokens)
         scores = []
         for pair, prompt in zip(tokens, prompts, strict=True):
             with self._armed(prompt):
-                scores += score_pairs(self.hf_model, [pair], pad)
+                scores += score_pairs(self.hf_model, [pair])
         return scores
 
     def _greedy(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
