@@ -54,8 +54,9 @@ def crew(database):
 
     roles = {"Rita": "requester", "Dora": "dpo", "Otto": "operator", "Max": "admin"}
     with database.transaction() as connection:
-        tokens = {name: people.add(connection, name, role) for name, role in roles.items()}
-        return {name: people.authenticate(connection, token) for name, token in tokens.items()}
+        for name, role in roles.items():
+            people.add(connection, name, role)
+        return {name: people.get(connection, name) for name in roles}
 
 
 @pytest.fixture
