@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""What keeps libraries from writing between our lines; what a user has set stays."""
+
 
 def run() -> None:
     """Run `amends` with the arguments of this process and leave with its exit code."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     from amends.cli.root import root
 
     root.main(prog_name="amends")

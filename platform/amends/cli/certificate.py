@@ -52,20 +52,40 @@ def verify(screen: Screen, file: Path, public_key: Path | None) -> None:
     screen.show(found, *_lines(found))
 
 
-@certificate.verb("receipt", example="amends certificate receipt e-0123456789.dsse.json --check < receipt.txt")
-@click.argument("file", type=click.Path(path_type=Path))
+@certificate.verb("receipt", example="amends certificate receipt e-0123456789")
+@click.argument("case")
 @click.option(
-    "--check", "where", is_flag=False, flag_value="-", default="-", metavar="[FILE]", help="The receipt and the person."
+    "--check", "where", is_flag=False, flag_value="-", default="", metavar="[FILE]", help="Check one instead."
 )
 @KEYS
-def receipt(screen: Screen, file: Path, where: str, public_key: Path | None) -> int:
-    """Check whether a receipt ties a person to a certificate; leaves with 1 if it does not.
+def receipt(screen: Screen, case: str, where: str, public_key: Path | None) -> int:
+    """Hand over the receipt of a case, this once; or check one, and leave with 1 if it does not fit.
 
-    Standard input, or the file after --check, has `receipt: …` and `name: …` (or email, phone) on lines.
+    With --check, CASE may also be the file of a certificate. Standard input, or the file after --check, has
+    `receipt: …` and `name: …` (or email, phone) on lines.
     """
     from amends.governor import proving
 
-    given = read_subject(where, extra=("receipt",))
+    if where:
+        return _check(screen, case, where, public_key)
+    with screen.workspace() as workspace:
+        nonce = proving.read_receipt(workspace, case)
+        screen.show(
+            {"case": case, "receipt": nonce},
+            f"receipt of case {case}: {nonce}",
+            "Give it to the person with their certificate; it is not shown again.",
+        )
+        proving.forget_receipt(workspace, case)
+    return 0
+
+
+def _check(screen: Screen, case: str, where: str, public_key: Path | None) -> int:
+    from amends.governor import proving, viewing
+
+    given, file = read_subject(where, extra=("receipt",)), Path(case)
+    if not file.exists():
+        with screen.workspace() as workspace:
+            file = Path((viewing.certificate_of(workspace, case) or {"envelope": case})["envelope"])
     is_theirs = proving.check_certificate_receipt(file, _keys(screen, public_key), given)
     said = "this certificate is the one of this receipt and person" if is_theirs else "this is not their certificate"
     screen.show({"matches": is_theirs}, said)

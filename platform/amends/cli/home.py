@@ -33,27 +33,29 @@ def init(screen: Screen, admin: str) -> None:
 
 
 @verb("doctor", example="amends doctor --json")
-def doctor(screen: Screen) -> int:
+@click.option("--deep", is_flag=True, help="Start the scheduler too, and say what it has.")
+def doctor(screen: Screen, deep: bool) -> int:
     """Say what is configured, reachable or broken, and how to mend it; leaves with 1 if something is broken."""
     from amends.governor.doctor import examine
     from amends.governor.workspace import default_home
 
-    checks = list(examine(default_home()))
+    checks = list(examine(default_home(), deep))
     rows = [
         (check.name, Marked(check.state, COLOURS.get(check.state, "")), check.sentence, check.mend) for check in checks
     ]
-    screen.show([vars(check) for check in checks], Table(("what", "state", "found", "how to mend it"), rows))
+    screen.show(checks, Table(("what", "state", "found", "how to mend it"), rows))
     return 1 if any(check.state == "broken" for check in checks) else 0
 
 
 @verb("backup", example="amends backup workspace.amends")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup(screen: Screen, file: Path) -> None:
+@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="When it has to be deleted.")
+def backup(screen: Screen, file: Path, days: int) -> None:
     """Write the whole workspace into one file; certificates name it until it expires."""
     from amends.governor import backing
 
     with screen.workspace() as workspace:
-        made = backing.backup(workspace, file)
+        made = backing.backup(workspace, file, days)
     screen.show(made, f"The workspace is in {file}. Keep it as safe as the workspace: it holds the keys.")
 
 

@@ -106,8 +106,8 @@ def prune(screen: Screen, model: str, keep: int, dry_run: bool) -> None:
 
     with screen.workspace() as workspace:
         gone = pruning.prune(workspace, model, keep, dry_run)
-    columns = tuple(gone[0]) if gone else ()
-    rows = [tuple(str(value) for value in row.values()) for row in gone]
+    rows = [(row["version"], row["status"], row["blobs"], f"{row['bytes'] / 1e6:.1f} MB") for row in gone]
+    columns = ("would go" if dry_run else "gone", "status", "blobs", "size")
     screen.show(gone, Table(columns, rows, f"nothing of {model} is to be pruned"))
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
+from amends.governor.attesting import RECEIPT, receipt_of
 from amends.governor.certificates import verify_certificate
 from amends.governor.judging import find_policy
 from amends.governor.workspace import Workspace
-from amends.ledger import audit, bundles, checkpoints
+from amends.ledger import audit, bundles, cases, checkpoints
 from amends.policy import check, parse_policy
 from amends.policy.fields import read_text
 from amends.policy.parsing import names_read
+from amends.records import CaseStatus
 from amends.vault.public import read_public_keys
 from amends.vault.receipts import check_receipt
 
@@ -89,6 +91,30 @@ def export_keys(workspace: Workspace, directory: Path) -> Path:
         return workspace.keyring.public_directory(directory)
     except OSError as error:
         raise BadInput(f"{directory} cannot be written ({error.strerror}); name another directory") from None
+
+
+def read_receipt(workspace: Workspace, case: str) -> str:
+    """Return the receipt of a closed case, to be given to its subject.
+
+    Raises:
+        BadInput: The case has no certificate yet, or its receipt was handed over.
+        Denied: Who acts does not answer requests.
+    """
+    workspace.require_role("requester", "operator", "dpo")
+    with workspace.database.read() as connection:
+        found = cases.get(connection, case)
+    if found.status not in (CaseStatus.COMPLETE, CaseStatus.NEGATIVE) or not _receipt_file(workspace, case).exists():
+        raise BadInput(f"case {case} has no receipt to hand over; it is {found.status}, or it was handed over before")
+    return receipt_of(workspace, case)[0]
+
+
+def forget_receipt(workspace: Workspace, case: str) -> None:
+    """Delete a receipt that was handed over: from then on its holder alone has it."""
+    _receipt_file(workspace, case).unlink(missing_ok=True)
+
+
+def _receipt_file(workspace: Workspace, case: str) -> Path:
+    return workspace.home / "cases" / f"{case}.{RECEIPT}"
 
 
 def check_certificate_receipt(certificate: Path, keys: Mapping[str, str], given: Mapping[str, Collection[str]]) -> bool:
