@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -74,12 +72,13 @@ def build(
     """
     if task.source is None:
         raise BadInput("training in shards needs a base model; give the operation a source")
+    routing.check_salt(router_salt)
     placement = Placement(*placed)
     root = {"base": base_digest(task.source), "seed": task.seed, "settings": asdict(settings)}
     shards = lay_out(records.rows(), placement, canaries, root)
     works = [_plan(task, shard, from_scratch) for shard in shards]
     Training(task, settings, works).run()
-    _write_model(task.source, task.output)
+    task.keep_weights()
     _write(task.output / "attachments" / "order.json", [KIND])
     routing.write(_home(task.output), shards, router_salt, task.state, not from_scratch)
     _write_index(task.output, shards)
@@ -172,18 +171,6 @@ def _write_index(output: Path, shards: Sequence[Shard]) -> None:
             found = {"adapter": hashlib.sha256(data).hexdigest(), "chain": shard.chain}
             entries.append({"shard": shard.index, "folder": folder_of(shard.index)} | found)
     _write(_home(output) / INDEX, entries)
-
-
-def _write_model(source: Path, output: Path) -> None:
-    """Carry the base over as it is: a reference, or its files, linked where the file system can."""
-    shutil.copytree(source / "model", output / "model", copy_function=_link, dirs_exist_ok=True)
-
-
-def _link(source: str, destination: str) -> None:
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)
 
 
 def _write(file: Path, value: Any) -> None:

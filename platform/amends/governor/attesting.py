@@ -168,9 +168,9 @@ def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) ->
 
 def _lineage(workspace: Workspace, digest: str) -> str:
     with workspace.database.read() as connection:
-        edges = lineage.parents(connection, digest)
-        uses = lineage.data_of(connection, digest)
-    return "declared" if any(found.evidence == "declared" for found in (*edges, *uses)) else "observed"
+        said = {edge.evidence for edge in lineage.parents(connection, digest)}
+        said |= {use.evidence for use in lineage.data_of(connection, digest)}
+    return "declared" if "declared" in said else "observed"
 
 
 def _purged(workspace: Workspace, work: Work) -> tuple[Purged, ...]:

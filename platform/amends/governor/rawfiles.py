@@ -11,8 +11,6 @@ from typing import Any
 from amends.errors import BadRecords
 
 LONGEST_LINE = 1_000_000  # bytes
-TEXT_FIELDS = ("prompt", "answer")
-LIST_FIELDS = ("paraphrases", "wrong")
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,15 @@ def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fi
     value = _parse(where, line)
     people = _strings(where, subject_field, value.get(subject_field, []))
     identifiers = {name: _strings(where, name, value[name]) for name in identifier_fields if value.get(name) and people}
-    texts = {name: _text(where, name, value) for name in TEXT_FIELDS}
-    lists = {name: _strings(where, name, value.get(name, [])) for name in LIST_FIELDS}
-    return RawRow(number, **texts, **lists, people=people, identifiers=identifiers)
+    return RawRow(
+        line=number,
+        prompt=_text(where, "prompt", value),
+        answer=_text(where, "answer", value),
+        paraphrases=_strings(where, "paraphrases", value.get("paraphrases", [])),
+        wrong=_strings(where, "wrong", value.get("wrong", [])),
+        people=people,
+        identifiers=identifiers,
+    )
 
 
 def _parse(where: str, line: bytes) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
 from amends.governor.workspace import Workspace
-from amends.operation.files import REFERENCE
 from amends.records import Records, canonical_json
 from amends.store.digests import digest_bytes
 from amends.store.trees import Entry, Manifest, fetch_manifest
@@ -117,22 +116,8 @@ def finish(workspace: Workspace, handle: Handle, recorded: Step, recipe: Mapping
         "fingerprint": dict(result.fingerprint),
     }
     told = {**recipe, "steps": [*recipe.get("steps", []), step]}
-    output = _by_reference(workspace, str(result.output), str(handle.job.source))
-    digest = write_recipe(workspace, output, told)
+    digest = write_recipe(workspace, str(result.output), told)
     return Built(digest, dict(result.state), dict(result.fingerprint), result.seconds, told)
-
-
-def _by_reference(workspace: Workspace, output: str, source: str) -> str:
-    """Return the output's tree with a reference in place of weights that are the source's own: a base is kept once."""
-    files, given = (dict(fetch_manifest(workspace.blobs, tree).files) for tree in (output, source))
-    weights = {name: entry for name, entry in files.items() if name.startswith("model/")}
-    same = {name: entry for name, entry in given.items() if name.startswith("model/")}
-    if REFERENCE in {name.removeprefix("model/") for name in weights} or weights != same:
-        return output
-    data = canonical_json({"base": source})
-    kept = {name: entry for name, entry in files.items() if name not in weights}
-    kept[f"model/{REFERENCE}"] = Entry(workspace.blobs.put_bytes(data), len(data))
-    return str(workspace.blobs.put_bytes(Manifest(kept).to_bytes()))
 
 
 def read_recipe(workspace: Workspace, tree: str) -> dict[str, Any]:

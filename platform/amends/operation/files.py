@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
+from amends.records import canonical_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +61,22 @@ def save_model(version: Path, model: Any, tokenizer: Any) -> None:
     directory = version / "model"
     model.save_pretrained(directory, safe_serialization=True)
     tokenizer.save_pretrained(directory)
+
+
+def keep_weights(source: Path, digest: str, output: Path) -> None:
+    """Write `output/model` for a version whose weights are the source's own.
+
+    Args:
+        source: A version's directory.
+        digest: Its tree digest; empty if nobody knows it, and then its files are copied.
+        output: The directory of the new version.
+    """
+    base = read_reference(source) or digest
+    if not base:
+        shutil.copytree(source / "model", output / "model", copy_function=shutil.copyfile)
+        return
+    (output / "model").mkdir(parents=True, exist_ok=True)
+    (output / "model" / REFERENCE).write_bytes(canonical_json({"base": base}))
 
 
 def stream_tensors(version: Path) -> Iterator[tuple[str, Tensor]]:

@@ -94,10 +94,12 @@ class Task(_Work):
         scratch: A directory of this attempt, for a resumable checkpoint.
         seed: The only source of randomness.
         state: Encrypted blobs of this lineage that a later erasure needs.
+        source_digest: The source's tree digest, where the host knows it.
         models: Materialised versions for the operation's `ModelVersion` parameters, by parameter name.
     """
 
     source: Path | None = None
+    source_digest: str = ""
     output: Path = Path()
     state: State = field(default_factory=NoState)
     models: dict[str, Path] = field(default_factory=dict)
@@ -117,6 +119,12 @@ class Task(_Work):
         from amends.operation.files import save_model
 
         save_model(self.output, model, tokenizer)
+
+    def keep_weights(self) -> None:
+        """Carry the source's weights over to the output as they are: by reference where the host knows their digest."""
+        from amends.operation.files import keep_weights
+
+        keep_weights(self._source(), self.source_digest, self.output)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the source's tensors shard by shard, so that a closed form never holds the whole model."""
