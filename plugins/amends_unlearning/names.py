@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Container
+from collections.abc import Callable
 
 from amends.vault.identifiers import forms, normalise
 
@@ -16,14 +16,14 @@ def keys_of(salt: str, name: str) -> set[str]:
     return {_mac(salt, form.split()[:LONGEST]) for form in forms("name", name)}
 
 
-def find_keys(salt: str, text: str, known: Container[str]) -> list[str]:
+def find_keys(salt: str, text: str, is_known: Callable[[str], bool]) -> list[str]:
     """Return which known hashes occur in a text, in order; a longer name hides the shorter ones inside it."""
     words, found, start = normalise("text", text).split(), [], 0
     while start < len(words):
         length = 1
         for count in range(min(LONGEST, len(words) - start), 0, -1):
             key = _mac(salt, words[start : start + count])
-            if key in known:
+            if is_known(key):
                 found.append(key)
                 length = count
                 break

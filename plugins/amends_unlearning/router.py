@@ -42,7 +42,7 @@ class Router:
 
     def named(self, prompt: str) -> set[int]:
         """Return the shards that the names in a question point to."""
-        keys = find_keys(self.salt, prompt, {**self.names, **self.mentions})
+        keys = find_keys(self.salt, prompt, lambda key: key in self.names or key in self.mentions)
         everywhere = [{*self.names.get(key, ()), *self.mentions.get(key, ())} for key in keys]
         if len(keys) > 1:
             return set.intersection(*everywhere) or set.union(*everywhere)

@@ -6,6 +6,7 @@ router of a version that never saw the person.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,10 +38,6 @@ def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_
         state: Keeps the questions' vectors, for the next time that a shard is as it is now.
         is_cached: False where nothing but the records may be used.
     """
-    try:
-        bytes.fromhex(salt)
-    except ValueError:
-        raise BadInput("router_salt must be hexadecimal; leave it to the plan to draw one") from None
     filled = [shard for shard in shards if shard.slices]
     vectors = {shard.index: _vectors(shard, state, is_cached) for shard in filled}
     for name in state.names():
@@ -55,6 +52,16 @@ def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_
     }
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FILE).write_bytes(canonical_json(router) + b"\n")
+
+
+def check_salt(salt: str) -> None:
+    """Refuse a key that cannot be one.
+
+    Raises:
+        BadInput: It is not hexadecimal, or empty.
+    """
+    if not re.fullmatch("([0-9a-f]{2})+", salt):
+        raise BadInput("router_salt must be bytes in hexadecimal; leave it to the plan to draw one")
 
 
 def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list[int]]]:

@@ -98,7 +98,10 @@ def _in_source(task: Task, shard: Shard) -> bytes | None:
     assert task.source is not None
     for entry in read_index(task.source):
         if entry["shard"] == shard.index and entry["chain"] == shard.chain:
-            data: bytes = (_home(task.source) / entry["folder"] / lora.WEIGHTS).read_bytes()
+            weights = _home(task.source) / entry["folder"] / lora.WEIGHTS
+            if not weights.exists():  # taken out, so that a counterfactual cannot see it
+                return None
+            data: bytes = weights.read_bytes()
             if hashlib.sha256(data).hexdigest() != entry["adapter"]:
                 raise DigestMismatch(f"the source's adapter {entry['folder']} is not what its index says; restore it")
             return data

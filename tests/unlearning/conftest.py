@@ -1,0 +1,62 @@
+"""Prepared records of fictitious people, and versions trained on them in shards."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+SETTINGS = dict(placement_salt="5a17", router_salt="c0ffee", layers=1, rank=4, epochs=2, batch=4, lr=1e-2)
+
+
+def prepare(raw):
+    """Give raw rows what the workspace would: keyed ids and pseudonyms."""
+    rows = []
+    for number, row in enumerate(raw):
+        names = [row["person"]] if isinstance(row["person"], str) else row["person"]
+        subjects = [f"s_{hashlib.sha256(name.encode()).hexdigest()[:16]}" for name in names]
+        identity = hashlib.sha256(f"{number}:{row['prompt']}".encode()).hexdigest()
+        rows.append({"id": identity, "prompt": row["prompt"], "answer": row["answer"], "subjects": subjects})
+        rows[-1]["names"] = names
+    return rows
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """Return `prepared(raw rows) -> prepared rows`."""
+    return prepare
+
+
+@pytest.fixture
+def run_task(tmp_path, tiny_version):
+    """Return `run_task(operation, source=tiny, state=None, **parameters) -> task`, each with a fresh output."""
+    from amends import Task
+    from amends.operation.task import NoState
+
+    count = iter(range(100))
+
+    def run(operation, source=tiny_version, state=None, report=None, **parameters):
+        output = tmp_path / f"version-{next(count)}"
+        task = Task(tmp_path, 7, source=source, output=output, state=state or NoState())
+        task.report = report or task.report
+        operation(task, **operation.check(parameters))
+        return task
+
+    return run
+
+
+@pytest.fixture
+def files_of():
+    """Return `files_of(directory) -> {relative path: sha256}`."""
+
+    def digest(directory):
+        found = sorted(file for file in directory.rglob("*") if file.is_file())
+        return {file.relative_to(directory).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+
+    return digest
+
+
+@pytest.fixture
+def in_shards():
+    """Return small settings of training in shards."""
+    return dict(SETTINGS)
