@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +97,8 @@ def verified_tree(workspace: Workspace, digest: str) -> Path:
 
 def _check_store(workspace: Workspace, digest: str) -> None:
     """Read every file of a tree from a store on this machine; what has changed there goes to quarantine."""
-    with tempfile.TemporaryDirectory(dir=workspace.home) as folder:
-        copy = Path(folder) / "blob"
+    with workspace.cache.scratch("check") as folder:
+        copy = folder / "blob"
         for entry in fetch_manifest(workspace.blobs, digest).files.values():
             workspace.blobs.fetch(entry.sha256, copy)
             copy.unlink()
@@ -121,18 +120,12 @@ def _answers(workspace: Workspace, digest: str, prompts: Sequence[str], max_new_
 
 def _base_row(workspace: Workspace, digest: str) -> dict[str, Any]:
     with workspace.database.read() as connection:
-        named = [version for version in lineage.by_digest(connection, digest) if version.status != "purged"]
-    if named:
-        return {**_row(named[0], []), "is_base": True}
-    gone = "its bytes were purged"
-    return {"version": digest[:12], "digest": digest, "status": "purged", "aliases": [], "is_base": True} | {
-        "answers": None,
-        "reason": gone,
-    }
+        named = lineage.by_digest(connection, digest)
+    return {**_row(named[0], []), "is_base": True}
 
 
 def _row(version: Version, names: list[str]) -> dict[str, Any]:
-    sealed = version.status == "sealed"
+    reasons = {"sealed": "it is sealed until it is purged", "purged": "its bytes were purged"}
     return {
         "version": str(version.name),
         "digest": version.digest,
@@ -140,5 +133,5 @@ def _row(version: Version, names: list[str]) -> dict[str, Any]:
         "aliases": names,
         "is_base": False,
         "answers": None,
-        "reason": "sealed until it is purged" if sealed else "",
+        "reason": reasons.get(version.status, ""),
     }

@@ -14,7 +14,7 @@ from amends.governor.promoting import reconcile
 from amends.governor.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
 from amends.host import Host
-from amends.ledger import cases, journal
+from amends.ledger import aliases, cases, journal, lineage
 from amends.policy import check, list_policies, load_policy
 from amends.policy.parsing import names_read
 from amends.records import Case, CaseStatus
@@ -140,12 +140,17 @@ def look_at_purges(workspace: Workspace) -> Finding:
 
 
 def look_at_aliases(workspace: Workspace) -> Finding:
-    """Compare where aliases stand in MLflow with where Amends moved them."""
-    diverged = reconcile(workspace)
+    """Compare where aliases stand in MLflow with where Amends moved them, and name those that stand for nothing."""
+    idle = tuple(_idle_aliases(workspace))
+    diverged = [sentence for sentence in reconcile(workspace) if not sentence.startswith(tuple(f"{n} " for n in idle))]
     if diverged:
         return broken(
             f"{len(diverged)} aliases were moved outside Amends; {diverged[0]}",
             "move it back in MLflow; only `amends promote` moves an alias",
+        )
+    if idle:
+        return warn(
+            f"{idle[0]} stands for a version that is sealed or purged, so it answers nobody", "promote another version"
         )
     return ok("every alias stands in MLflow where Amends moved it")
 
@@ -162,6 +167,14 @@ def look_at_policies(workspace: Workspace) -> Finding:
                     f"policy {name!r} reads {probe!r}, which no plugin offers", "install the plugin of that probe"
                 )
     return ok(f"{', '.join(names)} parse, and probes give what they read")
+
+
+def _idle_aliases(workspace: Workspace) -> Iterator[str]:
+    with workspace.database.read() as connection:
+        for model in lineage.models(connection):
+            for alias, number in aliases.aliases_of(connection, model).items():
+                if lineage.get(connection, model, number).status != "active":
+                    yield f"{model}@{alias}"
 
 
 def _open(workspace: Workspace) -> tuple[Case, ...]:

@@ -102,6 +102,13 @@ def set_status(connection: Connection, digest: str, status: str) -> None:
     connection.execute(update(datasets).where(datasets.c.digest == digest).values(status=status))
 
 
+def set_control(connection: Connection, digest: str, control: str, *, subjects: int, controls: int) -> None:
+    """Name another blob of withheld records, after somebody who was never trained on was dropped from it."""
+    settings = {**get(connection, digest).settings, "control": control}
+    values = {"settings": settings, "subjects": subjects, "controls": controls}
+    connection.execute(update(datasets).where(datasets.c.digest == digest).values(**values))
+
+
 def subjects_of(connection: Connection, digest: str) -> tuple[Membership, ...]:
     """Return whose a dataset is, by pseudonym."""
     query = select(dataset_subjects).where(dataset_subjects.c.dataset == digest).order_by(dataset_subjects.c.pseudonym)

@@ -27,6 +27,12 @@ def hits(connection: Connection, macs: Sequence[str]) -> set[str]:
     return {mac for _, mac in _found(connection, macs)}
 
 
+def entries(connection: Connection) -> tuple[tuple[str, str, str], ...]:
+    """Return `(kind, mac, case)` of every identifier on the list, for a backup that is to be restored without them."""
+    query = select(suppressions.c.kind, suppressions.c.mac, suppressions.c.case_id).order_by("kind", "mac")
+    return tuple((row.kind, row.mac, row.case_id) for row in connection.execute(query))
+
+
 def size(connection: Connection) -> int:
     """Return how many identifiers are on the list."""
     return connection.execute(select(func.count()).select_from(suppressions)).scalar_one()
