@@ -59,4 +59,4 @@ build: setup ## Build the sdist and the wheel into dist/.
 	$(BIN)/python -m build --outdir dist
 
 lock: setup ## Write requirements.lock from what is installed.
-	$(BIN)/python tests/bench/../../deploy/lock.py
+	$(BIN)/python deploy/lock.py

@@ -47,7 +47,9 @@ def load_model(version: Path, device: str = "cpu") -> tuple[Any, Any]:
     """Load weights (float32, safetensors only, no remote code) and tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     directory = weights_directory(version)
     model = AutoModelForCausalLM.from_pretrained(
         directory, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="eager"
