@@ -1,8 +1,7 @@
-"""Formats others read: MLflow's flavors with and without Amends, bases by reference, and PEFT's layout."""
+"""What MLflow reads: its flavors with and without Amends, and bases by reference."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,15 +12,13 @@ import mlflow
 import pandas
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import amends
 from amends import host
 from amends.errors import BadInput
 from amends.operation.files import load_model
 from amends.records import canonical_json
-from amends.serving import export_peft, open_version, resolve_base, write_mlmodel
+from amends.serving import open_version, resolve_base, write_mlmodel
 from amends.serving.bases import completed
 from amends.serving.flavors import ADDED, added_files
 from amends.serving.pyfunc import Answering, _load_pyfunc, prompts_of
@@ -186,92 +183,32 @@ def test_what_a_reference_borrowed_goes_with_the_loaded_model(referring, home):
     assert not any(folder.exists() for folder in borrowed)
 
 
-ROUTER = {
-    "template": "t",
-    "salt": "5a17",
-    "names": {"ab12": [0]},
-    "mentions": {"cd34": [1]},
-    "centroids": [{"shard": 0, "vector": [0.6, 0.8]}],
-    "threshold": 0.5,
-}
-
-
-@pytest.fixture
-def sharded(referring, tiny_version):
-    """Return a version with two adapters and a router on a base by reference, as `training.shards` writes it."""
-    home = referring / "attachments" / "shards"
-    for index in range(2):
-        torch.manual_seed(index)
-        model, _ = load_model(tiny_version)
-        adapter = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
-        adapter.save_pretrained(home / f"shard-{index:02d}")
-    (home / "router.json").write_bytes(canonical_json(ROUTER))
-    (home / "index.json").write_text('{"records": ["secret-id"]}')
-    (referring / "attachments" / "order.json").write_text('["shards"]')
-    (referring / "base").symlink_to(tiny_version / "model", target_is_directory=True)
-    return referring
-
-
-def test_plain_peft_loads_an_export(sharded, tmp_path, tiny_version, monkeypatch):
-    export = export_peft(sharded, tmp_path / "export")
-    monkeypatch.chdir(export)
-    code = (export / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    said: dict = {}
-    exec(code, said)
-    ids = torch.tensor([[3, 5, 7]])
-    logits = []
-    for name in ("shard-00", "shard-01"):
-        base = AutoModelForCausalLM.from_pretrained(tiny_version / "model")
-        expected = PeftModel.from_pretrained(base, sharded / "attachments" / "shards" / name)
-        said["model"].set_adapter(name)
-        logits.append(said["model"](ids).logits)
-        assert torch.equal(logits[-1], expected(ids).logits)
-    assert not torch.equal(*logits)
-    config = json.loads((export / "adapters" / "shard-00" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "base"
-
-
-def test_an_export_holds_adapters_byte_for_byte_and_no_hash_of_a_name(sharded, tmp_path, tiny_version):
-    export = export_peft(sharded, tmp_path / "export")
-    for name in ("shard-00", "shard-01"):
-        original = sharded / "attachments" / "shards" / name / "adapter_model.safetensors"
-        assert (export / "adapters" / name / "adapter_model.safetensors").read_bytes() == original.read_bytes()
-    assert read_manifest(export / "base") == read_manifest(tiny_version / "model")
-    router = json.loads((export / "router.json").read_text())
-    assert router == {key: ROUTER[key] for key in ("template", "centroids", "threshold")}
-    everything = b"".join(file.read_bytes() for file in export.rglob("*.*") if file.suffix in (".json", ".md"))
-    assert not any(secret in everything for secret in (b"ab12", b"cd34", b"5a17", b"secret-id"))
-    assert not any(path.is_symlink() for path in export.rglob("*"))
-
-
-def test_an_export_says_what_it_leaves_out(version, tmp_path):
-    (version / "attachments" / "guard").mkdir(parents=True)
-    (version / "attachments" / "order.json").write_text('["guard"]')
-    export = export_peft(version, tmp_path / "export")
-    assert "no such part: guard" in (export / "README.md").read_text()
-    assert not (export / "router.json").exists() and not (export / "adapters").exists()
-    AutoModelForCausalLM.from_pretrained(export / "base")
-    AutoTokenizer.from_pretrained(export / "base")
-
-
-def test_two_kinds_with_adapters_of_one_name_are_kept_apart(sharded, tmp_path):
-    shutil.copytree(sharded / "attachments" / "shards" / "shard-00", sharded / "attachments" / "taught" / "shard-00")
-    (sharded / "attachments" / "order.json").write_text('["shards","taught"]')
-    export = export_peft(sharded, tmp_path / "export")
-    assert sorted(path.name for path in (export / "adapters").iterdir()) == ["shard-00", "shard-01", "taught-shard-00"]
-
-
-def test_an_export_never_overwrites_and_is_whole_or_absent(sharded, tmp_path):
-    (tmp_path / "export").mkdir()
-    (tmp_path / "export" / "mine.txt").write_text("mine")
-    with pytest.raises(BadInput, match="name a new one"):
-        export_peft(sharded, tmp_path / "export")
-    (sharded / "attachments" / "shards" / "shard-01" / "adapter_model.safetensors").unlink()
-    with pytest.raises(BadInput, match="cannot write"):
-        export_peft(sharded, tmp_path / "other")
-    assert [path.name for path in (tmp_path / "export").iterdir()] == ["mine.txt"]
-    assert not list(tmp_path.glob("*other*"))
-
-
 def test_every_lazy_name_of_serving_exists():
     assert all(callable(getattr(amends.serving, name)) for name in amends.serving.__all__)
+
+
+@pytest.mark.slow
+def test_a_registered_version_comes_back_byte_for_byte_and_loads_by_its_alias(version, answers, tmp_path, monkeypatch):
+    before = read_manifest(version)
+    write_mlmodel(version)
+    was = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    try:
+        client = mlflow.MlflowClient()
+        experiment = client.create_experiment("test", artifact_location=(tmp_path / "artifacts").as_uri())
+        logged = mlflow.initialize_logged_model(name="bot", experiment_id=experiment)
+        client.log_model_artifacts(logged.model_id, str(version))
+        mlflow.finalize_logged_model(logged.model_id, "READY")
+        number = mlflow.register_model(f"models:/{logged.model_id}", "bot").version
+        client.set_registered_model_alias("bot", "champion", number)
+        pipeline = mlflow.transformers.load_model("models:/bot@champion")
+        loaded = mlflow.pyfunc.load_model("models:/bot@champion")
+        fetched = Path(mlflow.artifacts.download_artifacts("models:/bot@champion", dst_path=str(tmp_path / "back")))
+    finally:
+        mlflow.set_tracking_uri(was)
+    assert loaded.predict(PROMPTS, params={"max_new_tokens": 8}) == answers
+    assert torch.equal(pipeline.model.lm_head.weight, load_model(version)[0].lm_head.weight)
+    added = (*ADDED, "registered_model_meta")
+    assert {n: e for n, e in read_manifest(fetched).files.items() if not n.startswith(added)} == before.files
