@@ -298,9 +298,8 @@ class Story:
                 verdicts = [found.verdict for found in decisions.find(connection, case.id)]
             for verdict in verdicts:
                 denied = [a for a in verdict.answers if not a.passed]
-                self.line(
-                    f"policy {verdict.policy}: {'allows' if verdict.allowed else 'denies'}, {len(verdict.answers)} rules"
-                )
+                said = "allows" if verdict.allowed else "denies"
+                self.line(f"policy {verdict.policy}: {said}, {len(verdict.answers)} rules")
                 for answer in denied:
                     self.line(f"  {answer.severity}: {answer.message} ({answer.reason})")
 
@@ -321,9 +320,10 @@ class Story:
             self.line(
                 f"{journal['purge:purge']['blobs']} blobs deleted; versions {journal['purge:inventory']['versions']}"
             )
+            strings, megabytes = sum(report["needles"].values()), report["bytes"] / 1e6
             self.line(
-                f"scanned {report['files']} files, {report['bytes'] / 1e6:.0f} MB for {sum(report['needles'].values())} "
-                f"strings: {report['hits']} hits; {report['public']['files']} files are known public"
+                f"scanned {report['files']} files, {megabytes:.0f} MB, for {strings} strings: "
+                f"{report['hits']} hits; {report['public']['files']} files are known public"
             )
             for kind in report["kinds"]:
                 self.line(f"  {kind['kind']:<24}{kind['files']:>5} files  {kind['claim']}")
