@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from amends import hookspecs
+from amends import hookspecs, host
+from amends.records import DataSubject, Disclosure
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,3 +67,58 @@ def test_the_plugin_of_the_page_runs_and_gives_the_same_bytes_twice(installed, t
     told = run(installed, sys.executable, script, tiny_version, tmp_path / "work", "inline")
     assert told.returncode == 0, told.stderr
     assert re.fullmatch(r"deterministic tuning\.brevity/share [01]\.\d+\n", told.stdout), told.stdout
+
+
+def test_every_hook_is_a_heading_with_its_name_and_arguments():
+    headings = re.findall(r"^## (amends_.*)$", (DOCS / "hooks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    specs = [f"{name}({', '.join(inspect.signature(spec).parameters)})" for name, spec in HOOKS.items()]
+    assert headings == specs
+
+
+LONGEST = {"amends_stores": 15, "amends_attachments": 12}  # a seam has three functions; all other hooks fit ten lines
+
+
+@pytest.mark.parametrize(("name", "code"), list(zip(HOOKS, blocks("hooks.md", "python"), strict=True)), ids=list(HOOKS))
+def test_the_example_of_each_hook_is_short_and_a_sound_plugin(name, code):
+    assert len([line for line in code.splitlines() if line.strip()]) <= LONGEST.get(name, 10)
+    module = ModuleType(name)
+    exec(compile(code, f"hooks.md, {name}", "exec"), vars(module))
+    found = host.load([(name, module)])
+    assert not found.broken, found.broken
+    assert found.manager.get_plugin(name) and getattr(found.manager.hook, name).get_hookimpls()
+
+
+def test_the_store_of_the_page_finds_and_erases(tmp_path):
+    module = ModuleType("notes")
+    exec(blocks("hooks.md", "python")[list(HOOKS).index("amends_stores")], vars(module))
+    (tmp_path / "notes.txt").write_text("Ada Quill called")
+    (store,) = host.load([("notes", module)]).stores(SimpleNamespace(home=tmp_path))
+    ada = Disclosure(DataSubject("s_1"), {"name": ("Ada Quill",)})
+    assert [len(list(asked(ada))) for asked in (store.locate, store.erase, store.erase, store.verify)] == [1, 1, 0, 0]
+
+
+def test_the_generated_pages_are_fresh():
+    told = subprocess.run(
+        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout
+
+
+def test_a_stale_page_is_named(tmp_path):
+    for place in ("generate.py", "reference/cli.md", "reference/hooks.md"):
+        (tmp_path / "docs" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "docs" / place).write_bytes((DOCS / place).read_bytes())
+    (tmp_path / "policies").symlink_to(ROOT / "policies")
+    (tmp_path / "docs" / "reference" / "hooks.md").write_text("nothing")
+    told = check(tmp_path / "docs" / "generate.py")
+    assert told.returncode == 1
+    assert "docs/reference/hooks.md is stale; run make fix" in told.stdout and "cli.md" not in told.stdout
+
+
+def test_every_variable_of_the_environment_is_documented():
+    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    for file in [*(ROOT / "platform").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        for name in re.findall(
+            r'environ(?:\.get\(|\[)"(AMENDS_\w+|RAY_ADDRESS|MLFLOW_TRACKING_URI)"', file.read_text()
+        ):
+            assert f"`{name}`" in page, name
