@@ -97,10 +97,13 @@ def test_the_store_of_the_page_finds_and_erases(tmp_path):
     assert [len(list(asked(ada))) for asked in (store.locate, store.erase, store.erase, store.verify)] == [1, 1, 0, 0]
 
 
+def check(generator: Path) -> subprocess.CompletedProcess[str]:
+    """Ask a generator whether its pages are fresh."""
+    return subprocess.run([sys.executable, generator, "--check"], capture_output=True, text=True, check=False)
+
+
 def test_the_generated_pages_are_fresh():
-    told = subprocess.run(
-        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False
-    )
+    told = check(DOCS / "generate.py")
     assert told.returncode == 0, told.stdout
 
 
