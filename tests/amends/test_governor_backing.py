@@ -218,17 +218,20 @@ def test_records_that_a_case_was_about_to_forget_do_not_come_back_either(live, o
 
 
 def test_somebody_withheld_as_a_control_does_not_come_back(live, origin, tmp_path):
-    file = write_people(tmp_path / "more.jsonl", [row | {"prompt": f"Tell: {row['prompt']}"} for row in ROWS])
+    rows = [row | {"prompt": f"Tell: {row['prompt']}"} for row in ROWS if "tea with" not in row["answer"]]
+    file = write_people(tmp_path / "more.jsonl", rows)
     register(live, "more", file, controls=0.2)
     (dataset,) = [found for found in active(live) if found.name == "more"]
-    name = next(rows_of(live, blobs_of(dataset)[1]))["names"][0]
+    withheld = [row for row in rows_of(live, blobs_of(dataset)[1]) if len(row["names"]) == 1]
+    name = withheld[0]["names"][0]
     with live.database.transaction() as connection:
         datasets.set_status(connection, next(f for f in active(live) if f.name == "people").digest, "purged")
     backup(live, tmp_path / "b.tar")
     erase(live, {"name": (name,)})
     restore(tmp_path / "b.tar", tmp_path / "new")
     again = opened(tmp_path / "new", origin)
-    (kept,) = [found for found in active(again) if found.name == "more"]
+    (kept,) = active(again)
+    assert kept.digest == dataset.digest  # what was trained on is the same
     assert kept.controls == dataset.controls - 1
     assert not [row for blob in blobs_of(kept) for row in rows_of(again, blob) if name in row["names"]]
     again.close()

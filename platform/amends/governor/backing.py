@@ -46,29 +46,37 @@ def backup(workspace: Workspace, file: Path, days: int = DAYS) -> dict[str, Any]
     actor = workspace.require_role("operator")
     file = file.expanduser().absolute()
     _check_target(workspace, file, days)
-    id, now = f"b-{secrets.token_hex(5)}", datetime.now(UTC)
-    expires = now + timedelta(days=days)
-    left_out = _elsewhere(workspace)
-    facts = {
-        "schema": 1, "id": id, "at": now.isoformat(), "expires_at": expires.isoformat(),
-        "home": str(workspace.home), "left_out": left_out,
-    }  # fmt: skip
+    facts = _facts(workspace, days)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with standstill(workspace), workspace.cache.scratch("backup") as scratch:
             held = _contents(workspace.home, scratch)
             digest = pack(partial, sorted(held.items()), _folders(workspace.home), facts, workspace.keyring)
-        body = {"backup": id, "sha256": digest, "expires_at": facts["expires_at"], "files": len(held)}
+        body = {"backup": facts["id"], "sha256": digest, "expires_at": facts["expires_at"], "files": len(held)}
+        expires = datetime.fromisoformat(facts["expires_at"])
         with workspace.database.transaction() as connection:
-            copies.declare(connection, id, "backup", digest=digest, place=str(file), expires_at=expires)
-            workspace.record(connection, f"backup:{id}", Action.WORKSPACE_BACKED_UP, body, actor.id)
+            copies.declare(connection, facts["id"], "backup", digest=digest, place=str(file), expires_at=expires)
+            workspace.record(connection, f"backup:{facts['id']}", Action.WORKSPACE_BACKED_UP, body, actor.id)
         partial.replace(file)
     except OSError as error:
         raise BadInput(f"{file} cannot be written ({error.strerror}); name another place") from error
     finally:
         partial.unlink(missing_ok=True)
-    return {**body, "file": str(file), "bytes": file.stat().st_size, "left_out": left_out}
+    return {**body, "file": str(file), "bytes": file.stat().st_size, "left_out": facts["left_out"]}
+
+
+def _facts(workspace: Workspace, days: int) -> dict[str, Any]:
+    """Return what a manifest says beside its files."""
+    now = datetime.now(UTC)
+    return {
+        "schema": 1,
+        "id": f"b-{secrets.token_hex(5)}",
+        "at": now.isoformat(),
+        "expires_at": (now + timedelta(days=days)).isoformat(),
+        "home": str(workspace.home),
+        "left_out": _elsewhere(workspace),
+    }
 
 
 def _check_target(workspace: Workspace, file: Path, days: int) -> None:
