@@ -13,6 +13,7 @@ from amends.governor.disclosing import disclosure_of
 from amends.governor.judging import find_policy
 from amends.governor.locating import rows_of
 from amends.governor.needles import Needles, build_needles
+from amends.governor.planting import planted
 from amends.governor.scanning import scan
 from amends.governor.scanreport import Opaque
 from amends.governor.workspace import Workspace
@@ -200,14 +201,15 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
         key = workspace.keyring.case_key(case)
         lines = unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES).decode().split("\n")
         wanted, *controls = [Needles.from_bytes(line.encode()) for line in lines]
-        report = scan(
-            _roots(workspace),
-            wanted,
-            controls,
-            place_key=key,
-            known_public=_public(workspace),
-            opaque=_sealed(workspace),
-        )
+        with planted(workspace.home / "cases" / f"{case}.controls", controls):
+            report = scan(
+                _roots(workspace),
+                wanted,
+                controls,
+                place_key=key,
+                known_public=_public(workspace),
+                opaque=_sealed(workspace),
+            )
         reports[case] = report.summary()
         _keep_report(workspace, case, report.to_json())
         if not report.is_clean:

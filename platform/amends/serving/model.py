@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Model:
     hf_model: Any
     tokenizer: PreTrainedTokenizerBase
     seams: tuple[Seams, ...] = ()
+    _known: dict[tuple[str, str], Score] = field(default_factory=dict)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
         """Answer each prompt greedily, in order.
@@ -53,9 +54,15 @@ class Model:
         return answers
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence."""
-        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in pairs]
-        return self._score(tokens, [prompt for prompt, _ in pairs])
+        """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
+
+        A pair is scored once in the life of this object: several probes of one job ask for the same pairs.
+        """
+        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in fresh]
+        found = self._score(tokens, [prompt for prompt, _ in fresh])
+        self._known.update(zip(fresh, found, strict=True))
+        return [self._known[pair] for pair in pairs]
 
     def score_text(self, texts: Sequence[str]) -> list[Score]:
         """Score each text as it stands: its tokens after the first; no template, no `before`, no end.
