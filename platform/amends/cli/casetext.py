@@ -54,7 +54,7 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
     yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
     yield f"how: {plan['operation']}, guarantee {plan['guarantee']}"
-    yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"].values(), start=1))
+    yield from (f"  {number}. {step}" for number, step in enumerate(_in_order(plan["steps"]), start=1))
     yield (
         f"cost: about {estimate['training_seconds']:g} s of training on {estimate['cpus']} cpus, "
         f"{estimate['disk_bytes'] / 1e6:.0f} MB of disk"
@@ -62,6 +62,14 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"roll back to: {plan['rollback']}"
     days, retention = plan["purge_after_days"], plan["retention_days"]
     yield f"purged {days} days after promotion, traces destroyed after {retention} days"
+
+
+def _in_order(steps: Mapping[str, str]) -> list[str]:
+    """Return what the steps say in the order in which they are done; the stored plan is sorted by name."""
+    from amends.governor.planning import STEPS
+
+    order = list(STEPS)
+    return [steps[name] for name in sorted(steps, key=lambda name: order.index(name) if name in order else 99)]
 
 
 def next_steps(view: View) -> list[str]:
@@ -98,12 +106,20 @@ def _approval(view: View) -> list[str]:
 
 def near_table(view: View, texts: Mapping[str, str]) -> Table:
     """Return the near misses, with their text where it was asked for."""
-    rows = [
-        (miss["record_id"], f"{miss['score']} %", miss["mark"] or Marked("to decide", "yellow"), miss["reason"],
-         " / ".join(texts.get(miss["record_id"], "").splitlines()))
+    columns = ("near miss", "likeness", "mark", "reason", "by")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            miss["record_id"],
+            f"{miss['score']} %",
+            miss["mark"] or Marked("to decide", "yellow"),
+            miss["reason"],
+            miss["person"],
+        )
         for miss in view["near_misses"]
-    ]  # fmt: skip
-    columns = ("near miss", "likeness", "mark", "reason", "text")
+    ]
+    if texts:
+        columns = (*columns[:2], "mark", "text")
+        rows = [(*row[:3], " / ".join(texts.get(str(row[0]), "").splitlines())) for row in rows]
     return Table(columns, rows, "no near misses")
 
 
@@ -113,16 +129,17 @@ def evidence_tables(view: View) -> Iterator[str | Table]:
         answer = "allows" if decision["allowed"] else "denies"
         yield f"\npolicy {decision['policy']} {answer} (decision {decision['id']})"
         yield from _readings(decision["inputs"])
-        rows: list[tuple[Cell, ...]] = [
-            (
-                "holds" if a["passed"] else Marked("denies" if a["severity"] == "deny" else "warns", "red"),
-                a["rule"],
-                a["reason"],
-            )
-            for a in decision["answers"]
-        ]
-        yield Table(("answer", "rule", "because"), rows)
+        asked = [a for a in decision["answers"] if not a["reason"].startswith("not asked")]
+        yield Table(("answer", "rule", "because"), [(_answer(a), a["rule"], a["reason"]) for a in asked])
+        if unasked := len(decision["answers"]) - len(asked):
+            yield f"{unasked} rules are for another guarantee and were not asked"
         yield from (f"a reviewer objects: {sentence}" for sentence in decision["objections"])
+
+
+def _answer(answer: View) -> Cell:
+    if answer["passed"]:
+        return "holds"
+    return Marked("denies", "red") if answer["severity"] == "deny" else Marked("warns", "yellow")
 
 
 def _readings(inputs: View) -> Iterator[Table]:

@@ -21,18 +21,19 @@ MARKS = ("erase", "redact", "keep", "hold")
 
 @verb("mark", example='amends cases mark e-0123456789 4f1c keep --reason "another person of that name"')
 @click.argument("case")
-@click.argument("record")
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
 @click.argument("mark", metavar="|".join(MARKS), type=click.Choice(MARKS))
 @click.option("--reason", required=True, help="Why; kept until the case's key is destroyed.")
-def mark(screen: Screen, case: str, record: str, mark: str, reason: str) -> None:
-    """Decide about a near miss: erase it, redact the person, keep it, or hold it for an exemption.
+def mark(screen: Screen, case: str, records: tuple[str, ...], mark: str, reason: str) -> None:
+    """Decide about near misses: erase them, redact the person, keep them, or hold them for an exemption.
 
     The last mark makes the plan.
     """
     from amends.governor import deciding
 
     with screen.workspace() as workspace:
-        deciding.mark(workspace, case, record, mark, reason)
+        for record in records:
+            deciding.mark(workspace, case, record, mark, reason)
         _show(screen, workspace, case)
 
 
