@@ -35,7 +35,12 @@ def test_the_policies_that_come_with_amends_load_and_read_only_what_probes_give(
     policy = load_policy(name)
     check(policy, CATALOGUE)
     assert policy.digest == hashlib.sha256(find_policy(name).read_bytes()).hexdigest()
-    assert policy.approvals.count == 2 and "dpo" in policy.approvals.roles
+
+
+def test_an_erasure_needs_two_approvals_and_a_promotion_says_in_a_rule_when_it_does():
+    assert load_policy("erasure").approvals == Quorum(2, ("dpo", "ml-engineer", "safety-engineer"))
+    assert load_policy("promotion").approvals.count == 0
+    assert "four-eyes" in {rule.id for rule in load_policy("promotion").rules}
 
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():

@@ -24,15 +24,21 @@ GOOD = {
     "unlearning.truth-ratio/prob_mean": 0.5,
     "utility.retain/probability": 0.95,
     "utility.retain/rouge_l": 0.9,
-    "utility.perplexity/ratio": 1.01,
+    "utility.perplexity/perplexity": 22.2,
 }
-BEFORE = {"utility.retain/probability": 0.99, "utility.retain/rouge_l": 0.94}
+BEFORE = {"utility.retain/probability": 0.99, "utility.retain/rouge_l": 0.94, "utility.perplexity/perplexity": 22.0}
 APPROVALS = [
     {"user": "anna", "role": "dpo", "requester": "rita"},
     {"user": "ben", "role": "ml-engineer", "requester": "rita"},
 ]
 FACTS = {"guarantee": "exact", "digests_equal": True, "received_late": False}
-READY = {"digests_verified": True, "evidence_allowed": True, "suppression_checked": True, "suppression_hits": 0}
+READY = {
+    "digests_verified": True,
+    "evidence_allowed": True,
+    "suppression_checked": True,
+    "suppression_hits": 0,
+    "first": False,
+}
 
 
 def readings(values, n=20, power=0.9):
@@ -104,7 +110,7 @@ def test_on_the_exact_path_a_reading_that_is_missing_still_denies(name, value):
         ("unlearning.truth-ratio/prob_mean", 0.9, "truth-ratio"),
         ("utility.retain/probability", 0.82, "retained-probability"),
         ("utility.retain/rouge_l", 0.8, "retained-answers"),
-        ("utility.perplexity/ratio", 1.2, "perplexity"),
+        ("utility.perplexity/perplexity", 24.3, "perplexity"),
     ],
 )
 def test_on_the_approximate_path_each_reading_alone_denies(name, value, rule):
@@ -118,9 +124,11 @@ def test_on_the_approximate_path_an_underpowered_test_denies(more):
     assert not judged("approximate", **more).allowed
 
 
-@pytest.mark.parametrize("rule", ["utility.retain/probability", "utility.perplexity/ratio"])
-def test_on_the_exact_path_too_what_shall_stay_must_stay(rule):
-    assert not judged(changed={rule: 0.5 if "retain" in rule else 1.5}).allowed
+@pytest.mark.parametrize(
+    ("name", "value"), [("utility.retain/probability", 0.5), ("utility.perplexity/perplexity", 24.3)]
+)
+def test_on_the_exact_path_too_what_shall_stay_must_stay(name, value):
+    assert not judged(changed={name: value}).allowed
 
 
 @pytest.mark.parametrize("guarantee", ["", "Exact", "certified", None, 1])
@@ -151,7 +159,6 @@ def someone(user, role="ml-engineer", requester="rita"):
         [someone("anna", "dpo"), someone("rita")],
         [someone("anna", "dpo"), someone("ben", requester="")],
         [someone("anna", "dpo"), {"user": "ben", "role": "ml-engineer"}],
-        [someone("anna", "dpo"), someone("ben", "auditor")],
     ],
 )
 def test_fewer_than_two_different_people_other_than_the_requester_deny(approvals):
@@ -159,12 +166,28 @@ def test_fewer_than_two_different_people_other_than_the_requester_deny(approvals
     assert not promoted(approvals=approvals).allowed
 
 
+def test_an_approval_in_another_role_counts_for_no_erasure():
+    assert not judged(approvals=[someone("anna", "dpo"), someone("ben", "auditor")]).allowed
+
+
+def test_a_first_version_needs_no_approval_and_everything_else_that_guards_an_alias():
+    assert promoted(facts={"first": True}, approvals=[]).allowed
+    for name in READY.keys() - {"first"}:
+        assert not promoted(facts={"first": True, name: None}, approvals=[]).allowed
+    assert not promoted(facts={"first": True}, approvals=[], objections=["No."]).allowed
+
+
+@pytest.mark.parametrize("first", [False, None, "true", 1])
+def test_a_version_that_is_not_known_to_be_the_first_needs_two_approvals(first):
+    assert failed(promoted(facts={"first": first}, approvals=[someone("anna", "dpo")])) == {"four-eyes"}
+
+
 def test_an_erasure_needs_the_officer_among_the_two():
     assert failed(judged(approvals=[someone("ben"), someone("carl")])) == {"officer-approved"}
 
 
 def test_who_the_case_names_as_requester_does_not_count_whatever_the_approvals_say():
-    assert not promoted(facts={"requester": "anna"}).allowed
+    assert not judged(facts={"requester": "anna"}).allowed
 
 
 def test_a_ready_candidate_may_take_its_alias():
@@ -178,7 +201,7 @@ def test_a_ready_candidate_may_take_its_alias():
         {"evidence_allowed": False},
         {"suppression_checked": False},
         {"suppression_hits": 1},
-        *({name: None} for name in READY),
+        *({name: None} for name in READY),  # of `first` too: not to know it is not to be it
         {"suppression_hits": False},
     ],
 )
@@ -199,7 +222,7 @@ def test_a_policy_none_of_whose_denying_rules_is_asked_denies():
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"unlearning.membership/auc_loss": math.nan}, {"utility.perplexity/ratio": None}]
+    "changed", [{}, {"unlearning.membership/auc_loss": math.nan}, {"utility.perplexity/perplexity": None}]
 )
 @pytest.mark.parametrize("guarantee", ["exact", "approximate", 7])
 def test_a_verdict_is_the_same_again_from_its_record(guarantee, changed):
