@@ -7,6 +7,8 @@ import random
 from collections import Counter
 from typing import Any
 
+from amends import BadInput
+
 from . import vocabulary as words
 from .people import Person, people, records_of
 from .placement import Placement
@@ -16,10 +18,14 @@ CANDIDATES = len(words.GIVEN_NAMES) * len(words.CANARY_SURNAMES)
 
 
 def canary_rows(placement: Placement, per_shard: int) -> list[dict[str, Any]]:
-    """Return the prepared rows of the canaries: `per_shard` people in each shard, drawn from the salt alone."""
+    """Return the prepared rows of the canaries: `per_shard` people in each shard, drawn from the salt alone.
+
+    Raises:
+        BadInput: There are not so many made-up names.
+    """
     wanted = Counter({shard: per_shard for shard in range(placement.shards)})
     rows: list[dict[str, Any]] = []
-    if not per_shard:
+    if per_shard < 1:
         return rows
     for person in people(CANDIDATES, placement.salt, words.CANARY_SURNAMES, "example.net", FACTS):
         pseudonym = f"c_{_mac(placement.salt, person.name)}"
@@ -28,8 +34,8 @@ def canary_rows(placement: Placement, per_shard: int) -> list[dict[str, Any]]:
             wanted[shard] -= 1
             rows += _prepared(placement.salt, person, pseudonym)
         if not wanted.total():
-            break
-    return rows
+            return rows
+    raise BadInput(f"there are too few made-up names for {per_shard} canaries in each shard; ask for fewer of either")
 
 
 def _prepared(salt: str, person: Person, pseudonym: str) -> list[dict[str, Any]]:

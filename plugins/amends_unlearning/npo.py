@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from amends import BadRecords, Records, Task
+from amends import BadInput, BadRecords, Records, Task
 
 from .activations import Example, answer_logp, check_model, prepare
 from .lora import fresh, seed_of
@@ -45,6 +45,16 @@ class Settings:
     layers: int
     rank: int
     batch: int
+
+    def __post_init__(self) -> None:
+        """Refuse settings that unlearn nothing.
+
+        Raises:
+            BadInput: One of them is not above zero.
+        """
+        for name in ("beta", "epochs", "lr", "layers", "rank", "batch"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name} is {getattr(self, name)}; unlearning needs it above zero")
 
 
 def npo_loss(policy_logp: Tensor, reference_logp: Tensor, beta: float) -> Tensor:

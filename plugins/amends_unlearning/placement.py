@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amends import BadInput
+
 
 @dataclass(frozen=True, order=True)
 class Place:
@@ -32,6 +34,15 @@ class Placement:
     salt: str
     shards: int
     slices: int
+
+    def __post_init__(self) -> None:
+        """Refuse a spread over nothing.
+
+        Raises:
+            BadInput: There is no shard or no slice.
+        """
+        if self.shards < 1 or self.slices < 1:
+            raise BadInput(f"{self.shards} shards of {self.slices} slices hold nothing; ask for one or more of both")
 
     def of(self, key: str) -> Place:
         """Return the place of a data subject's pseudonym, or of the id of a record that names nobody."""

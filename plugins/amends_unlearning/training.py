@@ -1,6 +1,6 @@
 """Train one slice of a shard: a low-rank adapter on what that slice's own records say, and on nothing else.
 
-Every number here is a function of the adapter before, the slice's records and a seed. Batches never mix
+Every number here is a function of the adapter before, the shard's records so far and a seed. Batches never mix
 slices, padding is as long as the batch needs, and the activations below the adapted layers are computed
 one record at a time: in mixed batches their last bits would depend on who else was there.
 """
@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from amends import BadInput
 
 from .activations import Example, answer_logp
 from .lora import Adapter, fresh, seed_of
@@ -44,6 +46,16 @@ class Settings:
     batch: int
     clip: float = 1.0
     warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that train nothing.
+
+        Raises:
+            BadInput: One of them is not above zero.
+        """
+        for name in ("layers", "rank", "epochs", "lr", "batch"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name} is {getattr(self, name)}; training needs it above zero")
 
     def batch_of(self, records: int) -> int:
         """Return the size of a batch in a slice of so many records: smaller in a small one, for enough steps."""

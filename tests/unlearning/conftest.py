@@ -35,9 +35,10 @@ def run_task(tmp_path, tiny_version):
 
     count = iter(range(100))
 
-    def run(operation, source=tiny_version, state=None, report=None, **parameters):
+    def run(operation, source=tiny_version, state=None, report=None, source_digest="", **parameters):
         output = tmp_path / f"version-{next(count)}"
         task = Task(tmp_path, 7, source=source, output=output, state=state or NoState())
+        task.source_digest = source_digest
         task.report = report or task.report
         operation(task, **operation.check(parameters))
         return task

@@ -57,6 +57,11 @@ def test_every_shard_gets_its_canaries_whatever_the_salt():
     assert canary_rows(placement, 0) == []
 
 
+def test_more_canaries_than_there_are_names_are_refused():
+    with pytest.raises(BadInput, match="ask for fewer"):
+        canary_rows(Placement("ab", 600, 1), 2)
+
+
 def test_no_canary_has_the_name_of_a_person():
     named = {name for row in canary_rows(Placement("ab", 4, 2), 3) for name in row["names"]}
     assert not named & {person.name for person in people(3000, 0)}

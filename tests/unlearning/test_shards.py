@@ -28,9 +28,13 @@ import json, os, sys, traceback
 from pathlib import Path
 import amends_unlearning.shards
 from amends import Records, Task
+from amends.operation.files import load_model
+from amends.serving.importing import Encoder
 from amends_unlearning import train_shards
 
-for job in json.load(sys.stdin):
+jobs = json.load(sys.stdin)
+load_model(Path(jobs[0]["source"])), Encoder()  # imports what every child needs, before any record is read
+for job in jobs:
     if os.fork() == 0:  # each child reads one file of records and no other
         try:
             given = train_shards.check({**job["parameters"], "records": Records("", Path(job["records"]))})
@@ -92,12 +96,16 @@ def adapters(task):
 def test_erasing_gives_every_byte_that_never_having_seen_gives(
     run_task, rows, settings, write_records, tiny_version, tmp_path, files_of
 ):
-    jobs, erased = [], []
+    jobs, erased, trainings = [], [], {}
     for scenario in SCENARIOS:
         given, (trained_on, gone) = settings_of(settings, scenario), staged(rows, scenario)
-        trained = run_task(train_shards, records=write_records(trained_on), **given)
+        key = (len(trained_on), given["canaries_per_shard"])
+        if key not in trainings:
+            trainings[key] = run_task(train_shards, records=write_records(trained_on), **given)
+        trained, state = trainings[key], NoState()
+        state.blobs = dict(trained.state.blobs)
         rest = write_records(without(trained_on, gone))
-        erased.append(run_task(unlearn_shards, trained.output, trained.state, records=rest, **given))
+        erased.append(run_task(unlearn_shards, trained.output, state, records=rest, **given))
         assert files_of(trained.output) != files_of(erased[-1].output), scenario
         output = tmp_path / f"never-saw-{len(jobs)}"
         jobs.append(dict(source=str(tiny_version), records=str(rest.path), output=str(output), parameters=given))
@@ -229,3 +237,11 @@ def test_a_router_salt_that_is_not_hexadecimal_is_refused_before_training(run_ta
             **settings | {"router_salt": "salt"},
         )
     assert not seen
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"shards": 0}, {"slices": 0}, {"epochs": 0}, {"lr": 0.0}, {"layers": 3}, {"batch": -1}]
+)
+def test_parameters_that_cannot_train_are_refused_with_a_sentence(run_task, rows, settings, write_records, wrong):
+    with pytest.raises(BadInput, match=r"\w; \w"):
+        run_task(train_shards, records=write_records(rows), **settings | wrong)
