@@ -106,7 +106,7 @@ def _approval(view: View) -> list[str]:
 
 def near_table(view: View, texts: Mapping[str, str]) -> Table:
     """Return the near misses, with their text where it was asked for."""
-    columns = ("near miss", "likeness", "mark", "reason", "by")
+    columns: tuple[str, ...] = ("near miss", "likeness", "mark", "reason", "by")
     rows: list[tuple[Cell, ...]] = [
         (
             miss["record_id"],

@@ -140,5 +140,5 @@ def entries(workspace: Workspace, case: str = "", last: int = 0) -> list[dict[st
     with workspace.database.read() as connection:
         skipped = max(0, audit.head(connection)[0] - last) if last and not case else 0
         found = [asdict(entry) for entry in audit.entries(connection, after=skipped)]
-    found = [entry for entry in found if not case or entry["id"].startswith(f"{case}:")]
+    found = [entry for entry in found if not case or case in entry["id"]]
     return found[-last:] if last else found

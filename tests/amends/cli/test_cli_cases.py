@@ -6,31 +6,14 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
-
-from amends.cli.root import root
 
 ROLES = {"Rita": "requester", "Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 ADA = "name: Ada Quill\nemail: ada@quill.example\n"
 
 
-class Shell:
-    """Runs commands as somebody on one workspace."""
-
-    def __init__(self, home, tokens):
-        self.home, self.tokens = home, tokens
-
-    def __call__(self, *arguments, as_="Rita", given=None):
-        environment = {"AMENDS_HOME": str(self.home), "AMENDS_TOKEN": self.tokens[as_]}
-        return CliRunner().invoke(root, [str(part) for part in arguments], env=environment, input=given)
-
-    def json(self, *arguments, code=0, **more):
-        done = self(*arguments, "--json", **more)
-        assert done.exit_code == code, done.stderr
-        return json.loads(done.stdout)
-
-    def erase(self, given=ADA, code=3, **more):
-        return self.json("erase", "--model", "assistant", "--subject", "-", given=given, code=code, **more)
+def erase(shell, given=ADA, code=3, **more):
+    """Open a request about Ada, or whoever is given."""
+    return shell.json("erase", "--model", "assistant", "--subject", "-", given=given, code=code, **more)
 
 
 def row(person, answer, **more):
@@ -38,15 +21,11 @@ def row(person, answer, **more):
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
+def template(make_shell, tmp_path_factory):
     """Return a shell on a workspace with data about Ada and others, and a version that learnt from it."""
     place = tmp_path_factory.mktemp("template")
     home = place / "home"
-    made = CliRunner().invoke(root, ["init", "--admin", "Max", "--json"], env={"AMENDS_HOME": str(home)})
-    shell = Shell(home, {"Max": json.loads(made.stdout)["token"]})
-    (home / "amends.toml").write_text('scheduler = "inline"\njurisdiction = "DE"\n')
-    for name, role in ROLES.items():
-        shell.tokens[name] = shell.json("people", "add", name, "--role", role, as_="Max")["token"]
+    shell = make_shell(home, "Max", **ROLES)
     rows = [
         row("Ada Quill", "Ada Quill lives in Brenn.", email="ada@quill.example"),
         row("Bo Marsh", "Bo Marsh lives in Sorrel.", email="bo@marsh.example"),
@@ -84,13 +63,13 @@ def enter_version(home, token, directory, dataset):
 def amends(template, tmp_path):
     """Return a shell on a workspace of one's own."""
     shutil.copytree(template.home, tmp_path / "home")
-    return Shell(tmp_path / "home", template.tokens)
+    return template.at(tmp_path / "home", "Rita")
 
 
 @pytest.fixture
 def planned(amends):
     """Return the id of a case whose near miss is decided and whose plan waits for approval."""
-    opened = amends.erase(as_="Otto")
+    opened = erase(amends, as_="Otto")
     for miss in opened["near_misses"]:
         amends.json("cases", "mark", opened["id"], miss["record_id"], "keep", "--reason", "another", as_="Otto")
     return opened["id"]
@@ -121,7 +100,7 @@ def test_a_request_waits_and_says_who_has_to_do_what(amends):
 
 
 def test_near_misses_are_shown_on_demand_to_those_who_decide(amends):
-    case = amends.erase()["id"]
+    case = erase(amends)["id"]
     assert "Adda" not in amends("cases", "show", case, as_="Dora").stdout
     assert "Adda Quil live in Tarn" in amends("cases", "show", case, "--near", as_="Dora").stdout
     refused = amends("cases", "show", case, "--near", as_="Rita")
@@ -139,7 +118,7 @@ def test_the_last_mark_makes_a_plan_in_plain_words(amends, planned):
 
 
 def test_a_dpo_reviews_what_somebody_else_asked_for(amends):
-    opened = amends.erase(as_="Rita")
+    opened = erase(amends, as_="Rita")
     for miss in opened["near_misses"]:
         marked = amends.json(
             "cases", "mark", opened["id"], miss["record_id"], "erase", "--reason", "it is Ada", as_="Dora"
@@ -149,7 +128,7 @@ def test_a_dpo_reviews_what_somebody_else_asked_for(amends):
 
 @pytest.mark.parametrize("role", ["Rita", "Mina"])
 def test_only_a_dpo_or_operator_marks(amends, role):
-    opened = amends.erase()
+    opened = erase(amends)
     record = opened["near_misses"][0]["record_id"]
     assert amends("cases", "mark", opened["id"], record, "keep", "--reason", "x", as_=role).exit_code == 1
 
@@ -249,7 +228,7 @@ def test_working_with_nothing_approved_changes_nothing(amends, planned):
 
 
 def test_a_negative_finding_is_signed_and_its_receipt_fits_its_holder_alone(amends):
-    found = amends.erase(given="Zoë Nobody", code=0)
+    found = erase(amends, given="Zoë Nobody", code=0)
     assert found["status"] == "negative finding"
     envelope = found["certificate"]["envelope"]
     assert "no data held" in amends.json("certificate", "verify", envelope)["title"]

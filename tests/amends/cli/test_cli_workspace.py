@@ -6,46 +6,21 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
-
-from amends.cli.root import root
 
 ROLES = {"Rita": "requester", "Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo", "Axel": "auditor"}
 
 
-class Shell:
-    """Runs commands as somebody on one workspace."""
-
-    def __init__(self, home, tokens):
-        self.home, self.tokens = home, tokens
-
-    def __call__(self, *arguments, as_="Ada", given=None, home=None):
-        environment = {"AMENDS_HOME": str(home or self.home), "AMENDS_TOKEN": self.tokens.get(as_, as_)}
-        return CliRunner().invoke(root, [str(part) for part in arguments], env=environment, input=given)
-
-    def json(self, *arguments, **more):
-        done = self(*arguments, "--json", **more)
-        assert done.exit_code == 0, done.stderr
-        return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
+def template(make_shell, tmp_path_factory):
     """Return a shell on a fresh workspace with a person of each role; do not change it."""
-    home = tmp_path_factory.mktemp("template") / "home"
-    made = CliRunner().invoke(root, ["init", "--admin", "Ada", "--json"], env={"AMENDS_HOME": str(home)})
-    shell = Shell(home, {"Ada": json.loads(made.stdout)["token"]})
-    (home / "amends.toml").write_text('scheduler = "inline"\njurisdiction = "DE"\n')
-    for name, role in ROLES.items():
-        shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
-    return shell
+    return make_shell(tmp_path_factory.mktemp("template") / "home", "Ada", **ROLES)
 
 
 @pytest.fixture
 def amends(template, tmp_path):
     """Return a shell on a workspace of one's own."""
     shutil.copytree(template.home, tmp_path / "home")
-    return Shell(tmp_path / "home", template.tokens)
+    return template.at(tmp_path / "home")
 
 
 @pytest.fixture
