@@ -30,7 +30,7 @@ def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -
     with workspace.database.transaction() as connection:
         reviews.mark_near_miss(connection, case, record, mark, reason, actor.id)
         body = {"record": record, "mark": mark}
-        key = f"{case}:marked:{digest_of([record, mark, reason])[:16]}"
+        key = f"{case}:marked:{digest_of([record, mark, reason, actor.id])[:16]}"
         workspace.record(connection, key, Action.CASE_REVIEWED, body)
         left = reviews.near_misses_of(connection, case, unmarked=True)
         found = cases.get(connection, case)

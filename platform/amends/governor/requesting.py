@@ -16,7 +16,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import cases, reviews
 from amends.ledger.actions import Action
 from amends.policy import deadline, find_regime
-from amends.records import Case, CaseStatus, DataSubject
+from amends.records import Case, CaseStatus, DataSubject, digest_of
 
 QUORUM = 2
 ROLES = ("requester", "operator", "dpo")
@@ -94,8 +94,8 @@ def plan_case(workspace: Workspace, id: str) -> Case:
         cases.set_subject(connection, id, subject.pseudonym)
         reviews.add_near_misses(connection, id, located.near)
         found = {"records": sum(map(len, located.records.values())), "near": len(located.near)}
-        count = len(cases.get(connection, id).plan or {})
-        workspace.record(connection, f"{id}:located:{count}", Action.CASE_LOCATED, found)
+        key = f"{id}:located:{digest_of([found, workspace.actor.id])[:16]}"
+        workspace.record(connection, key, Action.CASE_LOCATED, found)
         open_marks = reviews.near_misses_of(connection, id, unmarked=True)
         if open_marks:
             return cases.set_status(connection, id, CaseStatus.AWAITING_REVIEW)
@@ -116,7 +116,8 @@ def _plan(workspace: Workspace, id: str, located: Located) -> Case:
     )  # fmt: skip
     with workspace.database.transaction() as connection:
         digest = cases.set_plan(connection, id, plan)
-        workspace.record(connection, f"{id}:planned:{digest[:16]}", Action.CASE_PLANNED, {"plan": digest})
+        key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
+        workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
         return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
 
 
