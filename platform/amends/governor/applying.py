@@ -68,7 +68,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
             kept, dropped = _split(rows_of(workspace, blob), gone[digest], finders)
             forget += dropped
             blobs.append(put_rows(workspace, kept))
-        rewritten[digest] = {"train": blobs[0], "control": blobs[1]}
+        rewritten[digest] = {"train": blobs[0], "control": blobs[1], "old_control": blobs_of(dataset)[1]}
     return {
         "parent": {"version": parent.version, "digest": parent.digest},
         "datasets": rewritten,
@@ -114,6 +114,8 @@ def _split(
 def rebuild(workspace: Workspace, work: Work) -> Result:
     """Run the plan's operation on the champion, then every later step of its recipe again."""
     prepared = earlier(workspace, work, "prepare")
+    if never_trained(prepared):
+        return _as_it_is(workspace, prepared)
     operation = plans_of(workspace, work)[0]["operation"]
     built = _build(workspace, work, operation, prepared, fresh=False, source=None)
     return built.to_json()
@@ -125,9 +127,22 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
     if not workspace.host.operation(operation).rebuilds:
         return {"digest": None}
     prepared = earlier(workspace, work, "prepare")
+    if never_trained(prepared):
+        return _as_it_is(workspace, prepared)
     source = _clean_source(workspace, work, prepared)
     built = _build(workspace, work, operation, prepared, fresh=True, source=source)
     return built.to_json()
+
+
+def never_trained(prepared: Result) -> bool:
+    """Whether only withheld records go: the model never had them, and stays as it is."""
+    return all(old == blobs["train"] for old, blobs in prepared["datasets"].items())
+
+
+def _as_it_is(workspace: Workspace, prepared: Result) -> Result:
+    digest = prepared["parent"]["digest"]
+    recipe = read_recipe(workspace, digest)
+    return Built(digest, {}, dict(recipe["steps"][-1]["fingerprint"]) if recipe["steps"] else {}, 0.0, recipe).to_json()
 
 
 def _clean_source(workspace: Workspace, work: Work, prepared: Result) -> str:

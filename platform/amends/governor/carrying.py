@@ -17,6 +17,8 @@ from amends.ledger import approvals, cases, journal
 from amends.ledger.actions import Action
 from amends.records import Case, CaseStatus
 
+CARRIERS = ("dpo", "operator", "ml-engineer", "safety-engineer")
+
 
 def carry(workspace: Workspace, case: str) -> Case:
     """Carry out an approved case, together with every other approved case of its model.
@@ -25,6 +27,7 @@ def carry(workspace: Workspace, case: str) -> Case:
         Waiting: Its plan is not approved yet.
         TaskFailed: It failed for good; the reason is in the case.
     """
+    workspace.require_role(*CARRIERS)
     work = _gather(workspace, case)
     with executor(workspace):
         carry_out(workspace, "erasure", work)
@@ -67,7 +70,7 @@ def _ended(workspace: Workspace, case: str) -> Case:
 
 def retry(workspace: Workspace, case: str) -> Case:
     """Try a failed case again; what was built before the failure is built again unless it is registered."""
-    workspace.require_role("dpo", "operator", "ml-engineer")
+    workspace.require_role(*CARRIERS)
     with workspace.database.transaction() as connection:
         found = cases.get(connection, case)
         if found.status != CaseStatus.FAILED:
@@ -92,6 +95,7 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
         workspace: Where the cases are.
         now: Do not wait for the policy's delay.
     """
+    workspace.require_role(*CARRIERS)
     with workspace.database.read() as connection:
         sealed = cases.find(connection, status=CaseStatus.SEALED, kind="erasure", limit=None)
         leads = sorted({str(cases.detail(connection, c.id).get("lead", c.id)) for c in sealed})
@@ -133,6 +137,7 @@ def train(
 
 def resume(workspace: Workspace) -> list[Case]:
     """Finish whatever a crash interrupted, and return the cases that ran."""
+    workspace.require_role(*CARRIERS)
     with workspace.database.read() as connection:
         found = cases.find(connection, status=CaseStatus.IN_PROGRESS, limit=None)
         works = {}

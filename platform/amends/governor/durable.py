@@ -184,5 +184,6 @@ def finish(workspace: Workspace, kind: str, work: Work) -> None:
         for case in work.cases:
             found = cases.get(connection, case)
             if found.status == CaseStatus.IN_PROGRESS:
-                cases.set_status(connection, case, ENDS[kind], outcome="granted" if kind != "training" else None)
+                outcome = "granted" if kind != "training" else None
+                cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason="")
     workspace.tell()

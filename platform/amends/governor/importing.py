@@ -101,6 +101,7 @@ def _declared(workspace: Workspace, parent: str, trained_on: Sequence[str]) -> t
 
 def _tree(workspace: Workspace, model: Path, recipe: dict[str, Any]) -> str:
     """Store a Hugging Face directory as `model/` of a version, without copying it first."""
+    (workspace.home / "cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
         version = Path(folder)
         (version / "model").mkdir()

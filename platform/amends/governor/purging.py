@@ -106,12 +106,11 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
     """List everything that is to be deleted, once, so that a killed purge deletes just that when it goes on."""
     keep_needles(workspace, work)
     prepared = earlier(workspace, work, "prepare")
-    old = sorted(prepared["datasets"])
+    old = sorted(digest for digest, blobs in prepared["datasets"].items() if digest != blobs["train"])
     with workspace.database.read() as connection:
         held = _held(connection, old)
         gone = {prepared["forget"]}
-        for digest in old:
-            gone |= {digest, str(datasets.get(connection, digest).settings["control"])}
+        gone |= {*old, *(blobs["old_control"] for blobs in prepared["datasets"].values())}
         for version in held:
             gone |= {blob.blob for blob in inventory.state_of(connection, version.digest).values()}
     for version in held:

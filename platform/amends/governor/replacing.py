@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amends.errors import Denied
-from amends.governor.applying import Result, Work, earlier
+from amends.governor.applying import Result, Work, earlier, never_trained
 from amends.governor.deciding import approvals_for_policy
 from amends.governor.locating import rows_of, text_of
 from amends.governor.measuring import change_of, facts_of
@@ -29,7 +29,12 @@ def register(workspace: Workspace, work: Work) -> Result:
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
     compared = earlier(workspace, work, "compare")
     for old, blobs in prepared["datasets"].items():
-        _enter_dataset(workspace, work, old, blobs)
+        if old == blobs["train"]:
+            _withhold_fewer(workspace, work, old, blobs["control"])
+        else:
+            _enter_dataset(workspace, work, old, blobs)
+    if never_trained(prepared):
+        return {"version": prepared["parent"]["version"], "digest": prepared["parent"]["digest"]}
     parent = prepared["parent"]["digest"]
     digest = str(rebuilt["digest"])
     with workspace.database.read() as connection:
@@ -99,6 +104,18 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
         workspace.record(connection, f"{work.lead}:data:{old[:16]}", Action.DATA_SUPERSEDED, body, actor)
 
 
+def _withhold_fewer(workspace: Workspace, work: Work, digest: str, control: str) -> None:
+    """Give a data set its withheld records without the subject's; what is trained on stays the same."""
+    with workspace.database.transaction() as connection:
+        gone = {cases.get(connection, case).subject.pseudonym for case in work.cases}
+        left = [m for m in datasets.subjects_of(connection, digest) if m.pseudonym not in gone]
+        withheld = sum(member.is_control for member in left)
+        datasets.set_control(connection, digest, control, subjects=len(left), controls=withheld)
+        actor = cases.get(connection, work.lead).requester
+        key, body = f"{work.lead}:withheld:{digest[:16]}", {"dataset": digest, "control": control}
+        workspace.record(connection, key, Action.DATA_SUPERSEDED, body, actor)
+
+
 def promote_candidate(workspace: Workspace, work: Work) -> Result:
     """Move the champion to the candidate, as `promotion.yaml` allows.
 
@@ -106,6 +123,8 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
         Denied: A rule or a reviewer says no, or somebody else moved the champion.
     """
     registered, prepared = earlier(workspace, work, "register"), earlier(workspace, work, "prepare")
+    if never_trained(prepared):
+        return {"alias": CHAMPION, "version": registered["version"], "policy": ""}
     candidate = ModelVersion(work.model, registered["version"], registered["digest"])
     facts = {
         **facts_of(workspace, work),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from amends.errors import BadInput
+from amends.errors import BadInput, UnknownModel
 from amends.governor.disclosing import disclosure_of, seal
 from amends.governor.locating import Located, locate, reach
 from amends.governor.planning import GROUNDS, make_plan
+from amends.governor.promoting import champion
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, reviews
 from amends.ledger.actions import Action
@@ -53,6 +54,8 @@ def open_erasure(workspace: Workspace, request: Request) -> Case:
     """
     actor = workspace.require_role(*ROLES)
     _check(request)
+    if champion(workspace, request.model) is None:
+        raise UnknownModel(f"{request.model!r} has no champion; see `amends models list`, or train and promote it")
     regime = find_regime(request.regime, workspace.home)
     due = deadline(regime, request.received_at, request.jurisdiction or workspace.settings.jurisdiction or None)
     id = f"e-{secrets.token_hex(5)}"
