@@ -163,7 +163,9 @@ def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) ->
     step = rebuilt["recipe"]["steps"][-1]
     public = {name: value for name, value in step["parameters"].items() if not name.endswith("_salt")}
     versions = {plugin.distribution: plugin.version}
-    return Method(operation, versions, step["seed"], public, rebuilt["fingerprint"], plan)
+    stack = dict(rebuilt["fingerprint"])
+    stack |= stack.pop("libraries", {})
+    return Method(operation, versions, step["seed"], public, stack, plan)
 
 
 def _lineage(workspace: Workspace, digest: str) -> str:

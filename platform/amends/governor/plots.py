@@ -36,12 +36,12 @@ class Threshold:
 
 
 def thresholds_of(answers: Iterable[RuleAnswer], before: Iterable[Reading]) -> tuple[Threshold, ...]:
-    """Read the lines that can be drawn out of a policy's rules: a number, or a share of the parent's."""
+    """Read the lines that can be drawn out of the rules that were asked: a number, or a share of the parent's."""
     parents = {reading.name: reading.value for reading in before}
     found = []
     for answer in answers:
         match = _RULE.match(answer.expression)
-        if match is None:
+        if match is None or answer.reason.startswith("not asked"):
             continue
         name, comparison, share, parent, number = match.groups()
         value = float(number) if share is None else float(share) * parents.get(parent, math.nan)
