@@ -53,7 +53,7 @@ docs: setup ## Build the documentation, strictly, into site/.
 bench: bench-erasure bench-platform ## Measure everything that the README claims.
 
 bench-%: setup ## Measure one thing: make bench-erasure DATA=… N=… SEED=…
-	$(BIN)/python tests/bench/$*.py $(if $(DATA),--data $(DATA)) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/bench/bench_$*.py $(if $(DATA),--data $(DATA)) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 build: setup ## Build the sdist and the wheel into dist/.
 	$(BIN)/python -m build --outdir dist

@@ -52,7 +52,7 @@ def read(
         at_most: A target from above.
         at_least: A target from below.
     """
-    ratio = None if baseline is None else value / baseline
+    ratio = value / baseline if baseline else None
     target = at_least if at_most is None else at_most
     judged = value if ratio is None else ratio
     met = None if target is None else (judged >= target if at_most is None else judged <= target)

@@ -18,6 +18,8 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+from harness import stopwatch
+
 BASE_DIGEST = "0" * 64  # in place of the base's tree digest: the weights are kept by reference
 CHECKPOINTS = "shards/"
 
@@ -117,12 +119,15 @@ def served_digest(version: Path) -> str:
 
 
 def run_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Run jobs in a process of their own, each in a child that has read no records but its own file."""
-    asked = json.dumps(list(jobs))
-    done = subprocess.run(
-        [sys.executable, __file__], input=asked, text=True, check=True, stdout=subprocess.PIPE, env=_environment()
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """Run jobs in a process of their own, each in a child that has read no records but its own file.
+
+    Returns:
+        What `run` returns, with each job's share of the whole process's CPU-seconds as `process`.
+    """
+    asked, command = json.dumps(list(jobs)), [sys.executable, __file__]
+    with stopwatch() as watch:
+        done = subprocess.run(command, input=asked, text=True, check=True, stdout=subprocess.PIPE, env=_environment())
+    return [json.loads(line) | {"process": watch.cpu / len(jobs)} for line in done.stdout.splitlines()]
 
 
 def _environment() -> dict[str, str]:
