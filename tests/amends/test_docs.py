@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import click
 import pytest
 
 from amends import hookspecs, host
+from amends.cli.root import root
 from amends.records import DataSubject, Disclosure
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +124,75 @@ def test_every_variable_of_the_environment_is_documented():
             r'environ(?:\.get\(|\[)"(AMENDS_\w+|RAY_ADDRESS|MLFLOW_TRACKING_URI)"', file.read_text()
         ):
             assert f"`{name}`" in page, name
+
+
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy" / "README.md"]
+
+
+def typed(page: Path) -> list[list[str]]:
+    """Return the words of every command of Amends in a page's shell blocks, without `amends` itself."""
+    text = "\n".join(re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    found = re.findall(r"(?:^|[\s(])amends (?!amends\b)([a-z][^|;&<)#\n]*)", text, re.MULTILINE)
+    return [shlex.split(line) for line in found]
+
+
+COMMANDS = [(page.name, words) for page in PAGES for words in typed(page)]
+
+
+@pytest.mark.parametrize("words", [words for _, words in COMMANDS], ids=[f"{p} {' '.join(w)}" for p, w in COMMANDS])
+def test_every_command_in_the_pages_is_one_that_amends_has(words):
+    command, context = root, click.Context(root, info_name="amends")
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(context, name)
+        assert command is not None, name
+        context = click.Context(command, info_name=name, parent=context)
+    command.make_context(command.name, words, parent=context.parent)
+
+
+def test_the_pages_tell_the_whole_story_in_commands():
+    told = {tuple(words[:2]) for _, words in COMMANDS}
+    for story in (
+        "models import",
+        "data register",
+        "cases approve",
+        "cases purge",
+        "certificate verify",
+        "audit verify",
+    ):
+        assert tuple(story.split()) in told, story
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_no_link_inside_the_repository_is_dead(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_pages_build_strictly_and_fetch_nothing(tmp_path):
+    built = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    told = subprocess.run(built, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    for page in (tmp_path / "site").rglob("*.html"):
+        assert not re.search(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page.read_text(encoding="utf-8")
+        ), page
+    for style in (tmp_path / "site").rglob("*.css"):
+        assert "url(http" not in style.read_text(encoding="utf-8"), style
+
+
+def test_each_decision_is_one_page_with_its_three_parts_and_listed():
+    listed = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8")
+    for number, page in enumerate(sorted((DOCS / "decisions").glob("0*.md")), start=1):
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {number}. ") and page.name.startswith(f"{number:04d}-") and page.name in listed
+        assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == ["Context", "Choice", "Consequences"], page.name
+        assert len(text.splitlines()) <= 50, page.name
+
+
+def test_each_fragment_of_the_changelog_is_a_sentence_of_a_known_kind():
+    for fragment in (ROOT / "changelog").glob("*"):
+        assert re.fullmatch(r"\d+\.(added|changed|fixed|removed|security)\.md", fragment.name), fragment.name
+        text = fragment.read_text(encoding="utf-8").strip()
+        assert text[0].isupper() and text.endswith(".") and "\n" not in text, fragment.name
