@@ -1,114 +1,19 @@
-"""Carry an erasure out: write the data again, rebuild the model, and build it once more without ever the person."""
+"""Carry an erasure out: rebuild the model, and build it once more in a process that never had the person."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amends.errors import BadInput, Denied, TaskFailed
-from amends.governor.disclosing import disclosure_of
-from amends.governor.locating import blobs_of, rows_of
-from amends.governor.promoting import champion
-from amends.governor.redacting import redact
-from amends.governor.registering import put_rows
+from amends.errors import Denied, TaskFailed
+from amends.governor.preparing import never_trained
 from amends.governor.running import Built, Step, finish, operate, read_recipe
+from amends.governor.works import Result, Work, earlier, plans_of, stopper
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, inventory, journal, lineage
+from amends.ledger import inventory, lineage
 from amends.records import Guarantee
 from amends.store.trees import Manifest, fetch_manifest
-from amends.vault.identifiers import Finder
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is being carried out: cases on one model, approved, with the first of them lending its journal."""
-
-    lead: str
-    cases: tuple[str, ...]
-    model: str
-    attempt: int = 0
-
-
-Result = Mapping[str, Any]
-
-
-def earlier(workspace: Workspace, work: Work, step: str) -> Result:
-    """Return what an earlier step of this work left in the journal."""
-    with workspace.database.read() as connection:
-        found = journal.step_result(connection, work.lead, step)
-    if found is None:
-        raise BadInput(f"case {work.lead} has not done {step!r} yet; run its steps in order")
-    return found
-
-
-def plans_of(workspace: Workspace, work: Work) -> list[Mapping[str, Any]]:
-    """Return the approved plan of every case of this work."""
-    with workspace.database.read() as connection:
-        plans = [cases.get(connection, case).plan for case in work.cases]
-    return [plan for plan in plans if plan is not None]
-
-
-def prepare(workspace: Workspace, work: Work) -> Result:
-    """Write every data set that holds one of the subjects again without them, and fix what is rebuilt from what."""
-    parent = champion(workspace, work.model)
-    if parent is None:
-        raise BadInput(f"{work.model} has no champion; promote a version first")
-    plans = plans_of(workspace, work)
-    if len(plans) != len(work.cases):
-        raise Denied("a case has no plan; plan it again and have it approved")
-    finders = {case: Finder(disclosure_of(workspace, case).identifiers) for case in work.cases}
-    gone = _gone(dict(zip(work.cases, plans, strict=True)))
-    rewritten, forget = {}, []
-    for digest in sorted(gone):
-        with workspace.database.read() as connection:
-            dataset = datasets.get(connection, digest)
-        blobs = []
-        for blob in blobs_of(dataset):
-            kept, dropped = _split(rows_of(workspace, blob), gone[digest], finders)
-            forget += dropped
-            blobs.append(put_rows(workspace, kept))
-        rewritten[digest] = {"train": blobs[0], "control": blobs[1], "old_control": blobs_of(dataset)[1]}
-    return {
-        "parent": {"version": parent.version, "digest": parent.digest},
-        "datasets": rewritten,
-        "forget": put_rows(workspace, forget),
-        "forgotten": len(forget),
-    }
-
-
-ERASE = ""  # instead of the case whose person is to be redacted
-
-
-def _gone(plans: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return, by data set, the records that go, each with `ERASE` or the case that redacts it; erasing wins."""
-    gone: dict[str, dict[str, str]] = {}
-    for case, plan in plans.items():
-        for digest, ids in plan["records"].items():
-            gone.setdefault(digest, {}).update(dict.fromkeys(ids, ERASE))
-        for record, mark in plan["reviewed"].items():
-            marks = gone.setdefault(mark["dataset"], {})
-            if mark["mark"] == "erase":
-                marks[record] = ERASE
-            elif mark["mark"] == "redact":
-                marks.setdefault(record, case)
-    return {digest: marks for digest, marks in gone.items() if marks}
-
-
-def _split(
-    rows: Iterable[dict[str, Any]], marks: Mapping[str, str], finders: Mapping[str, Finder]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows that stay, redacted where so marked, and the rows as they were that go."""
-    kept, dropped = [], []
-    for row in rows:
-        mark = marks.get(row["id"])
-        if mark is None:
-            kept.append(row)
-            continue
-        dropped.append(row)
-        if mark != ERASE:
-            kept.append(redact(row, finders[mark]))
-    return kept, dropped
 
 
 def rebuild(workspace: Workspace, work: Work) -> Result:
@@ -132,11 +37,6 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
     source = _clean_source(workspace, work, prepared)
     built = _build(workspace, work, operation, prepared, fresh=True, source=source)
     return built.to_json()
-
-
-def never_trained(prepared: Result) -> bool:
-    """Whether only withheld records go: the model never had them, and stays as it is."""
-    return all(old == blobs["train"] for old, blobs in prepared["datasets"].items())
 
 
 def _as_it_is(workspace: Workspace, prepared: Result) -> Result:
@@ -205,13 +105,14 @@ def _build(
         lineage=f"{place.key_name}-fresh" if fresh else place.key_name,
         fresh=fresh,
     )
-    built = finish(workspace, handle, recorded, recipe)
+    is_stopped = stopper(workspace, work)
+    built = finish(workspace, handle, recorded, recipe, is_stopped)
     for number, later in enumerate(steps[place.index + 1 :], start=1):
         step = Step(later["operation"], _renamed(later["records"], rewritten), later["parameters"], later["seed"])
         handle = operate(
             workspace, f"{key}-{number}", step, source=built.digest, state={}, lineage=place.key_name, fresh=fresh
         )
-        again = finish(workspace, handle, step, built.recipe)
+        again = finish(workspace, handle, step, built.recipe, is_stopped)
         built = Built(
             again.digest, {**built.state, **again.state}, again.fingerprint, built.seconds + again.seconds, again.recipe
         )

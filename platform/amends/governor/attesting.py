@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amends.governor.applying import Result, Work, earlier
-from amends.governor.certificates import issue
+from amends.governor.certificates import ENVELOPE, PAGE, issue
 from amends.governor.disclosing import disclosure_of
 from amends.governor.evidence import NO_DATA_HELD, Approved, Evidence, Method, Outside, Purged
 from amends.governor.judging import find_policy
 from amends.governor.measuring import change_of
 from amends.governor.plots import readings_svg
 from amends.governor.promoting import champion
+from amends.governor.works import Result, Work, earlier
 from amends.governor.workspace import Workspace
 from amends.ledger import (
     approvals,
@@ -50,12 +50,25 @@ def attest(workspace: Workspace, work: Work) -> Result:
     signed = {}
     for case in work.cases:
         commitment = receipt_of(workspace, case)[1]
-        body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
-        entry, inclusion = _close(workspace, case, Action.CASE_CLOSED, body)
-        evidence = _evidence(workspace, work, case, commitment, entry, inclusion)
-        signed[case] = _issue(workspace, evidence)
+        signed[case] = _issued(workspace, case, commitment) or _sign(workspace, work, case, commitment)
         mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
     return {"certificates": signed}
+
+
+def _issued(workspace: Workspace, case: str, commitment: str) -> dict[str, str] | None:
+    """Return the certificate that a killed process had entered already: there is one, and it stays."""
+    with workspace.database.read() as connection:
+        known = receipts.find(connection, commitment)
+    if known is None:
+        return None
+    envelope = workspace.home / "certificates" / f"{case}{ENVELOPE}"
+    return {"digest": known.certificate, "envelope": str(envelope), "page": str(envelope.with_name(f"{case}{PAGE}"))}
+
+
+def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[str, str]:
+    body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
+    entry, inclusion = _close(workspace, case, Action.CASE_CLOSED, body)
+    return _issue(workspace, _evidence(workspace, work, case, commitment, entry, inclusion))
 
 
 def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
@@ -160,7 +173,9 @@ def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
 
 def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) -> Method:
     plugin = workspace.host.source_of(operation)
-    step = rebuilt["recipe"]["steps"][-1]
+    made = workspace.host.operation(operation).rebuilds or operation
+    steps = rebuilt["recipe"]["steps"]
+    step = next((step for step in reversed(steps) if step["operation"] == made), steps[-1])
     public = {name: value for name, value in step["parameters"].items() if not name.endswith("_salt")}
     versions = {plugin.distribution: plugin.version}
     stack = dict(rebuilt["fingerprint"])
@@ -177,13 +192,12 @@ def _lineage(workspace: Workspace, digest: str) -> str:
 
 def _purged(workspace: Workspace, work: Work) -> tuple[Purged, ...]:
     gone = earlier(workspace, work, "purge:purge")
-    files = sum(int(version.get("files", 0)) for version in gone["versions"])
-    size = sum(int(version.get("bytes", 0)) for version in gone["versions"])
+    listed = earlier(workspace, work, "purge:inventory")
     stores = (Purged(f"entries of the store {name}", count) for name, count in gone["stores"].items())
     return (
         Purged("data sets that held the person's records", gone["datasets"]),
         Purged("model versions", len(gone["versions"])),
-        Purged("files of those versions in MLflow", files, size),
+        Purged("files of those versions in MLflow", listed["files"], listed["bytes"]),
         Purged("stored blobs: records, adapters, checkpoints, state", gone["blobs"]),
         Purged("copies on worker machines", sum(gone["nodes"].values())),
         *stores,
@@ -233,6 +247,13 @@ def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> N
 def attest_negative(workspace: Workspace, case: str) -> Case:
     """Sign a finding that nothing is held about a person nobody could find, and close the case."""
     commitment = receipt_of(workspace, case)[1]
+    if _issued(workspace, case, commitment) is None:
+        _sign_negative(workspace, case, commitment)
+    with workspace.database.transaction() as connection:
+        return cases.set_status(connection, case, CaseStatus.NEGATIVE, outcome=NO_DATA_HELD)
+
+
+def _sign_negative(workspace: Workspace, case: str, commitment: str) -> None:
     with workspace.database.read() as connection:
         found = cases.get(connection, case)
         due = read_deadline(cases.detail(connection, case)["deadline"])
@@ -261,5 +282,3 @@ def attest_negative(workspace: Workspace, case: str) -> Case:
         inclusion=inclusion,
     )
     _issue(workspace, evidence)
-    with workspace.database.transaction() as connection:
-        return cases.set_status(connection, case, CaseStatus.NEGATIVE, outcome=NO_DATA_HELD)

@@ -7,57 +7,36 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from amends.errors import BadInput, TaskFailed, Waiting
-from amends.governor.applying import Work, earlier
-from amends.governor.durable import carry_out, executor
+from amends.errors import BadInput, TaskFailed
+from amends.governor import batches
+from amends.governor.durable import executor, run
 from amends.governor.requesting import plan_case
 from amends.governor.training import open_training
+from amends.governor.works import Work, earlier
 from amends.governor.workspace import Workspace
-from amends.ledger import approvals, cases, journal
-from amends.ledger.actions import Action
+from amends.ledger import cases, journal
 from amends.records import Case, CaseStatus
 
 CARRIERS = ("dpo", "operator", "ml-engineer", "safety-engineer")
 
 
 def carry(workspace: Workspace, case: str) -> Case:
-    """Carry out an approved case, together with every other approved case of its model.
+    """Carry out an approved case, together with every other of its model that the same people approved.
 
     Raises:
         Waiting: Its plan is not approved yet.
         TaskFailed: It failed for good; the reason is in the case.
     """
     workspace.require_role(*CARRIERS)
-    work = _gather(workspace, case)
-    with executor(workspace):
-        carry_out(workspace, "erasure", work)
-    return _ended(workspace, case)
-
-
-def _gather(workspace: Workspace, case: str) -> Work:
     with workspace.database.read() as connection:
-        found = cases.get(connection, case)
-        if lead := cases.detail(connection, case).get("lead"):
-            return _batch(connection, str(lead))
-        if found.status != CaseStatus.AWAITING_APPROVAL or approvals.missing(connection, case):
-            raise Waiting(f"case {case} is {found.status} and lacks {approvals.missing(connection, case)} approvals")
-        waiting = cases.find(
-            connection, model=found.model, kind="erasure", status=CaseStatus.AWAITING_APPROVAL, limit=None
-        )
-        ready = [case, *(c.id for c in waiting if c.id != case and not approvals.missing(connection, c.id))]
-    with workspace.database.transaction() as connection:
-        for member in ready:
-            cases.add_detail(connection, member, {"lead": case, "batch": ready})
-        return Work(case, tuple(ready), found.model, _attempt(connection, case))
-
-
-def _batch(connection: Any, lead: str) -> Work:
-    beside = cases.detail(connection, lead)
-    return Work(lead, tuple(beside["batch"]), cases.get(connection, lead).model, _attempt(connection, lead))
-
-
-def _attempt(connection: Any, lead: str) -> int:
-    return int(cases.detail(connection, lead).get("attempt", 0))
+        if cases.get(connection, case).status != CaseStatus.IN_PROGRESS:
+            batches.check_approved(connection, case)
+    with executor(workspace):
+        with workspace.database.read() as connection:
+            is_waiting = cases.get(connection, case).status == CaseStatus.AWAITING_APPROVAL
+        if is_waiting:
+            run(workspace, batches.form(workspace, case))
+    return _ended(workspace, case)
 
 
 def _ended(workspace: Workspace, case: str) -> Case:
@@ -69,45 +48,60 @@ def _ended(workspace: Workspace, case: str) -> Case:
 
 
 def retry(workspace: Workspace, case: str) -> Case:
-    """Try a failed case again; what was built before the failure is built again unless it is registered."""
+    """Try a failed case again, with those that failed beside it, from the step that failed.
+
+    Where the champion has moved meanwhile, or one of them was cancelled, they begin anew.
+
+    Raises:
+        BadInput: It has not failed.
+        TaskFailed: It failed again.
+    """
     workspace.require_role(*CARRIERS)
-    with workspace.database.transaction() as connection:
-        found = cases.get(connection, case)
-        if found.status != CaseStatus.FAILED:
-            raise BadInput(f"case {case} is {found.status}; only a failed case can be tried again")
-        lead = str(cases.detail(connection, case).get("lead", case))
-        attempt = _attempt(connection, lead) + 1
-        if "register" not in journal.steps_of(connection, lead):
-            journal.forget_steps(connection, lead)
-        cases.add_detail(connection, lead, {"attempt": attempt})
-        workspace.record(connection, f"{case}:retried:{attempt}", Action.CASE_RETRIED, {"attempt": attempt})
-        work = _batch(connection, lead) if found.kind == "erasure" else Work(case, (case,), found.model, attempt)
-        is_purge = "seal" in journal.steps_of(connection, lead)
     with executor(workspace):
-        carry_out(workspace, "purge" if is_purge else found.kind, work)
+        run(workspace, batches.again(workspace, case))
     return _ended(workspace, case)
 
 
 def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
-    """Purge every sealed case whose time has come, or all of them now.
+    """Purge every sealed case whose time has come, or all of them now; a model's oldest first.
+
+    What a later case supersedes still holds the people of an earlier one, and the other way round: so the earlier
+    ones of a model go no later than the later ones.
 
     Args:
         workspace: Where the cases are.
         now: Do not wait for the policy's delay.
+
+    Raises:
+        TaskFailed: One failed for good; the others were purged all the same.
     """
     workspace.require_role(*CARRIERS)
+    done: list[str] = []
+    with executor(workspace):
+        for work in _due(workspace, now):
+            with workspace.database.transaction() as connection:
+                begun = batches.begin(workspace, connection, "purge", work.model, work.cases)
+            run(workspace, begun)
+            done += work.cases
+    return [_ended(workspace, case) for case in done]
+
+
+def _due(workspace: Workspace, now: bool) -> list[Work]:
+    """Return the sealed work that is due, in the order in which it replaced a model's champions."""
     with workspace.database.read() as connection:
         sealed = cases.find(connection, status=CaseStatus.SEALED, kind="erasure", limit=None)
-        leads = sorted({str(cases.detail(connection, c.id).get("lead", c.id)) for c in sealed})
-        works = [_batch(connection, lead) for lead in leads]
-    done = []
-    for work in works:
+        members: dict[str, list[str]] = {}
+        for case in sealed:
+            members.setdefault(batches.of(connection, case.id).lead, []).append(case.id)
+        works = [Work(lead, tuple(sorted(some, key=lambda case: case != lead)), batches.of(connection, lead).model)
+                 for lead, some in members.items()]  # fmt: skip
+    works.sort(key=lambda work: (work.model, earlier(workspace, work, "register")["version"], work.lead))
+    due: list[Work] = []
+    for work in reversed(works):
         after = datetime.fromisoformat(earlier(workspace, work, "seal")["purge_after"])
-        if now or after <= datetime.now(UTC):
-            with executor(workspace):
-                carry_out(workspace, "purge", work)
-            done += [_ended(workspace, case) for case in work.cases]
-    return done
+        if now or after <= datetime.now(UTC) or (due and due[-1].model == work.model):
+            due.append(work)
+    return due[::-1]
 
 
 def train(
@@ -129,7 +123,9 @@ def train(
         workspace, base=base, data=data, model=model, operation=operation, parameters=parameters, seed=seed
     )
     with executor(workspace):
-        carry_out(workspace, "training", Work(id, (id,), model))
+        with workspace.database.transaction() as connection:
+            work = batches.begin(workspace, connection, "training", model, (id,))
+        run(workspace, work)
     case = _ended(workspace, id)
     with workspace.database.read() as connection:
         return case, json.loads(json.dumps(journal.steps_of(connection, id)))
@@ -139,23 +135,19 @@ def resume(workspace: Workspace) -> list[Case]:
     """Finish whatever a crash interrupted, and return the cases that ran."""
     workspace.require_role(*CARRIERS)
     with workspace.database.read() as connection:
-        found = cases.find(connection, status=CaseStatus.IN_PROGRESS, limit=None)
-        works = {}
-        for case in found:
-            steps = journal.steps_of(connection, str(cases.detail(connection, case.id).get("lead", case.id)))
-            if case.kind == "erasure":
-                work = _batch(connection, str(cases.detail(connection, case.id).get("lead", case.id)))
-                works[work.lead] = ("purge" if "seal" in steps else "erasure", work)
-            else:
-                works[case.id] = ("training", Work(case.id, (case.id,), case.model, _attempt(connection, case.id)))
-    with executor(workspace):
-        for kind, work in works.values():
-            carry_out(workspace, kind, work)
-    with workspace.database.read() as connection:
-        return [cases.get(connection, case) for _, work in works.values() for case in work.cases]
+        found = [case.id for case in cases.find(connection, status=CaseStatus.IN_PROGRESS, limit=None)]
+    with executor(workspace), workspace.database.read() as connection:  # which begins with just that
+        return [cases.get(connection, case) for case in found]
 
 
 def replan(workspace: Workspace, case: str) -> Case:
-    """Locate and plan a case again, as after a data set was registered; earlier approvals are void."""
+    """Locate and plan a case again, as after a data set was registered; earlier approvals are void.
+
+    Raises:
+        BadInput: What it plans is done, and only the purge is left.
+    """
     workspace.require_role("dpo", "operator", "requester")
+    with workspace.database.read() as connection:
+        if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
+            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
     return plan_case(workspace, case)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from amends.errors import BadInput, Denied
+from amends.errors import BadInput, Denied, Waiting
+from amends.governor.leftovers import drop_products
 from amends.governor.requesting import plan_case
+from amends.governor.standstill import standstill
 from amends.governor.workspace import Workspace
-from amends.ledger import approvals, cases, reviews
+from amends.ledger import approvals, cases, datasets, journal, lineage, reviews
 from amends.ledger.actions import Action
 from amends.policy import extend, read_deadline
 from amends.records import Case, CaseStatus, digest_of
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 APPROVERS = ("dpo", "ml-engineer", "safety-engineer", "admin")
+LAST_WORD = {"erasure": "judge", "training": "measure"}
+"""The step after which a version is registered, so that nothing can be called back."""
 
 
 def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -> Case:
@@ -95,12 +104,36 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
 
 
 def cancel(workspace: Workspace, case: str, reason: str) -> Case:
-    """Stop a case that nobody wants any more; what is being trained stops at its next step."""
-    workspace.require_role("dpo", "operator", "requester")
+    """Stop a case that nobody wants any more; what is being trained stops at its next step.
+
+    Raises:
+        Denied: It has ended, or what it made is about to be registered, or is.
+    """
+    workspace.require_role("dpo", "operator", "requester", "ml-engineer")
     with workspace.database.transaction() as connection:
+        found = cases.get(connection, case)
+        lead = str(cases.detail(connection, case).get("lead", case))
+        done = journal.steps_of(connection, lead)
+        last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD[found.kind]
+        if found.status == CaseStatus.CANCELLED or last in done:
+            raise Denied(f"case {case} is {found.status} and past the point where it can be cancelled; let it end")
+        _withdraw(connection, found.model, done)
         found = cases.set_status(connection, case, CaseStatus.CANCELLED, outcome="refused", reason=reason)
         workspace.record(connection, f"{case}:cancelled", Action.CASE_CANCELLED, {})
+    with suppress(Waiting), standstill(workspace):  # else whoever carries it out drops what was made
+        drop_products(workspace, lead)
+        with workspace.database.transaction() as connection:
+            journal.forget_steps(connection, lead)
     return found
+
+
+def _withdraw(connection: Connection, model: str, done: Mapping[str, Mapping[str, Any]]) -> None:
+    """Seal a candidate that was registered and never promoted, and what was written for it: nobody is to use them."""
+    if "register" in done and "promote" not in done:
+        lineage.set_status(connection, model, done["register"]["version"], "sealed")
+        for old, blobs in done.get("prepare", {}).get("datasets", {}).items():
+            if blobs["train"] not in (old, blobs["from"]):
+                datasets.set_status(connection, blobs["train"], "superseded")
 
 
 def approvals_for_policy(workspace: Workspace, work: Sequence[str]) -> list[dict[str, str]]:

@@ -15,19 +15,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from amends.errors import AmendsError, Waiting
-from amends.governor import applying, attesting, measuring, purging, replacing, training
-from amends.governor.applying import Result, Work
+from amends.errors import AmendsError, Cancelled, UnknownCase, Waiting
+from amends.governor import applying, attesting, batches, measuring, preparing, purging, replacing, scouring, training
+from amends.governor.standstill import LOCK
+from amends.governor.works import OneFailed, Result, Work, is_current
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, journal
-from amends.ledger.actions import Action
 from amends.records import CaseStatus
 
 logger = logging.getLogger(__name__)
 
 Run = Callable[[Workspace, Work], Result]
 ERASURE: Mapping[str, Run] = {
-    "prepare": applying.prepare,
+    "prepare": preparing.prepare,
     "rebuild": applying.rebuild,
     "counterfactual": applying.counterfactual,
     "compare": applying.compare,
@@ -40,7 +40,7 @@ ERASURE: Mapping[str, Run] = {
 PURGE: Mapping[str, Run] = {
     "inventory": purging.inventory_of,
     "purge": purging.purge,
-    "scan": purging.scan_workspace,
+    "scan": scouring.scan_workspace,
     "attest": attesting.attest,
 }
 TRAINING: Mapping[str, Run] = {
@@ -57,19 +57,18 @@ ENDS: Mapping[str, CaseStatus] = {
 }
 
 _WORKSPACE: list[Workspace] = []
-Watch = Callable[[str, str, float], None]
 
 
 @contextmanager
 def executor(workspace: Workspace) -> Iterator[None]:
-    """Be the one executor of a workspace while the body lasts; what a crash interrupted is begun again.
+    """Be the one executor of a workspace while the body lasts; first, what a crash interrupted is finished.
 
     Raises:
         Waiting: Another process executes this workspace's cases.
     """
     from dbos import DBOS, DBOSPortableJSONSerializer
 
-    with (workspace.home / "executor.lock").open("w") as lock:
+    with (workspace.home / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -90,10 +89,26 @@ def executor(workspace: Workspace) -> Iterator[None]:
         _WORKSPACE.append(workspace)
         try:
             DBOS.launch()
+            _finish_interrupted(workspace)
             yield
         finally:
-            _WORKSPACE.clear()
             DBOS.destroy()
+            _WORKSPACE.clear()
+
+
+def _finish_interrupted(workspace: Workspace) -> None:
+    """Finish what a crash interrupted, and drop what killed workers of ended cases staged."""
+    with workspace.database.read() as connection:
+        left = batches.interrupted(connection)
+    for work in left:
+        run(workspace, work)
+    for fence in workspace.blobs.fences():
+        with workspace.database.read() as connection:
+            try:
+                cases.get(connection, "-".join(fence.split("-")[:2]))
+            except UnknownCase:
+                continue  # another workspace shares this store
+        workspace.blobs.discard(fence)
 
 
 _REGISTERED: list[Any] = []
@@ -113,7 +128,7 @@ def _register_workflow() -> Any:
         def work(kind: str, lead: str, model: str, others: list[str], attempt: int) -> str:
             for name in KINDS[kind]:
                 if not step(kind, lead, model, others, attempt, name):
-                    return "failed"
+                    return "stopped"
             finish(_WORKSPACE[0], kind, Work(lead, tuple(others), model, attempt))
             return "done"
 
@@ -121,69 +136,98 @@ def _register_workflow() -> Any:
     return _REGISTERED[0]
 
 
-def carry_out(workspace: Workspace, kind: str, work: Work) -> str:
-    """Run a piece of work to its end, or join it where it was begun already; returns `done` or `failed`."""
+def run(workspace: Workspace, work: Work) -> None:
+    """Run a piece of work to its end, or join it where it runs already, and then whatever took its place."""
+    following: Work | None = work
+    is_second = False
+    while following is not None:
+        work = following
+        try:
+            _run(workspace, work)
+        except Exception as error:  # the workflow itself broke, as when its process was told to stop; no step did
+            logger.error("the work on case %s broke off with %s", work.lead, type(error).__name__)
+            if is_second:
+                batches.fail(workspace, work, "", f"it broke off twice ({type(error).__name__}); see the log")
+            with workspace.database.transaction() as connection:
+                if is_current(connection, work):
+                    kind = batches.kind_of(connection, work)
+                    batches.begin(workspace, connection, kind, work.model, work.cases)
+            is_second = True
+        with workspace.database.read() as connection:
+            following = batches.following(connection, work)
+
+
+def _run(workspace: Workspace, work: Work) -> None:
     from dbos import DBOS, SetWorkflowID
 
-    begin(workspace, kind, work)
+    with workspace.database.read() as connection:
+        kind = batches.kind_of(connection, work)
     with SetWorkflowID(f"{kind}-{work.lead}-{work.attempt}"):
         handle = DBOS.start_workflow(_register_workflow(), kind, work.lead, work.model, list(work.cases), work.attempt)
-    return str(handle.get_result())
-
-
-def begin(workspace: Workspace, kind: str, work: Work) -> None:
-    """Bring the cases of a piece of work to `in progress`."""
-    with workspace.database.transaction() as connection:
-        for case in work.cases:
-            found = cases.get(connection, case)
-            cases.set_status(connection, case, CaseStatus.IN_PROGRESS)
-            body = {"kind": kind, "lead": work.lead, "attempt": work.attempt}
-            key = f"{case}:started:{kind}:{work.attempt}"
-            workspace.record(connection, key, Action.CASE_STARTED, body, found.requester)
+    handle.get_result()
 
 
 def run_step(workspace: Workspace, kind: str, work: Work, name: str) -> bool:
-    """Run one step unless its result is in the journal; a failure for good is written into the cases."""
+    """Run one step unless its result is in the journal; return whether the next one may follow.
+
+    A failure for good is written into the cases; where it is one case's alone, the others begin again without it.
+    """
     key = name if kind != "purge" else f"purge:{name}"
     with workspace.database.read() as connection:
         known = journal.step_result(connection, work.lead, key)
+        if not is_current(connection, work):
+            return _leave(workspace, work)
     if known is not None:
         return True
     started = time.monotonic()
     workspace.say(f"step {name}")
     try:
         result = KINDS[kind][name](workspace, work)
-    except AmendsError as error:
-        fail(workspace, kind, work, name, str(error))
-        return False
     except Exception as error:
-        logger.error("step %s of case %s failed with %s", name, work.lead, type(error).__name__)
+        return _stopped(workspace, work, name, error)
+    with workspace.database.transaction() as connection:
+        if is_current(connection, work):
+            journal.record_step(connection, work.lead, key, {**result, "step_seconds": time.monotonic() - started})
+            return True
+    return _leave(workspace, work)
+
+
+def _leave(workspace: Workspace, work: Work) -> bool:
+    """Go on without the cases that were cancelled, unless a later attempt has begun already."""
+    with workspace.database.read() as connection:
+        now = [case for case in work.cases if batches.of(connection, case) == work]
+        gone = [case for case in now if cases.get(connection, case).status == CaseStatus.CANCELLED]
+    if gone:
+        batches.go_on_without(workspace, work, gone)
+    return False
+
+
+def _stopped(workspace: Workspace, work: Work, step: str, error: Exception) -> bool:
+    """Write a failure into the cases that it concerns."""
+    with workspace.database.read() as connection:
+        is_wanted = is_current(connection, work)
+    if not is_wanted:
+        return _leave(workspace, work)
+    if isinstance(error, OneFailed) and len(work.cases) > 1:
+        batches.go_on_without(workspace, work, [error.case], step, str(error))
+    elif isinstance(error, Cancelled):  # this process is told to stop; who comes next goes on
+        raise error
+    elif isinstance(error, AmendsError):
+        batches.fail(workspace, work, step, str(error))
+    else:
+        logger.error("step %s of case %s failed with %s", step, work.lead, type(error).__name__)
         if os.environ.get("AMENDS_DEBUG"):
-            raise
-        fail(workspace, kind, work, name, f"step {name!r} failed unexpectedly ({type(error).__name__}); see the log")
-        return False
-    with workspace.database.transaction() as connection:
-        journal.record_step(connection, work.lead, key, {**result, "step_seconds": time.monotonic() - started})
-    return True
-
-
-def fail(workspace: Workspace, kind: str, work: Work, step: str, reason: str) -> None:
-    """Leave the cases failed with a reason that a person understands; the champion is where it was."""
-    with workspace.database.transaction() as connection:
-        for case in work.cases:
-            found = cases.get(connection, case)
-            if found.status == CaseStatus.IN_PROGRESS:
-                cases.set_status(connection, case, CaseStatus.FAILED, reason=reason)
-            key = f"{case}:failed:{kind}:{work.attempt}"
-            workspace.record(connection, key, Action.CASE_FAILED, {"step": step}, found.requester)
+            raise error
+        reason = f"step {step!r} failed unexpectedly ({type(error).__name__}); see the log"
+        batches.fail(workspace, work, step, reason)
+    return False
 
 
 def finish(workspace: Workspace, kind: str, work: Work) -> None:
     """Bring the cases to where this kind of work ends, and tell the plugins."""
     with workspace.database.transaction() as connection:
-        for case in work.cases:
-            found = cases.get(connection, case)
-            if found.status == CaseStatus.IN_PROGRESS:
+        if is_current(connection, work):
+            for case in work.cases:
                 outcome = "granted" if kind != "training" else None
                 cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason="")
     workspace.tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,17 +26,19 @@ class Located:
         agreeing: How many of the given identifiers the index knows for the subject.
         records: Ids of the records that name the subject, by data set.
         near: Record, data set and score in percent of what may name the subject, for a person to decide.
+        searched: Every data set that was read.
     """
 
     pseudonyms: tuple[str, ...]
     agreeing: int
     records: Mapping[str, tuple[str, ...]]
     near: tuple[tuple[str, str, int], ...] = field(default=())
+    searched: tuple[str, ...] = field(default=())
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing at all was found."""
-        return not self.records and not self.near and not self.pseudonyms
+        """Whether no record names the subject, nor may; the index can still know them from records that are gone."""
+        return not self.records and not self.near
 
 
 def rows_of(workspace: Workspace, blob: str) -> Iterator[dict[str, Any]]:
@@ -58,10 +60,16 @@ def text_of(row: Mapping[str, Any]) -> str:
 
 def locate(workspace: Workspace, disclosure: Disclosure) -> Located:
     """Find a subject in every data set that is registered and not purged."""
+    with workspace.database.read() as connection:
+        alive = [found for found in datasets.find(connection) if found.status != "purged"]
+    return locate_in(workspace, disclosure, alive)
+
+
+def locate_in(workspace: Workspace, disclosure: Disclosure, alive: Sequence[Dataset]) -> Located:
+    """Find a subject in these data sets."""
     entries = subjects.index_entries(workspace.keyring, disclosure.identifiers)
     with workspace.database.read() as connection:
         known = datasets.lookup(connection, [mac for _, mac in entries])
-        alive = [found for found in datasets.find(connection) if found.status != "purged"]
     pseudonyms, agreeing = _whose(workspace, disclosure, known)
     finder = Finder(disclosure.identifiers)
     records: dict[str, tuple[str, ...]] = {}
@@ -72,7 +80,8 @@ def locate(workspace: Workspace, disclosure: Disclosure) -> Located:
         if ids:
             records[dataset.digest] = tuple(ids)
         near += maybe
-    return Located(pseudonyms, agreeing, records, tuple(near))
+    searched = tuple(sorted(dataset.digest for dataset in alive))
+    return Located(pseudonyms, agreeing, records, tuple(near), searched)
 
 
 def _whose(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from amends.errors import Denied
-from amends.governor.applying import Result, Work, earlier, plans_of
 from amends.governor.deciding import approvals_for_policy, is_late
 from amends.governor.judging import decide, find_policy
 from amends.governor.running import measure as submit
+from amends.governor.works import Result, Work, earlier, plans_of, stopper, wait
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, lineage
 from amends.records import Change, Guarantee, ModelVersion, Reading
@@ -31,7 +31,9 @@ def measure(workspace: Workspace, work: Work) -> Result:
         when: submit(workspace, f"{work.lead}-{when}", probes, model=tree, reference=base, records=records, seed=seed)
         for when, tree in trees.items()
     }
-    return {when: [reading_to_json(r) for r in handle.result().readings] for when, handle in handles.items()}
+    is_stopped = stopper(workspace, work)
+    results = {when: wait(handle, is_stopped) for when, handle in handles.items()}
+    return {when: [reading_to_json(reading) for reading in result.readings] for when, result in results.items()}
 
 
 def base_of(workspace: Workspace, digest: str) -> str:

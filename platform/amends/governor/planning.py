@@ -75,6 +75,7 @@ def make_plan(
         "ground": {"article": ground, "because": GROUNDS[ground]},
         "identity": dict(identity),
         "records": {digest: list(ids) for digest, ids in sorted(located.records.items())},
+        "searched": list(located.searched),
         "reviewed": {record: dict(mark) for record, mark in sorted(marks.items())},
         "operation": operation,
         "guarantee": str(guarantee),
@@ -106,6 +107,7 @@ def choose_operation(
     with workspace.database.read() as connection:
         steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
     touched = {step["operation"] for step in steps if set(step["records"].values()) & set(held)}
+    touched = touched or {step["operation"] for step in steps}  # it learnt from none of these, and stays as it is
     carried = {name.split("/")[1] for name in fetch_manifest(workspace.blobs, digest).files if name.count("/") > 1}
     for name in ladder:
         operation = workspace.host.operation(name)

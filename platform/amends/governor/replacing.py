@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from amends.errors import Denied
-from amends.governor.applying import Result, Work, earlier, never_trained
 from amends.governor.deciding import approvals_for_policy
 from amends.governor.locating import rows_of, text_of
 from amends.governor.measuring import change_of, facts_of
+from amends.governor.preparing import never_trained
 from amends.governor.promoting import CHAMPION, Promotion, promote
 from amends.governor.versions import Entry, enter
+from amends.governor.works import Result, Work, earlier
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, lineage, suppression
 from amends.ledger.actions import Action
@@ -28,11 +29,11 @@ def register(workspace: Workspace, work: Work) -> Result:
     """Enter the rewritten data sets and the candidate; both stand beside the old ones until the purge."""
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
     compared = earlier(workspace, work, "compare")
-    for old, blobs in prepared["datasets"].items():
-        if old == blobs["train"]:
-            _withhold_fewer(workspace, work, old, blobs["control"])
+    for blobs in prepared["datasets"].values():
+        if blobs["from"] == blobs["train"]:
+            _withhold_fewer(workspace, work, blobs["from"], blobs["control"])
         else:
-            _enter_dataset(workspace, work, old, blobs)
+            _enter_dataset(workspace, work, blobs["from"], blobs)
     if never_trained(prepared):
         return {"version": prepared["parent"]["version"], "digest": prepared["parent"]["digest"]}
     parent = prepared["parent"]["digest"]
@@ -98,10 +99,10 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
             status="active",
         )
         datasets.register(connection, after, members)
-        datasets.set_status(connection, old, "superseded")
         body = {"old": old, "new": blobs["train"], "records": len(rows)}
         actor = cases.get(connection, work.lead).requester
-        workspace.record(connection, f"{work.lead}:data:{old[:16]}", Action.DATA_SUPERSEDED, body, actor)
+        key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
+        workspace.record(connection, key, Action.DATA_SUPERSEDED, body, actor)
 
 
 def _withhold_fewer(workspace: Workspace, work: Work, digest: str, control: str) -> None:
@@ -112,7 +113,7 @@ def _withhold_fewer(workspace: Workspace, work: Work, digest: str, control: str)
         withheld = sum(member.is_control for member in left)
         datasets.set_control(connection, digest, control, subjects=len(left), controls=withheld)
         actor = cases.get(connection, work.lead).requester
-        key, body = f"{work.lead}:withheld:{digest[:16]}", {"dataset": digest, "control": control}
+        key, body = f"{work.lead}:withheld:{control[:16]}", {"dataset": digest, "control": control}
         workspace.record(connection, key, Action.DATA_SUPERSEDED, body, actor)
 
 
@@ -124,6 +125,7 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
     """
     registered, prepared = earlier(workspace, work, "register"), earlier(workspace, work, "prepare")
     if never_trained(prepared):
+        _supersede(workspace, prepared)
         return {"alias": CHAMPION, "version": registered["version"], "policy": ""}
     candidate = ModelVersion(work.model, registered["version"], registered["digest"])
     facts = {
@@ -143,9 +145,18 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
         approvals=tuple(approvals_for_policy(workspace, work.cases)),
     )
     verdict = promote(workspace, promotion, _actor(workspace, work))
+    _supersede(workspace, prepared)
     with workspace.database.transaction() as connection:
         lineage.set_status(connection, work.model, prepared["parent"]["version"], "sealed")
     return {"alias": CHAMPION, "version": candidate.version, "policy": verdict.policy_digest}
+
+
+def _supersede(workspace: Workspace, prepared: Result) -> None:
+    """Let the rewritten data sets stand for the old ones, now that the champion learnt from them."""
+    with workspace.database.transaction() as connection:
+        for old, blobs in prepared["datasets"].items():
+            for digest in {old, blobs["from"]} - {blobs["train"]}:
+                datasets.set_status(connection, digest, "superseded")
 
 
 def verify_version(workspace: Workspace, version: ModelVersion) -> bool:

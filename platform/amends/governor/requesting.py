@@ -14,7 +14,7 @@ from amends.governor.locating import Located, locate, reach
 from amends.governor.planning import GROUNDS, make_plan
 from amends.governor.promoting import champion
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, reviews
+from amends.ledger import cases, datasets, reviews
 from amends.ledger.actions import Action
 from amends.policy import deadline, find_regime
 from amends.records import Case, CaseStatus, DataSubject, digest_of
@@ -91,6 +91,9 @@ def plan_case(workspace: Workspace, id: str) -> Case:
     disclosure = disclosure_of(workspace, id)
     located = locate(workspace, disclosure)
     if located.is_empty:
+        with workspace.database.transaction() as connection:
+            for pseudonym in located.pseudonyms:  # their records went with somebody else's
+                datasets.remove_subject(connection, pseudonym)
         return attest_negative(workspace, id)
     subject = DataSubject(located.pseudonyms[0] if len(located.pseudonyms) == 1 else "s_unlisted")
     with workspace.database.transaction() as connection:

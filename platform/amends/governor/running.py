@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
+from amends.governor.works import wait
 from amends.governor.workspace import Workspace
 from amends.records import Records, canonical_json
 from amends.store.digests import digest_bytes
@@ -92,7 +93,13 @@ def operate(
     return workspace.scheduler.submit(job, workspace.bar)
 
 
-def finish(workspace: Workspace, handle: Handle, recorded: Step, recipe: Mapping[str, Any]) -> Built:
+def finish(
+    workspace: Workspace,
+    handle: Handle,
+    recorded: Step,
+    recipe: Mapping[str, Any],
+    is_stopped: Callable[[], bool],
+) -> Built:
     """Wait for an operation, take its output over and write the recipe into it.
 
     Args:
@@ -100,11 +107,13 @@ def finish(workspace: Workspace, handle: Handle, recorded: Step, recipe: Mapping
         handle: What `operate` returned.
         recorded: The step that the recipe shall show; an erasure reads as if trained without the person.
         recipe: The recipe to extend.
+        is_stopped: Says whether nobody wants it any more.
 
     Raises:
         TaskFailed: The worker gave up for good.
+        Cancelled: It was stopped.
     """
-    result = handle.result()
+    result = wait(handle, is_stopped)
     plugin = workspace.host.source_of(recorded.operation)
     step = {
         "operation": recorded.operation,

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import BadInput
-from amends.governor.applying import Result, Work, earlier, work_name
+from amends.governor.applying import work_name
 from amends.governor.importing import check_model_name
 from amends.governor.measuring import readings
 from amends.governor.promoting import CHAMPION, Promotion, champion, promote
 from amends.governor.replacing import suppressed, verify_version
 from amends.governor.running import Step, finish, measure, operate, read_recipe
 from amends.governor.versions import Entry, enter
+from amends.governor.works import Result, Work, earlier, stopper, wait
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, datasets
 from amends.ledger.actions import Action
@@ -92,7 +93,8 @@ def train(workspace: Workspace, work: Work) -> Result:
     handle = operate(
         workspace, f"{work.lead}-train", step, source=plan["source"], state={}, lineage=work_name(work.model)
     )
-    return finish(workspace, handle, step, read_recipe(workspace, plan["source"])).to_json()
+    recipe = read_recipe(workspace, plan["source"])
+    return finish(workspace, handle, step, recipe, stopper(workspace, work)).to_json()
 
 
 def measure_training(workspace: Workspace, work: Work) -> Result:
@@ -102,7 +104,8 @@ def measure_training(workspace: Workspace, work: Work) -> Result:
         workspace, f"{work.lead}-after", PROBES, model=str(built["digest"]), reference=plan["source"],
         records={"retain": plan["records"]["records"]}, seed=plan["seed"],
     )  # fmt: skip
-    return {"before": [], "after": [reading_to_json(reading) for reading in handle.result().readings]}
+    result = wait(handle, stopper(workspace, work))
+    return {"before": [], "after": [reading_to_json(reading) for reading in result.readings]}
 
 
 def register_training(workspace: Workspace, work: Work) -> Result:

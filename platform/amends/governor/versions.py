@@ -57,6 +57,7 @@ def enter(workspace: Workspace, entry: Entry, action: Action, actor: str) -> Mod
             version=str(registered.version),
             model_id=registered.model_id,
             run_id="",
+            uri=registered.uri,
         )
         inventory.add_state(
             connection,

@@ -1,0 +1,86 @@
+"""What work that was not finished has built: candidates and their state, data written again, forget sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets, inventory, journal, lineage
+from amends.records import CaseStatus
+from amends.store.trees import fetch_manifest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Steps = Mapping[str, Mapping[str, Any]]
+
+
+def products_of(workspace: Workspace, steps: Steps) -> set[str]:
+    """Return every blob that these steps made, as far as they are still there."""
+    found: set[str] = set()
+    prepared = steps.get("prepare", {})
+    found |= {str(prepared[name]) for name in ("forget",) if name in prepared}
+    for blobs in prepared.get("datasets", {}).values():
+        found |= {blobs["train"], blobs["control"]}
+    for name in ("train", "rebuild", "counterfactual"):
+        built = steps.get(name, {})
+        found |= set(built.get("state", {}).values())
+        if built.get("digest"):
+            found |= files_of(workspace, built["digest"])
+    return found
+
+
+def files_of(workspace: Workspace, tree: str) -> set[str]:
+    """Return a tree's manifest and files; nothing where the manifest is gone."""
+    if not workspace.blobs.has(tree):
+        return set()
+    return {tree, *(entry.sha256 for entry in fetch_manifest(workspace.blobs, tree).files.values())}
+
+
+def needed(
+    workspace: Workspace, but_versions: Iterable[tuple[str, int]] = (), but_data: Iterable[str] = ()
+) -> set[str]:
+    """Return every blob that a version, its state or a data set needs, those named left out."""
+    versions, data = set(but_versions), set(but_data)
+    found: set[str] = set()
+    with workspace.database.read() as connection:
+        for version in lineage.versions_of(connection):
+            if (version.model, version.number) not in versions and str(version.status) != "purged":
+                found |= files_of(workspace, version.digest)
+                found |= {blob.blob for blob in inventory.state_of(connection, version.digest).values()}
+        for dataset in datasets.find(connection):
+            if dataset.digest not in data and dataset.status != "purged":
+                found |= {dataset.digest, str(dataset.settings.get("control", ""))}
+    return found
+
+
+def drop_products(workspace: Workspace, lead: str) -> None:
+    """Delete what a case's steps made and nothing else needs; its journal stays for the caller to forget."""
+    with workspace.database.read() as connection:
+        steps = journal.steps_of(connection, lead)
+        open_cases = cases.find(connection, status=(CaseStatus.FAILED, CaseStatus.IN_PROGRESS), limit=None)
+        others = [journal.steps_of(connection, case.id) for case in open_cases if case.id != lead]
+    made = products_of(workspace, steps)
+    if made:
+        made -= needed(workspace).union(*(products_of(workspace, other) for other in others))
+        for digest in sorted(made):
+            workspace.blobs.delete(digest)
+        workspace.cache.purge(made)
+
+
+def unfinished(connection: Connection, data: Iterable[str]) -> list[str]:
+    """Return the failed cases whose unregistered candidates learnt from any of these data sets."""
+    wanted, found = set(data), []
+    for case in cases.find(connection, status=CaseStatus.FAILED, limit=None):
+        steps = journal.steps_of(connection, case.id)
+        if steps and "register" not in steps and wanted & _data_of(connection, case.id, steps):
+            found.append(case.id)
+    return found
+
+
+def _data_of(connection: Connection, case: str, steps: Steps) -> set[str]:
+    plan = cases.get(connection, case).plan or {}
+    prepared = steps.get("prepare", {}).get("datasets", {})
+    trained = set(plan.get("records", {}).values()) if plan.get("kind") == "training" else set(plan.get("records", {}))
+    return trained | set(prepared) | {blobs["train"] for blobs in prepared.values()}

@@ -1,0 +1,150 @@
+"""Search every file for what is left of a subject, for strings that were written down before they were deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amends.governor.disclosing import disclosure_of
+from amends.governor.locating import blobs_of, rows_of
+from amends.governor.needles import Needles, build_needles
+from amends.governor.planting import planted
+from amends.governor.scanning import scan
+from amends.governor.scanreport import Opaque
+from amends.governor.works import OneFailed, Result, Work, earlier
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets, inventory, lineage
+from amends.ledger.actions import Action
+from amends.records import DataSubject, Disclosure, canonical_json, digest_of
+from amends.store.trees import fetch_manifest
+from amends.vault.ciphers import seal, unseal
+
+NEEDLES = "needles"
+CONTROLS = 3
+
+
+def needles_file(workspace: Workspace, case: str) -> Path:
+    """Return where a case's needles rest, encrypted under its key, so that a killed purge can go on."""
+    return workspace.home / "cases" / f"{case}.{NEEDLES}"
+
+
+def keep_needles(workspace: Workspace, work: Work) -> None:
+    """Write down, encrypted, what to look for, before the records that say it are deleted."""
+    prepared = earlier(workspace, work, "prepare")
+    forgotten = list(rows_of(workspace, prepared["forget"]))
+    with workspace.database.read() as connection:
+        kept = datasets.find(connection, status="active")
+    retained = [row for dataset in kept for blob in blobs_of(dataset) for row in rows_of(workspace, blob)]
+    tokenizer = _tokenizer(workspace, prepared["parent"]["digest"])
+    for case in work.cases:
+        file = needles_file(workspace, case)
+        if not file.exists():
+            found = build_needles(disclosure_of(workspace, case), forgotten, retained, tokenizer)
+            controls = _controls(retained, tokenizer)
+            value = [found.to_bytes().decode(), *(control.to_bytes().decode() for control in controls)]
+            sealed = seal(workspace.keyring.case_key(case), "\n".join(value).encode(), NEEDLES)
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_bytes(sealed)
+            partial.replace(file)
+
+
+def _tokenizer(workspace: Workspace, digest: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from amends.operation.files import weights_directory
+
+    return AutoTokenizer.from_pretrained(weights_directory(workspace.cache.tree(digest)), local_files_only=True)
+
+
+def _controls(retained: list[dict[str, Any]], tokenizer: Any) -> list[Needles]:
+    """Return what to look for of some living persons, so that a silent scan means something."""
+    named: dict[str, str] = {}
+    for row in retained:
+        for pseudonym, name in zip(row["subjects"], row.get("names", ()), strict=False):
+            named.setdefault(pseudonym, name)
+    chosen = sorted(named)[:CONTROLS]
+    found = []
+    for pseudonym in chosen:
+        own = [row for row in retained if pseudonym in row["subjects"]]
+        others = [row for row in retained if pseudonym not in row["subjects"]]
+        disclosure = Disclosure(DataSubject(pseudonym), {"name": (named[pseudonym],)})
+        found.append(build_needles(disclosure, own, others, tokenizer))
+    return found
+
+
+def scan_workspace(workspace: Workspace, work: Work) -> Result:
+    """Search every file of the workspace, the artifact store and the scheduler's session for each subject.
+
+    Raises:
+        OneFailed: Something is left, or could not be read.
+    """
+    reports: dict[str, Any] = {}
+    for case in work.cases:
+        key = workspace.keyring.case_key(case)
+        lines = unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES).decode().split("\n")
+        wanted, *controls = [Needles.from_bytes(line.encode()) for line in lines]
+        with planted(workspace.home / "cases" / f"{case}.controls", controls):
+            report = scan(
+                _roots(workspace),
+                wanted,
+                controls,
+                place_key=key,
+                known_public=_public(workspace),
+                opaque=_sealed(workspace),
+            )
+        reports[case] = report.summary()
+        _keep_report(workspace, case, report.to_json())
+        if not report.is_clean:
+            left = sum(hit.count for hit in report.hits)
+            raise OneFailed(
+                case,
+                f"the scan found the subject in {left} places and could not read {len(report.unreadable)}; "
+                f"see {workspace.home / 'cases' / f'{case}.scan.json'}, then retry the case",
+            )
+    return {"reports": reports}
+
+
+def _keep_report(workspace: Workspace, case: str, report: Mapping[str, Any]) -> None:
+    (workspace.home / "cases" / f"{case}.scan.json").write_bytes(canonical_json(report))
+    with workspace.database.transaction() as connection:
+        found = cases.get(connection, case)
+        digest = digest_of(report)
+        body = {"report": digest, "clean": bool(report["is_clean"])}
+        workspace.record(connection, f"{case}:scanned:{digest[:16]}", Action.CASE_SCANNED, body, found.requester)
+
+
+def _roots(workspace: Workspace) -> dict[str, Path]:
+    roots = {"workspace": workspace.home}
+    artifacts = Path(workspace.settings.artifacts)
+    if artifacts.is_dir() and not artifacts.is_relative_to(workspace.home):
+        roots["artifacts"] = artifacts
+    session = workspace.scheduler.session_directory
+    if session is not None and session.exists():
+        roots["scheduler"] = session
+    return roots
+
+
+def _public(workspace: Workspace) -> set[str]:
+    """Return the digests of the imported bases' files: anyone can have those."""
+    with workspace.database.read() as connection:
+        bases = [v for v in lineage.versions_of(connection) if not v.recipe.get("steps") and str(v.status) != "purged"]
+        bases = [v for v in bases if not lineage.data_of(connection, v.digest)]
+    return {
+        entry.sha256
+        for version in bases
+        for name, entry in fetch_manifest(workspace.blobs, version.digest).files.items()
+        if name.startswith("model/")
+    }
+
+
+def _sealed(workspace: Workspace) -> dict[str, Opaque]:
+    """Return the encrypted state of living versions, and the key that each needs."""
+    with workspace.database.read() as connection:
+        found = [
+            blob
+            for version in lineage.versions_of(connection)
+            for blob in inventory.state_of(connection, version.digest).values()
+        ]
+    return {blob.blob: Opaque(blob.key_name, is_destroyed=False) for blob in found}
