@@ -129,7 +129,7 @@ class Host:
         objections: list[str] = []
         for implementation in self.manager.hook.amends_review.get_hookimpls():
             try:
-                said: Any = implementation.function(change)
+                said: Any = implementation.function(*[change for _ in implementation.argnames])
                 objections += [str(sentence) for sentence in said or ()]
             except Exception as error:
                 objections.append(f"reviewer {implementation.plugin_name!r} failed ({type(error).__name__})")
@@ -140,7 +140,7 @@ class Host:
         failed = []
         for implementation in self.manager.hook.amends_recorded.get_hookimpls():
             try:
-                implementation.function(entry)
+                implementation.function(*[entry for _ in implementation.argnames])
             except Exception:
                 failed.append(implementation.plugin_name)
         return tuple(failed)
@@ -184,6 +184,7 @@ def _break(info: PluginInfo, error: Exception) -> PluginInfo:
 
 def _register(host: Host, info: PluginInfo, module: Any) -> PluginInfo:
     try:
+        _check_marked(module)
         host.manager.register(module, info.name)
         host.manager.check_pending()
         offers = (
@@ -202,6 +203,14 @@ def _register(host: Host, info: PluginInfo, module: Any) -> PluginInfo:
                 del table[name]
         return _break(info, error)
     return info
+
+
+def _check_marked(module: Any) -> None:
+    """Refuse a function with a hook's name and without its mark: it would never be called."""
+    for name in vars(module) if hasattr(module, "__dict__") else ():
+        found = getattr(module, name)
+        if name.startswith("amends_") and callable(found) and not hasattr(found, f"{hookspecs.GROUP}_impl"):
+            raise TypeError(f"{name} is not marked; write @amends.hookimpl above it")
 
 
 def _offers(module: Any, hook: str, kind: type) -> list[Any]:

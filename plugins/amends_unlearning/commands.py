@@ -16,7 +16,7 @@ def add_example(cli: click.Group) -> None:
         group.add_command(example)
 
 
-@click.command()
+@click.command(epilog="Example: amends data example --people 24 --seed 0 --output people.jsonl")
 @click.option("--people", "count", type=click.IntRange(1), default=24, show_default=True, help="How many people.")
 @click.option("--seed", default=0, show_default=True, help="The same seed makes up the same people.")
 @click.option(
@@ -30,11 +30,7 @@ def add_example(cli: click.Group) -> None:
     "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The JSON Lines file to write."
 )
 def example(count: int, seed: int, share: float, output: Path) -> None:
-    r"""Write records of fictitious people, to try Amends with.
-
-    \b
-    amends data example --people 24 --seed 0 --output people.jsonl
-    """
+    """Write records of fictitious people, to try Amends with."""
     from .people import people, records
 
     rows = records(people(count, seed), seed, share)

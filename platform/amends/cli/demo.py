@@ -25,7 +25,7 @@ TRAINING: Mapping[str, Any] = {}
 PEOPLE, SEED = 10, 7
 
 
-@click.command()
+@click.command(epilog="Example: amends demo --home ./demo --scheduler inline")
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -37,12 +37,7 @@ PEOPLE, SEED = 10, 7
     "--scheduler", type=click.Choice(["ray", "inline"]), default="ray", show_default=True, help="Where it runs."
 )
 def demo(home: Path, scheduler: str) -> None:
-    r"""Tell the whole story on a small real model: a person is erased, provably.
-
-    \b
-    amends demo
-    amends demo --home /tmp/demo --scheduler inline
-    """
+    """Tell the whole story on a small real model: a person is erased, provably."""
     home = _clear(home.absolute())
     story = Story(home)
     try:

@@ -62,12 +62,18 @@ def backup(screen: Screen, file: Path, days: int) -> None:
 @verb("restore", example="amends restore workspace.amends --home ./restored")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where to put it.")
-def restore(screen: Screen, file: Path, home: Path) -> None:
+@click.option(
+    "--suppressed-from",
+    type=click.Path(path_type=Path),
+    help="The workspace that knows who was erased since; the one that the backup was made of if it is still there.",
+)
+def restore(screen: Screen, file: Path, home: Path, suppressed_from: Path | None) -> None:
     """Make a workspace from a backup, without the people who were erased since."""
     from amends.governor import backing
 
-    made = backing.restore(file, home)
-    screen.show(made, f"The workspace is at {home}. Use it with AMENDS_HOME={home}, and run `amends doctor`.")
+    made = backing.restore(file, home, suppressed_from)
+    end = f"The workspace is at {home}. Use it with AMENDS_HOME={home}, and run `amends doctor`."
+    screen.show(made, *made.get("sentences", ()), end)
 
 
 @verb("version", example="amends version --json")
