@@ -137,7 +137,17 @@ def purge(screen: Screen, now: bool) -> None:
     screen.show(done, Table(("case", "status", "certificate"), rows, "no case is due for purging"))
 
 
-COMMANDS = (mark, approve, deny, retry, replan, cancel, extend, purge)
+@verb("shred", example="amends cases shred")
+def shred(screen: Screen) -> None:
+    """Destroy the keys of cases whose retention is over, so that nobody reads their identifiers any more."""
+    from amends.governor.shredding import shred_due
+
+    with screen.workspace() as workspace:
+        done = shred_due(workspace)
+    screen.show(done, *(done or ["no case's retention is over"]))
+
+
+COMMANDS = (mark, approve, deny, retry, replan, cancel, extend, purge, shred)
 
 
 def _confirm(screen: Screen, view: casetext.View) -> None:

@@ -54,7 +54,7 @@ def make_plan(
         case: The request.
         located: Where the subject is.
         reached: What holds them through lineage.
-        marks: How each near miss was decided, by record id: `mark` and `reason`.
+        marks: How each near miss was decided, by record id: `mark` and `dataset`.
         ground: One of `GROUNDS`.
         identity: How it was checked that the request is the subject's own.
 

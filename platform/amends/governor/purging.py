@@ -12,7 +12,7 @@ from amends.governor.leftovers import files_of, needed, products_of, unfinished
 from amends.governor.scouring import keep_needles
 from amends.governor.works import Result, Work, blaming, earlier
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, cases, datasets, inventory, journal, lineage, suppression
+from amends.ledger import aliases, cases, datasets, inventory, journal, lineage, reviews, suppression
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
 from amends.store.trees import fetch_manifest
@@ -131,6 +131,7 @@ def _forget_in_ledger(workspace: Workspace, work: Work, listed: Result) -> None:
         for case in work.cases:
             found = cases.get(connection, case)
             datasets.remove_subject(connection, found.subject.pseudonym)
+            reviews.forget_reasons(connection, case)
             body = {"versions": [f"{m}@{n}" for m, n, _ in listed["versions"]], "datasets": listed["datasets"]}
             workspace.record(connection, f"{case}:purged", Action.CASE_PURGED, body, found.requester)
     workspace.database.vacuum()

@@ -86,15 +86,10 @@ def _check(request: Request) -> None:
 
 def plan_case(workspace: Workspace, id: str) -> Case:
     """Locate a case's subject and bring it to where somebody has to act, or to a negative finding."""
-    from amends.governor.attesting import attest_negative
-
     disclosure = disclosure_of(workspace, id)
     located = locate(workspace, disclosure)
     if located.is_empty:
-        with workspace.database.transaction() as connection:
-            for pseudonym in located.pseudonyms:  # their records went with somebody else's
-                datasets.remove_subject(connection, pseudonym)
-        return attest_negative(workspace, id)
+        return _negative(workspace, id, located)
     subject = DataSubject(located.pseudonyms[0] if len(located.pseudonyms) == 1 else "s_unlisted")
     with workspace.database.transaction() as connection:
         cases.set_subject(connection, id, subject.pseudonym)
@@ -105,14 +100,25 @@ def plan_case(workspace: Workspace, id: str) -> Case:
         open_marks = reviews.near_misses_of(connection, id, unmarked=True)
         if open_marks:
             return cases.set_status(connection, id, CaseStatus.AWAITING_REVIEW)
-    return _plan(workspace, id, located)
+        marks = {miss.mark for miss in reviews.near_misses_of(connection, id)}
+    return _plan(workspace, id, located) if located.records or marks - {"keep"} else _negative(workspace, id, located)
+
+
+def _negative(workspace: Workspace, id: str, located: Located) -> Case:
+    """Close a case that found nobody; what the index still knows is of records that went with somebody else's."""
+    from amends.governor.attesting import attest_negative
+
+    with workspace.database.transaction() as connection:
+        for pseudonym in located.pseudonyms:
+            datasets.remove_subject(connection, pseudonym)
+    return attest_negative(workspace, id)
 
 
 def _plan(workspace: Workspace, id: str, located: Located) -> Case:
     with workspace.database.read() as connection:
         case, beside = cases.get(connection, id), cases.detail(connection, id)
         marks = {
-            miss.record_id: {"mark": str(miss.mark), "reason": str(miss.reason), "dataset": miss.dataset}
+            miss.record_id: {"mark": str(miss.mark), "dataset": miss.dataset}  # the reason may name somebody
             for miss in reviews.near_misses_of(connection, id)
         }
     reached = reach(workspace, located, disclosure_of(workspace, id))

@@ -94,6 +94,7 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
                 known_public=_public(workspace),
                 opaque=_sealed(workspace),
             )
+        _check_stores(workspace, case)
         reports[case] = report.summary()
         _keep_report(workspace, case, report.to_json())
         if not report.is_clean:
@@ -104,6 +105,21 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
                 f"see {workspace.home / 'cases' / f'{case}.scan.json'}, then retry the case",
             )
     return {"reports": reports}
+
+
+def _check_stores(workspace: Workspace, case: str) -> None:
+    """Ask every plugin's store whether it still holds the subject.
+
+    Raises:
+        OneFailed: One does.
+    """
+    disclosure = disclosure_of(workspace, case)
+    for store in workspace.host.stores(workspace):
+        left = sum(finding.count for finding in store.verify(disclosure))
+        if left:
+            raise OneFailed(
+                case, f"the store {store.name!r} still holds the subject in {left} places; mend it and retry"
+            )
 
 
 def _keep_report(workspace: Workspace, case: str, report: Mapping[str, Any]) -> None:

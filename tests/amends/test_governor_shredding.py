@@ -1,0 +1,40 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from amends.errors import AmendsError
+from amends.governor.disclosing import disclosure_of, seal
+from amends.governor.shredding import shred_due
+from amends.ledger import audit, cases
+from amends.records import Case, CaseStatus, DataSubject
+
+
+@pytest.fixture
+def closed(small_workspace):
+    workspace, now, subject = small_workspace, datetime.now(UTC), DataSubject("s_1")
+    case = Case("e-1", "erasure", "m", subject, CaseStatus.LOCATING, workspace.actor.id, "gdpr", now, now)
+    sealed = seal(workspace, "e-1", subject, {"name": ("Ada Sund",)})
+    (workspace.home / "cases").mkdir()
+    (workspace.home / "cases" / "e-1.needles").write_bytes(b"sealed")
+    with workspace.database.transaction() as connection:
+        cases.open_case(connection, case, ciphertext=sealed)
+        cases.set_status(connection, "e-1", CaseStatus.NEGATIVE, outcome="no data held")
+    return workspace
+
+
+def test_a_case_keeps_its_key_until_its_retention_is_over(closed):
+    assert shred_due(closed) == []
+    assert disclosure_of(closed, "e-1").values() == ("Ada Sund",)
+
+
+def test_a_shredded_case_tells_nobody_who_it_was_about_and_says_so_in_the_log(closed):
+    later = datetime.now(UTC) + timedelta(days=1096)
+    assert shred_due(closed, later) == ["e-1"]
+    assert shred_due(closed, later) == []
+    assert not list((closed.home / "cases").iterdir())
+    with pytest.raises(AmendsError):
+        closed.keyring.case_key("e-1")
+    with pytest.raises(AmendsError):
+        disclosure_of(closed, "e-1")
+    with closed.database.read() as connection:
+        assert [entry.id for entry in audit.entries(connection)][-1] == "e-1:shredded"
+        assert audit.verify_chain(connection)
