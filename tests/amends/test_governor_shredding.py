@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from amends.errors import AmendsError
 from amends.governor.disclosing import disclosure_of, seal
 from amends.governor.shredding import shred_due
