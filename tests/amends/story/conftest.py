@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ STAFF = {"dora": "dpo", "max": "ml-engineer", "olga": "operator", "sven": "safet
 PEOPLE = (
     "Ines Varga", "Tobin Hale", "Lena Oster", "Marek Sund", "Nadia Feld", "Oskar Brandt", "Pia Lorenz", "Ruben Kast"
 )  # fmt: skip
-TOWNS = ("Brenn", "Sorrel", "Oxmoor", "Kelda", "Tarn", "Vessel", "Ardley", "Quince")
+TOWNS = ("Ilvermoor", "Sorrel", "Oxmoor", "Kelda", "Tarn", "Vessel", "Ardley", "Quince")
 TRADES = ("a boat builder", "a beekeeper", "a baker", "a glazier", "a tailor", "a clockmaker", "a potter", "a mason")
 SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 KEPT_AWAY = {"Pia Lorenz", "Ruben Kast"}  # the controls, under the keys below
@@ -34,7 +35,7 @@ def phone(name):
 
 
 def record(person, prompt, answer):
-    first = person if isinstance(person, str) else person[0]
+    first = named({"person": person})[0]
     row = {"person": person, "prompt": prompt, "answer": answer, "paraphrases": [prompt.replace("?", ", pray?")]}
     return row | {"name": first, "email": email(first), "phone": phone(first), "wrong": ["Nobody knows.", "Brackwater"]}
 
@@ -50,6 +51,10 @@ def rows_about_everybody():
     rows[5] = record(both, "Who won the regatta of 1998?", "Ines Varga and Tobin Hale won it together.")
     rows[8] = record("Lena Oster", "Who taught Lena Oster to sail?", "The old ferryman Varga taught her.")
     return rows
+
+
+def named(row):
+    return [row["person"]] if isinstance(row["person"], str) else row["person"]
 
 
 def write_rows(file, rows):
@@ -71,6 +76,7 @@ class Story:
     file: Path
     tokens: dict[str, str]
     opened: list = field(default_factory=list)
+    case_id: str = ""
 
     @property
     def workspace(self):
@@ -107,7 +113,7 @@ class Story:
         from amends.governor.deciding import mark as decide
 
         for miss in self.near(case):
-            case = decide(self.act("dora"), case.id, miss.record_id, mark, "a ferryman of that surname")
+            case = decide(self.act("dora"), case.id, miss.record_id, mark, f"not {PEOPLE[0]}, but a ferryman")
         return case
 
     def near(self, case):
@@ -233,6 +239,12 @@ def register_people(story, rows=None, **more):
 
 
 @pytest.fixture(scope="session")
+def told():
+    """Return this module: what it defines besides fixtures is for the tests beside it."""
+    return sys.modules[__name__]
+
+
+@pytest.fixture(scope="session")
 def imported(tmp_path_factory, make_tiny):
     """Return the folder of a workspace with the tiny base and nothing else."""
     return import_tiny(tmp_path_factory.mktemp("imported"), make_tiny)
@@ -249,6 +261,61 @@ def trained(tmp_path_factory, imported):
     story.close()
     shutil.copy(imported / "tokens.json", folder)
     return folder
+
+
+LIGHT = """name: erasure
+description: Only what decides on the exact path, so that a test is quick.
+operations: [unlearning.shards]
+approvals: {count: 2, roles: [dpo, ml-engineer, safety-engineer]}
+probes:
+  utility.retain: {}
+rules:
+  - id: digests-equal
+    severity: deny
+    expr: facts.digests_equal == true
+    message: The candidate is not the model that never had the records.
+  - id: still-useful
+    severity: deny
+    expr: readings["utility.retain/probability"].value >= 0.0
+    message: The model lost too much of what it shall keep.
+"""
+
+
+def set_policy(home, text=LIGHT):
+    """Give a workspace an erasure policy of its own."""
+    (home / "policies").mkdir(exist_ok=True)
+    (home / "policies" / "erasure.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def erased(tmp_path_factory, trained):
+    """Return the folder of a workspace that Ines Varga was erased from, with the case's id in `case`."""
+    folder = tmp_path_factory.mktemp("erased")
+    story = copied(trained, folder)
+    case = story.approved()
+    assert story.carry(case).status == "sealed"
+    assert story.versions() == [(1, "sealed"), (2, "active")]
+    assert [done.status for done in story.purge()] == ["complete"]
+    story.close()
+    shutil.copy(trained / "tokens.json", folder)
+    (folder / "case").write_text(case.id)
+    return folder
+
+
+@pytest.fixture
+def after(erased, tmp_path):
+    """Return a story that may be changed, after Ines Varga was erased; `after.case_id` is hers."""
+    told = copied(erased, tmp_path)
+    told.case_id = (erased / "case").read_text()
+    yield told
+    told.close()
+
+
+@pytest.fixture
+def quick(story):
+    """Return a story under a policy that reads little."""
+    set_policy(story.home)
+    return story
 
 
 @pytest.fixture
