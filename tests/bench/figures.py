@@ -61,6 +61,11 @@ def read(
     return Reading(name, round(value, DIGITS), unit, n, *numbers, met)
 
 
+def titled(name: str, unit: str) -> str:
+    """Return the name of a figure that is given on the cores (`CPU-s`) and on the clock (`s`)."""
+    return name if unit == "CPU-s" else f"{name}, on the clock"
+
+
 def median(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """Return the median of repeats, with the smallest and the largest of them."""
     return statistics.median(values), (min(values), max(values))

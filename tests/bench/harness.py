@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import time
@@ -34,9 +35,14 @@ class Stopwatch:
 @contextmanager
 def stopwatch() -> Iterator[Stopwatch]:
     """Measure what the body takes."""
-    watch, wall, cpu = Stopwatch(), time.perf_counter(), sum(os.times()[:4])
+    watch, wall, cpu = Stopwatch(), time.perf_counter(), _cpu_seconds()
     yield watch
-    watch.wall, watch.cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
+    watch.wall, watch.cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
+
+
+def _cpu_seconds() -> float:
+    found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def gemm() -> float:
