@@ -7,6 +7,7 @@ from typing import Any
 
 from amends.errors import BadInput, Denied
 from amends.governor.disclosing import disclosure_of
+from amends.governor.judging import find_policy
 from amends.governor.locating import blobs_of, locate_in, rows_of
 from amends.governor.promoting import champion
 from amends.governor.redacting import redact
@@ -30,10 +31,13 @@ def prepare(workspace: Workspace, work: Work) -> Result:
 
     Raises:
         OneFailed: A case's plan no longer covers what is there, or cannot be carried out.
+        BadPolicy: A policy has a mistake.
     """
     parent = champion(workspace, work.model)
     if parent is None:
         raise BadInput(f"{work.model} has no champion; promote a version first")
+    for policy in ("erasure", "promotion"):  # a mistake in one is better told now than after the training
+        find_policy(workspace, policy)
     plans = plans_of(workspace, work)
     if len(plans) != len(work.cases):
         raise Denied("a case has no plan; plan it again and have it approved")

@@ -13,8 +13,9 @@ _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def needs_torch(trees: Iterable[Path], makes_a_model: bool) -> bool:
-    """Whether a job will surely compute: it reads weights, or makes a model from nothing."""
-    return makes_a_model or any(next(tree.rglob("*.safetensors"), None) is not None for tree in trees)
+    """Whether a job will surely compute: it reads weights, its base's included, or makes a model from nothing."""
+    places = (place for tree in trees for place in (tree, tree / "base"))  # a walk does not follow the link to a base
+    return makes_a_model or any(next(place.rglob("*.safetensors"), None) is not None for place in places)
 
 
 @contextlib.contextmanager

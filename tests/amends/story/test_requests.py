@@ -101,9 +101,7 @@ def test_data_that_came_after_the_plan_keep_it_from_being_carried_out(story, tol
     from amends.governor.registering import register
 
     register(story.act("olga"), "more", story.file, controls=0)
-    with pytest.raises(
-        TaskFailed, match="registered after case .* was planned name its subject too; run `amends cases"
-    ):
+    with pytest.raises(TaskFailed, match=r"registered after case .* was planned name its subject too"):
         story.carry(case)
     assert story.case(case.id).status == "failed" and story.champion().version == 1
     assert replan(story.act("olga"), case.id).status == "awaiting approval"
@@ -124,7 +122,7 @@ def test_a_refusal_says_why_and_ends_the_case(story):
     [
         ({"identifiers": {"name": (" ",)}}, "names nobody"),
         ({"ground": "17(9)"}, "is no ground"),
-        ({"received_at": datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
+        ({"received_at": datetime(2026, 1, 1)}, "time zone"),
         ({"received_at": datetime.now(UTC) + timedelta(days=1)}, "in the future"),
         ({"model": "butler"}, "has no champion"),
         ({"regime": "lgpd"}, "lgpd"),

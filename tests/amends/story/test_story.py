@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -38,7 +39,7 @@ def test_rebuild_and_counterfactual_are_the_same_bytes(after):
 
 def test_no_file_holds_the_person_while_a_living_person_is_found(after, told):
     home = after.home
-    assert {text: told.everywhere(home, text) for text in HERS} == dict.fromkeys(HERS, [])
+    assert [told.everywhere(home, text) for text in HERS] == [[]] * len(HERS)
     for text in THEIRS:
         assert told.everywhere(home, text), text
 
@@ -83,7 +84,7 @@ def test_mlflow_alone_loads_the_champion_and_it_answers(after, monkeypatch):
 def test_the_certificate_verifies_with_the_public_key_alone(after, tmp_path):
     files = certificate_of(after.workspace, after.case_id)
     for name in ("envelope", "page"):
-        (tmp_path / files[name].rsplit("/", 1)[1]).write_bytes(open(files[name], "rb").read())
+        shutil.copy(files[name], tmp_path)
     told = verify_certificate(tmp_path / f"{after.case_id}.dsse.json", after.workspace.keyring.public_keys())
     assert (told["title"], told["guarantee"], told["case"]) == ("Certificate of erasure", "exact", after.case_id)
     page = (tmp_path / f"{after.case_id}.html").read_text()

@@ -1,0 +1,126 @@
+"""Several cases on one model: one Change, the next begins from its result, and one that fails holds nobody up."""
+
+from __future__ import annotations
+
+import pytest
+
+from amends.errors import TaskFailed
+from amends.governor import deciding
+from amends.governor.carrying import retry
+from amends.governor.certificates import verify_certificate
+from amends.governor.viewing import certificate_of
+from amends.ledger import audit, cases, datasets
+
+
+def certified(story, case):
+    files = certificate_of(story.workspace, case.id)
+    told = verify_certificate(story.home / "certificates" / files["page"], story.workspace.keyring.public_keys())
+    return told["case"], told["guarantee"]
+
+
+def test_cases_that_wait_are_one_change_and_the_next_begins_from_it(quick, told):
+    """Ines and Nadia are erased together; Oskar's case was planned before that and is approved after it."""
+    later = quick.request("Oskar Brandt")
+    first, second = quick.approved("Ines Varga"), quick.approved("Nadia Feld")
+    assert quick.carry(first).status == "sealed" and quick.case(second.id).status == "sealed"
+    assert quick.versions() == [(1, "sealed"), (2, "active")]
+    assert quick.steps(second.id) == {}  # its lead's journal is its own
+    trainings = [entry for entry in quick.audit() if entry.action == "model:version:registered"]
+    assert len(trainings) == 2  # the training, and one rebuild for both
+
+    assert quick.approve(later) == 0
+    assert quick.carry(later).status == "sealed"
+    assert quick.versions() == [(1, "sealed"), (2, "sealed"), (3, "active")]
+    assert quick.steps(later.id)["prepare"]["parent"]["version"] == 2
+    with quick.workspace.database.read() as connection:
+        kept = datasets.find(connection, status="active")
+    assert [found.subjects - found.controls for found in kept] == [3]
+
+    assert {case.status for case in quick.purge()} == {"complete"}
+    assert quick.versions() == [(1, "purged"), (2, "purged"), (3, "active")]
+    for name in ("Ines Varga", "Nadia Feld", "Oskar Brandt"):
+        assert told.everywhere(quick.home, name) == []
+    assert told.everywhere(quick.home, "Lena Oster")
+    assert [certified(quick, case) for case in (first, second, later)] == [
+        (case.id, "exact") for case in (first, second, later)
+    ]
+    with quick.workspace.database.read() as connection:
+        audit.verify_chain(connection)
+
+
+def test_approvals_by_others_make_no_batch(quick, told):
+    first, second = quick.review(quick.request()), quick.request("Nadia Feld")
+    quick.approve(first, "dora", "max")
+    quick.approve(second, "dora", "sven")
+    told.set_policy(quick.home, "rules: [")
+    with pytest.raises(TaskFailed, match=r"erasure\.yaml, 1:"):
+        quick.carry(first)
+    assert (quick.case(first.id).status, quick.case(second.id).status) == ("failed", "awaiting approval")
+
+
+def spoilt(story, case):
+    """Let every candidate be denied."""
+    file = story.home / "policies" / "erasure.yaml"
+    file.write_text(file.read_text().replace(">= 0.0", ">= 2.0").replace("lost too much", "is impossible, it lost"))
+    return case
+
+
+def unreadable(story, case):
+    """Damage what a case knows of its subject."""
+    with story.workspace.database.transaction() as connection:
+        sealed = bytearray(cases.ciphertext(connection, case.id))
+        sealed[-1] ^= 1
+        cases.set_ciphertext(connection, case.id, bytes(sealed))
+
+
+@pytest.mark.parametrize("broken", ["first", "second"])
+@pytest.mark.slow
+def test_a_case_that_cannot_go_on_leaves_the_batch_and_the_rest_is_done(quick, told, broken):
+    both = {"first": quick.approved("Ines Varga"), "second": quick.approved("Nadia Feld")}
+    whole = {"first": both["second"], "second": both["first"]}[broken]
+    unreadable(quick, both[broken])
+    if broken == "first":
+        with pytest.raises(TaskFailed, match="mend it and run `amends cases retry"):
+            quick.carry(both["first"])
+    else:
+        assert quick.carry(both["first"]).status == "sealed"
+    assert quick.case(both[broken].id).status == "failed" and quick.case(both[broken].id).reason
+    assert quick.case(whole.id).status == "sealed"
+    assert quick.versions() == [(1, "sealed"), (2, "active")]
+    names = {both["first"].id: "Ines Varga", both["second"].id: "Nadia Feld"}
+    assert [case.id for case in quick.purge()] == [whole.id]
+    assert told.everywhere(quick.home, names[whole.id]) == []
+    assert told.everywhere(quick.home, names[both[broken].id])  # nobody erased what was not asked for in time
+    with pytest.raises(TaskFailed):
+        retry(quick.act("max"), both[broken].id)
+    assert quick.case(both[broken].id).status == "failed" and quick.champion().version == 2
+
+
+@pytest.mark.slow
+def test_a_case_that_failed_alone_begins_from_where_another_left_the_model(quick, told):
+    first = quick.approved("Ines Varga")
+    with pytest.raises(TaskFailed, match="impossible"):
+        quick.carry(spoilt(quick, first))
+    told.set_policy(quick.home)
+    second = quick.approved("Nadia Feld")
+    assert quick.carry(second).status == "sealed"
+    assert [case.id for case in quick.purge()] == [second.id]
+    assert retry(quick.act("max"), first.id).status == "sealed"
+    assert quick.steps(first.id)["prepare"]["parent"]["version"] == 2
+    assert quick.purge()[0].status == "complete"
+    assert quick.versions() == [(1, "purged"), (2, "purged"), (3, "active")]
+    assert told.everywhere(quick.home, "Ines Varga") == told.everywhere(quick.home, "Nadia Feld") == []
+
+
+@pytest.mark.slow
+def test_one_that_is_cancelled_after_a_failure_is_left_out_of_the_next_try(quick, told):
+    first, second = quick.approved("Ines Varga"), quick.approved("Nadia Feld")
+    with pytest.raises(TaskFailed, match="impossible"):
+        quick.carry(spoilt(quick, first))
+    assert quick.case(second.id).status == "failed"
+    assert deciding.cancel(quick.act("olga"), second.id, "withdrawn").status == "cancelled"
+    told.set_policy(quick.home)
+    assert retry(quick.act("max"), first.id).status == "sealed"
+    assert [case.id for case in quick.purge()] == [first.id]
+    assert told.everywhere(quick.home, "Ines Varga") == []
+    assert told.everywhere(quick.home, "Nadia Feld")
