@@ -32,7 +32,7 @@ demo: setup ## Tell the whole story on a real model: a person is erased, provabl
 	@$(BIN)/amends demo
 
 test: setup ## Run every test.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: setup ## Check style, types, layers and generated pages.
 	$(BIN)/ruff check .

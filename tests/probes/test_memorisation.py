@@ -77,7 +77,7 @@ def test_what_a_model_says_by_itself_has_strength_one(tiny_version, probe_task, 
     for _ in range(6):
         logits = hf_model(torch.tensor([ids])).logits[0, -1]
         ids.append(int(logits.argmax()))
-    score: Score = score_pairs(hf_model, [(ids[:-6], ids[-6:])], pad=tokenizer.pad_token_id)[0]
+    score: Score = score_pairs(hf_model, [(ids[:-6], ids[-6:])])[0]
     assert extraction_strength(score.correct.tolist()) == 1.0
     served = Model(hf_model, tokenizer)
     found = amends_probes.extraction(probe_task(served), forget=write_records([row(1, "s_1"), row(2, "s_2")]))
