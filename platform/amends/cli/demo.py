@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MARK = ".amends-demo"
 WIDTH = 96
-TRAINING: Mapping[str, Any] = {}
-PEOPLE, SEED = 10, 7
+TRAINING: Mapping[str, Any] = {"shards": 3, "epochs": 7}
+PEOPLE, SEED, CONTROLS = 8, 7, 0.25
 
 
 @click.command(epilog="Example: amends demo --home ./demo --scheduler inline")
@@ -160,7 +160,7 @@ class Story:
                 ["data", "example", "--people", str(PEOPLE), "--seed", str(SEED), "--output", str(file)],
                 standalone_mode=False,
             )
-            data = register(self.workspace, "people", file, identifier_fields=("name", "email", "phone"), controls=0.15)
+            data = register(self.workspace, "people", file, identifier_fields=("name", "email", "phone"), controls=CONTROLS)
             self.line(
                 f"{data.records} records of {data.subjects} people are kept for training; "
                 f"{data.controls} people ({data.withheld} records) are withheld"

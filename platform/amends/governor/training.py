@@ -23,7 +23,7 @@ from amends.ledger.lineage import DataUse, Edge
 from amends.records import Case, CaseStatus, Change, DataSubject, ModelVersion, Records
 from amends.scheduler.jobs import reading_to_json
 
-PROBES: Mapping[str, Mapping[str, Any]] = {"utility.retain": {}, "utility.perplexity": {}}
+PROBES: Mapping[str, Mapping[str, Any]] = {"utility.retain": {"most": 24, "generated": 4}, "utility.perplexity": {}}
 SALTS = ("placement_salt", "router_salt")
 
 
