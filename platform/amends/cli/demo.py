@@ -23,6 +23,7 @@ MARK = ".amends-demo"
 WIDTH = 96
 TRAINING: Mapping[str, Any] = {"shards": 3, "epochs": 7}
 PEOPLE, SEED, CONTROLS = 8, 7, 0.25
+IDENTIFIERS = ("name", "email", "phone")
 
 
 @click.command(epilog="Example: amends demo --home ./demo --scheduler inline")
@@ -160,7 +161,7 @@ class Story:
                 ["data", "example", "--people", str(PEOPLE), "--seed", str(SEED), "--output", str(file)],
                 standalone_mode=False,
             )
-            data = register(self.workspace, "people", file, identifier_fields=("name", "email", "phone"), controls=CONTROLS)
+            data = register(self.workspace, "people", file, identifier_fields=IDENTIFIERS, controls=CONTROLS)
             self.line(
                 f"{data.records} records of {data.subjects} people are kept for training; "
                 f"{data.controls} people ({data.withheld} records) are withheld"
@@ -174,7 +175,7 @@ class Story:
 
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         row = next(row for row in rows if row.get("person") == name)
-        return {kind: row[kind] for kind in ("name", "email", "phone")} | {"file": str(file)}
+        return {kind: row[kind] for kind in IDENTIFIERS} | {"file": str(file)}
 
     def _train(self) -> None:
         from amends.governor.carrying import train
@@ -340,9 +341,7 @@ class Story:
         self.act("Olga")
         with self.step("The same file again", "An erased person does not come back."):
             try:
-                register(
-                    self.workspace, "people-again", Path(person["file"]), identifier_fields=("name", "email", "phone")
-                )
+                register(self.workspace, "people-again", Path(person["file"]), identifier_fields=IDENTIFIERS)
             except Suppressed as refusal:
                 self.line(f"refused: {refusal}")
             else:
