@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from amends.errors import Denied, TaskFailed
@@ -21,22 +22,26 @@ def rebuild(workspace: Workspace, work: Work) -> Result:
     prepared = earlier(workspace, work, "prepare")
     if never_trained(prepared):
         return _as_it_is(workspace, prepared)
-    operation = plans_of(workspace, work)[0]["operation"]
-    built = _build(workspace, work, operation, prepared, fresh=False, source=None)
-    return built.to_json()
+    place = _touched(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    first, built = _build(workspace, work, prepared, place)
+    return {**built.to_json(), "first": first, "lineage": place.key_name}
 
 
 def counterfactual(workspace: Workspace, work: Work) -> Result:
     """Build the same in a fresh process, cache and data file that never had the records."""
-    operation = plans_of(workspace, work)[0]["operation"]
-    if not workspace.host.operation(operation).rebuilds:
+    if not workspace.host.operation(_operation(workspace, work)).rebuilds:
         return {"digest": None}
     prepared = earlier(workspace, work, "prepare")
     if never_trained(prepared):
         return _as_it_is(workspace, prepared)
-    source = _clean_source(workspace, work, prepared)
-    built = _build(workspace, work, operation, prepared, fresh=True, source=source)
-    return built.to_json()
+    place = _touched(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    source = _clean_source(workspace, str(earlier(workspace, work, "rebuild")["first"]), place.tree)
+    clean = _Place(place.index, source, {}, f"{place.key_name}-fresh")
+    return _build(workspace, work, prepared, clean, fresh=True)[1].to_json()
+
+
+def _operation(workspace: Workspace, work: Work) -> str:
+    return str(plans_of(workspace, work)[0]["operation"])
 
 
 def _as_it_is(workspace: Workspace, prepared: Result) -> Result:
@@ -45,18 +50,17 @@ def _as_it_is(workspace: Workspace, prepared: Result) -> Result:
     return Built(digest, {}, dict(recipe["steps"][-1]["fingerprint"]) if recipe["steps"] else {}, 0.0, recipe).to_json()
 
 
-def _clean_source(workspace: Workspace, work: Work, prepared: Result) -> str:
+def _clean_source(workspace: Workspace, rebuilt: str, began: str) -> str:
     """Store the rebuilt version without anything that the rebuild wrote: no byte of it ever saw the records."""
-    rebuilt = fetch_manifest(workspace.blobs, str(earlier(workspace, work, "rebuild")["digest"]))
-    parent = fetch_manifest(workspace.blobs, prepared["parent"]["digest"])
-    untouched = {name: entry for name, entry in rebuilt.files.items() if parent.files.get(name) == entry}
-    indexes = {name: e for name, e in rebuilt.files.items() if name.endswith(".json") and name not in untouched}
+    after, before = fetch_manifest(workspace.blobs, rebuilt), fetch_manifest(workspace.blobs, began)
+    untouched = {name: entry for name, entry in after.files.items() if before.files.get(name) == entry}
+    indexes = {name: e for name, e in after.files.items() if name.endswith(".json") and name not in untouched}
     return str(workspace.blobs.put_bytes(Manifest({**untouched, **indexes}).to_bytes()))
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a recipe is entered anew: the touched step, the tree that it made, and that tree's state."""
+    """Where a recipe is entered anew: the touched step, a tree to begin from, and the lineage's state."""
 
     index: int
     tree: str
@@ -65,20 +69,23 @@ class _Place:
 
 
 def _touched(workspace: Workspace, parent: str, held: set[str]) -> _Place:
+    """Find the first step that learnt from what goes, and the version that it made, or else the one it began from.
+
+    A rebuilt version of several steps has no version of its first ones beside it; its state has their checkpoints.
+    """
     with workspace.database.read() as connection:
-        steps = lineage.by_digest(connection, parent)[0].recipe["steps"]
+        itself = lineage.by_digest(connection, parent)
+        steps = itself[0].recipe["steps"]
         index = next((i for i, step in enumerate(steps) if held & set(step["records"].values())), 0)
-        made = [
-            version
-            for version in (*lineage.by_digest(connection, parent), *lineage.ancestors(connection, parent))
-            if len(version.recipe.get("steps", [])) == index + 1
-        ]
-        if not made:
+        alive = [v for v in (*itself, *lineage.ancestors(connection, parent)) if v.status != "purged"]
+        by_length = {len(version.recipe.get("steps", [])): version.digest for version in reversed(alive)}
+        made, began = by_length.get(index + 1), by_length.get(index)
+        if made is None and began is None:
             raise Denied("the version that learnt from these records is gone; retrain the model from its base")
-        state = inventory.state_of(connection, made[0].digest)
+        state = inventory.state_of(connection, made or parent)
     blobs = {name: blob.blob for name, blob in state.items()}
-    key_name = next((blob.key_name for blob in state.values()), work_name(made[0].model))
-    return _Place(index, made[0].digest, blobs, key_name)
+    key_name = next((blob.key_name for blob in state.values()), work_name(itself[0].model))
+    return _Place(index, str(made or began), blobs, key_name)
 
 
 def work_name(model: str) -> str:
@@ -87,49 +94,35 @@ def work_name(model: str) -> str:
 
 
 def _build(
-    workspace: Workspace, work: Work, operation: str, prepared: Result, *, fresh: bool, source: str | None
-) -> Built:
-    parent, rewritten = prepared["parent"]["digest"], prepared["datasets"]
-    place = _touched(workspace, parent, set(rewritten))
-    steps = read_recipe(workspace, parent)["steps"]
+    workspace: Workspace, work: Work, prepared: Result, place: _Place, *, fresh: bool = False
+) -> tuple[str, Built]:
+    """Run the touched step and replay the later ones; return the tree of the first, and what came out in the end."""
+    rewritten = prepared["datasets"]
+    steps = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
     key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}"
-    recorded, run, recipe = _erasing(workspace, operation, steps, place, rewritten, prepared, parent)
+    recorded, run, recipe = _erasing(workspace, work, steps, place, prepared)
     if fresh:
         run = Step(run.operation, run.records, {**run.parameters, "from_scratch": True}, run.seed)
-    handle = operate(
-        workspace,
-        key,
-        run,
-        source=source or place.tree,
-        state={} if fresh else place.state,
-        lineage=f"{place.key_name}-fresh" if fresh else place.key_name,
-        fresh=fresh,
-    )
+    start = partial(operate, workspace, lineage=place.key_name, fresh=fresh)
     is_stopped = stopper(workspace, work)
+    handle = start(key, run, source=place.tree, state=place.state)
     built = finish(workspace, handle, recorded, recipe, is_stopped)
+    first = built.digest
     for number, later in enumerate(steps[place.index + 1 :], start=1):
         step = Step(later["operation"], _renamed(later["records"], rewritten), later["parameters"], later["seed"])
-        handle = operate(
-            workspace, f"{key}-{number}", step, source=built.digest, state={}, lineage=place.key_name, fresh=fresh
-        )
+        handle = start(f"{key}-{number}", step, source=built.digest, state={})
         again = finish(workspace, handle, step, built.recipe, is_stopped)
-        built = Built(
-            again.digest, {**built.state, **again.state}, again.fingerprint, built.seconds + again.seconds, again.recipe
-        )
-    return built
+        seconds, state = built.seconds + again.seconds, {**built.state, **again.state}
+        built = Built(again.digest, state, again.fingerprint, seconds, again.recipe)
+    return first, built
 
 
 def _erasing(
-    workspace: Workspace,
-    operation: str,
-    steps: Sequence[Mapping[str, Any]],
-    place: _Place,
-    rewritten: Mapping[str, Mapping[str, str]],
-    prepared: Result,
-    parent: str,
+    workspace: Workspace, work: Work, steps: Sequence[Mapping[str, Any]], place: _Place, prepared: Result
 ) -> tuple[Step, Step, dict[str, Any]]:
     """Return the step that the recipe shall show, the step to run, and the recipe before it."""
-    recipe = read_recipe(workspace, parent)
+    recipe = read_recipe(workspace, prepared["parent"]["digest"])
+    operation, rewritten = _operation(workspace, work), prepared["datasets"]
     if workspace.host.operation(operation).rebuilds:
         old = steps[place.index]
         records = _renamed(old["records"], rewritten)

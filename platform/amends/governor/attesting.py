@@ -16,6 +16,7 @@ from amends.governor.judging import find_policy
 from amends.governor.measuring import change_of
 from amends.governor.plots import readings_svg
 from amends.governor.promoting import champion
+from amends.governor.scouring import drop_needles
 from amends.governor.works import Result, Work, earlier
 from amends.governor.workspace import Workspace
 from amends.ledger import (
@@ -52,6 +53,7 @@ def attest(workspace: Workspace, work: Work) -> Result:
         commitment = receipt_of(workspace, case)[1]
         signed[case] = _issued(workspace, case, commitment) or _sign(workspace, work, case, commitment)
         mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
+    drop_needles(workspace, work)
     return {"certificates": signed}
 
 

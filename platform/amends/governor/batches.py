@@ -179,6 +179,8 @@ def again(workspace: Workspace, case: str) -> Work:
         drop_products(workspace, known.lead)
         done = {}
     kept = {step: result for step, result in done.items() if step not in AGAIN.get(failed, ())}
+    if failed == "compare":
+        drop_products(workspace, known.lead, AGAIN[failed])
     with workspace.database.transaction() as connection:
         journal.forget_steps(connection, known.lead)
         for step, result in kept.items():

@@ -66,7 +66,8 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
     """Purge every sealed case whose time has come, or all of them now; a model's oldest first.
 
     What a later case supersedes still holds the people of an earlier one, and the other way round: so the earlier
-    ones of a model go no later than the later ones.
+    ones of a model go no later than the later ones. A purge that failed is tried again, and once more after the
+    others: two cases of one person, on two models, find each other's records until both have purged.
 
     Args:
         workspace: Where the cases are.
@@ -76,23 +77,36 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
         TaskFailed: One failed for good; the others were purged all the same.
     """
     workspace.require_role(*CARRIERS)
-    done: list[str] = []
+    done: dict[str, CaseStatus] = {}
     with executor(workspace):
-        for work in _due(workspace, now):
-            with workspace.database.transaction() as connection:
-                begun = batches.begin(workspace, connection, "purge", work.model, work.cases)
-            run(workspace, begun)
-            done += work.cases
+        for _ in range(2):
+            for work in _due(workspace, now):
+                run(workspace, _begin_purge(workspace, work))
+                with workspace.database.read() as connection:
+                    done |= {case: cases.get(connection, case).status for case in work.cases}
+            if CaseStatus.COMPLETE not in done.values():
+                break
     return [_ended(workspace, case) for case in done]
+
+
+def _begin_purge(workspace: Workspace, work: Work) -> Work:
+    with workspace.database.read() as connection:
+        has_failed = cases.get(connection, work.lead).status == CaseStatus.FAILED
+    if has_failed:
+        return batches.again(workspace, work.lead)
+    with workspace.database.transaction() as connection:
+        return batches.begin(workspace, connection, "purge", work.model, work.cases)
 
 
 def _due(workspace: Workspace, now: bool) -> list[Work]:
     """Return the sealed work that is due, in the order in which it replaced a model's champions."""
     with workspace.database.read() as connection:
-        sealed = cases.find(connection, status=CaseStatus.SEALED, kind="erasure", limit=None)
+        found = cases.find(connection, status=(CaseStatus.SEALED, CaseStatus.FAILED), kind="erasure", limit=None)
         members: dict[str, list[str]] = {}
-        for case in sealed:
-            members.setdefault(batches.of(connection, case.id).lead, []).append(case.id)
+        for case in found:
+            work = batches.of(connection, case.id)
+            if case.status == CaseStatus.SEALED or batches.kind_of(connection, work) == "purge":
+                members.setdefault(work.lead, []).append(case.id)
         works = [Work(lead, tuple(sorted(some, key=lambda case: case != lead)), batches.of(connection, lead).model)
                  for lead, some in members.items()]  # fmt: skip
     works.sort(key=lambda work: (work.model, earlier(workspace, work, "register")["version"], work.lead))

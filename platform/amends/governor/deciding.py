@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, Waiting
+from amends.governor.disclosing import seal_reason
 from amends.governor.leftovers import drop_products
 from amends.governor.requesting import plan_case
 from amends.governor.standstill import standstill
@@ -36,10 +37,11 @@ def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -
         reason: Why; kept until the case's key is destroyed.
     """
     actor = workspace.require_role("dpo", "operator")
+    written = seal_reason(workspace, case, reason) if reason.strip() else ""
     with workspace.database.transaction() as connection:
-        reviews.mark_near_miss(connection, case, record, mark, reason, actor.id)
+        reviews.mark_near_miss(connection, case, record, mark, written, actor.id)
         body = {"record": record, "mark": mark}
-        key = f"{case}:marked:{digest_of([record, mark, reason, actor.id])[:16]}"
+        key = f"{case}:marked:{digest_of([record, mark, actor.id])[:16]}"
         workspace.record(connection, key, Action.CASE_REVIEWED, body)
         left = reviews.near_misses_of(connection, case, unmarked=True)
         found = cases.get(connection, case)

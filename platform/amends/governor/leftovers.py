@@ -26,14 +26,14 @@ def products_of(workspace: Workspace, steps: Steps) -> set[str]:
     for name in ("train", "rebuild", "counterfactual"):
         built = steps.get(name, {})
         found |= set(built.get("state", {}).values())
-        if built.get("digest"):
-            found |= files_of(workspace, built["digest"])
+        for tree in {built.get("digest"), built.get("first")} - {None}:
+            found |= files_of(workspace, str(tree))
     return found
 
 
 def files_of(workspace: Workspace, tree: str) -> set[str]:
     """Return a tree's manifest and files; nothing where the manifest is gone."""
-    if not workspace.blobs.has(tree):
+    if not tree or not workspace.blobs.has(tree):
         return set()
     return {tree, *(entry.sha256 for entry in fetch_manifest(workspace.blobs, tree).files.values())}
 
@@ -55,10 +55,17 @@ def needed(
     return found
 
 
-def drop_products(workspace: Workspace, lead: str) -> None:
-    """Delete what a case's steps made and nothing else needs; its journal stays for the caller to forget."""
+def drop_products(workspace: Workspace, lead: str, only: Iterable[str] = ()) -> None:
+    """Delete what a case's steps made and nothing else needs; its journal stays for the caller to forget.
+
+    Args:
+        workspace: Where they are.
+        lead: The case whose journal says what was made.
+        only: The steps whose products go; all, where none is named.
+    """
     with workspace.database.read() as connection:
-        steps = journal.steps_of(connection, lead)
+        done = journal.steps_of(connection, lead)
+        steps = {name: result for name, result in done.items() if not only or name in only}
         open_cases = cases.find(connection, status=(CaseStatus.FAILED, CaseStatus.IN_PROGRESS), limit=None)
         others = [journal.steps_of(connection, case.id) for case in open_cases if case.id != lead]
     made = products_of(workspace, steps)

@@ -12,7 +12,7 @@ from amends.governor.leftovers import files_of, needed, products_of, unfinished
 from amends.governor.scouring import keep_needles
 from amends.governor.works import Result, Work, blaming, earlier
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, cases, datasets, inventory, journal, lineage, reviews, suppression
+from amends.ledger import aliases, cases, datasets, inventory, journal, lineage, suppression
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
 from amends.store.trees import fetch_manifest
@@ -38,6 +38,7 @@ def seal(workspace: Workspace, work: Work) -> Result:
                 connection, f"{case}:suppressed", Action.SUBJECT_SUPPRESSED, {"identifiers": len(entries)},
                 cases.get(connection, case).requester,
             )  # fmt: skip
+    keep_needles(workspace, work)  # now: another case of the same person may delete these records first
     after = min(datetime.now(UTC) + timedelta(days=days), due)
     return {"purge_after": after.isoformat()}
 
@@ -48,7 +49,6 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
     Raises:
         TaskFailed: Another model's alias stands for a version that holds a subject.
     """
-    keep_needles(workspace, work)
     prepared = earlier(workspace, work, "prepare")
     old = list(prepared["purged"])
     with workspace.database.read() as connection:
@@ -62,6 +62,7 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
     for version in held:
         gone |= files_of(workspace, version.digest)
     gone = gone.union(*(products_of(workspace, steps) for steps in stale.values()))
+    gone |= files_of(workspace, str(earlier(workspace, work, "rebuild").get("first", "")))
     gone -= needed(workspace, [(version.model, version.number) for version in held], old)
     sizes = [fetch_manifest(workspace.blobs, version.digest) for version in held]
     return {
@@ -131,7 +132,6 @@ def _forget_in_ledger(workspace: Workspace, work: Work, listed: Result) -> None:
         for case in work.cases:
             found = cases.get(connection, case)
             datasets.remove_subject(connection, found.subject.pseudonym)
-            reviews.forget_reasons(connection, case)
             body = {"versions": [f"{m}@{n}" for m, n, _ in listed["versions"]], "datasets": listed["datasets"]}
             workspace.record(connection, f"{case}:purged", Action.CASE_PURGED, body, found.requester)
     workspace.database.vacuum()

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amends.errors import Denied
 from amends.governor.deciding import approvals_for_policy
@@ -24,6 +25,9 @@ from amends.records import Guarantee, ModelVersion
 from amends.store.trees import fetch_manifest
 from amends.vault import subjects
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 def register(workspace: Workspace, work: Work) -> Result:
     """Enter the rewritten data sets and the candidate; both stand beside the old ones until the purge."""
@@ -39,12 +43,9 @@ def register(workspace: Workspace, work: Work) -> Result:
     parent = prepared["parent"]["digest"]
     digest = str(rebuilt["digest"])
     with workspace.database.read() as connection:
-        made_from = lineage.parents(connection, parent)
+        edges = _made_from(connection, parent, digest, work, list(prepared["datasets"]))
         uses = lineage.data_of(connection, parent)
     renamed = {old: blobs["train"] for old, blobs in prepared["datasets"].items()}
-    edges = [
-        Edge(digest, e.parent, e.kind, e.evidence, e.operation, work.lead) for e in made_from if e.parent != digest
-    ]
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}",
         model=work.model,
@@ -53,13 +54,31 @@ def register(workspace: Workspace, work: Work) -> Result:
         parents=(*edges, Edge(digest, parent, "rebuilt-from", "observed", _operation(workspace, work), work.lead)),
         data=tuple(DataUse(digest, renamed.get(u.dataset, u.dataset), u.role, u.evidence) for u in uses),
         state=rebuilt["state"],
-        lineage=f"lineage-{work.model}",
+        lineage=str(rebuilt["lineage"]),
         guarantee=Guarantee(compared["guarantee"]),
         case=work.lead,
         tags={"amends.case": work.lead, "amends.guarantee": str(compared["guarantee"])},
     )
     version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
     return {"version": version.version, "digest": version.digest}
+
+
+def _made_from(connection: Connection, parent: str, digest: str, work: Work, old: list[str]) -> list[Edge]:
+    """Return where a rebuilt version comes from: what its parent came from, and not from what held the subject."""
+    tainted = {version.digest for version in lineage.versions_trained_on(connection, old)}
+    tainted |= {below.digest for held in tainted for below in lineage.descendants(connection, held)}
+    found, here, seen = [], [parent], set()
+    while here:
+        place = here.pop()
+        seen.add(place)
+        for edge in lineage.parents(connection, place):
+            if edge.kind == "rebuilt-from" or edge.parent in seen:
+                continue
+            if edge.parent in tainted or edge.parent == digest:
+                here.append(edge.parent)
+            else:
+                found.append(Edge(digest, edge.parent, edge.kind, edge.evidence, edge.operation, work.lead))
+    return found
 
 
 def _operation(workspace: Workspace, work: Work) -> str:

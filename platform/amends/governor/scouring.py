@@ -30,24 +30,29 @@ def needles_file(workspace: Workspace, case: str) -> Path:
 
 
 def keep_needles(workspace: Workspace, work: Work) -> None:
-    """Write down, encrypted, what to look for, before the records that say it are deleted."""
+    """Write down, encrypted, what to look for, while the records that say it are there."""
     prepared = earlier(workspace, work, "prepare")
-    forgotten = list(rows_of(workspace, prepared["forget"]))
-    with workspace.database.read() as connection:
-        kept = datasets.find(connection, status="active")
-    retained = [row for dataset in kept for blob in blobs_of(dataset) for row in rows_of(workspace, blob)]
+    forgotten, retained = list(rows_of(workspace, prepared["forget"])), _retained(workspace)
     tokenizer = _tokenizer(workspace, prepared["parent"]["digest"])
     for case in work.cases:
         file = needles_file(workspace, case)
-        if not file.exists():
-            found = build_needles(disclosure_of(workspace, case), forgotten, retained, tokenizer)
-            controls = _controls(retained, tokenizer)
-            value = [found.to_bytes().decode(), *(control.to_bytes().decode() for control in controls)]
-            sealed = seal(workspace.keyring.case_key(case), "\n".join(value).encode(), NEEDLES)
-            file.parent.mkdir(mode=0o700, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_bytes(sealed)
-            partial.replace(file)
+        found = build_needles(disclosure_of(workspace, case), forgotten, retained, tokenizer)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(seal(workspace.keyring.case_key(case), found.to_bytes(), NEEDLES))
+        partial.replace(file)
+
+
+def drop_needles(workspace: Workspace, work: Work) -> None:
+    """Delete what was looked for, now that it was not found: it is personal data itself."""
+    for case in work.cases:
+        needles_file(workspace, case).unlink(missing_ok=True)
+
+
+def _retained(workspace: Workspace) -> list[dict[str, Any]]:
+    with workspace.database.read() as connection:
+        kept = datasets.find(connection, status="active")
+    return [row for dataset in kept for blob in blobs_of(dataset) for row in rows_of(workspace, blob)]
 
 
 def _tokenizer(workspace: Workspace, digest: str) -> Any:
@@ -81,10 +86,11 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
         OneFailed: Something is left, or could not be read.
     """
     reports: dict[str, Any] = {}
+    after = str(earlier(workspace, work, "register")["digest"])
+    controls = _controls(_retained(workspace), _tokenizer(workspace, after))
     for case in work.cases:
         key = workspace.keyring.case_key(case)
-        lines = unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES).decode().split("\n")
-        wanted, *controls = [Needles.from_bytes(line.encode()) for line in lines]
+        wanted = Needles.from_bytes(unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES))
         with planted(workspace.home / "cases" / f"{case}.controls", controls):
             report = scan(
                 _roots(workspace),

@@ -10,6 +10,7 @@ from typing import Any
 
 from amends.errors import BadInput
 from amends.governor import listing
+from amends.governor.disclosing import open_reason
 from amends.governor.judging import find_policy
 from amends.governor.locating import blobs_of, rows_of, text_of
 from amends.governor.workspace import Workspace
@@ -86,7 +87,7 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
         **brief(case, names),
         **{"plan": case.plan, "deadline": beside.get("deadline"), "batch": beside.get("batch", [])},
         "extensions": [dict(extension) for extension in extensions],
-        "near_misses": [_named(miss, names) for miss in near],
+        "near_misses": [_named({**m, "reason": open_reason(workspace, id, m["reason"])}, names) for m in near],
         "approvals": [_named(approval, names) for approval in decided],
         "missing_approvals": missing,
         "approver_roles": list(find_policy(workspace, "erasure").approvals.roles),

@@ -329,6 +329,7 @@ def story(trained, tmp_path):
 @pytest.fixture
 def untrained(imported, tmp_path):
     """Return a story before anything was registered."""
-    told = copied(imported, tmp_path)
+    (tmp_path / "untrained").mkdir()
+    told = copied(imported, tmp_path / "untrained")
     yield told
     told.close()
