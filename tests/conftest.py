@@ -24,7 +24,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Keep a file on one worker, and everything that starts Ray, which is one in a process, on the same one in order."""
+    """Keep a file on one worker; all that starts Ray, of which a process has one, on the same one in order."""
     for item in items:
         folder = item.path.parent.name
         item.add_marker(pytest.mark.xdist_group(folder if folder == "scheduler" else str(item.path)))
