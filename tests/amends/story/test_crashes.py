@@ -1,0 +1,107 @@
+"""A process killed at any boundary or in the middle of training: started again, the case ends with one result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amends.governor import durable
+from amends.governor.certificates import verify_certificate
+from amends.governor.viewing import certificate_of
+from amends.ledger import aliases, checkpoints, receipts
+from amends.ledger.tables import receipts as receipts_table
+
+pytestmark = pytest.mark.slow
+REGISTRY = "amends.ledger.registry:Registry"
+INSIDE = {
+    "rebuild": [["training", "0"], ["training", "5"]],
+    "counterfactual": [["training", "3"]],  # and leave its worker behind
+    "register": [
+        [f"{REGISTRY}._uploaded", "after"],  # files, and no version
+        [f"{REGISTRY}.register_version", "after"],  # a version, and nothing in the ledger
+    ],
+    "promote": [
+        ["amends.ledger.aliases:move", "after"],  # in the ledger, but not committed
+        [f"{REGISTRY}.set_alias", "before"],  # moved here, and not in MLflow
+    ],
+    "purge:purge": [
+        [f"{REGISTRY}._empty", "after"],  # a version without files
+        [f"{REGISTRY}.purge_version", "after"],
+        ["amends.store.local:LocalBlobs._remove", "after"],
+        ["amends.ledger.database:Database.vacuum", "before"],
+    ],
+    "purge:scan": [["amends.governor.scouring:scan", "after"]],  # what was planted for the scan lies there
+    "purge:attest": [
+        ["amends.governor.attesting:issue", "after"],  # a certificate that nobody entered
+        ["amends.governor.attesting:_issue", "after"],
+    ],
+}
+
+
+def boundaries_of(steps):
+    """Return where to die: before each step, inside it where that leaves something half done, and after it."""
+    return [place for step in steps for place in ([step, "before"], *INSIDE.get(step, ()), [step, "after"])]
+
+
+ENDS = [["finish", "before"], ["finish", "after"]]
+ERASURE = [["begin", "after"], *boundaries_of(durable.ERASURE), *ENDS]
+PURGE = [["begin", "after"], *boundaries_of(f"purge:{step}" for step in durable.PURGE), *ENDS]
+
+
+def die_at(story, case, boundaries):
+    """Carry a case on through all these boundaries, dying at each, and then to its end; returns what each child did."""
+    story.close()
+    script = Path(__file__).with_name("dying.py")
+    command = [sys.executable, script, story.home, story.tokens["max"], case.id, json.dumps([*boundaries, ["", ""]])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["ended"] for one in told] == ["killed"] * len(boundaries) + ["ended"], done.stderr[-4000:]
+    return told
+
+
+def check_once(story, case, version):
+    """Check that everything there is, is there once."""
+    with story.workspace.database.read() as connection:
+        moves = aliases.history(connection, "assistant", "champion")
+        assert [move.new_number for move in moves] == list(range(1, version + 1))
+        checkpoints.verify_checkpoints(connection, story.workspace.keyring.public_keys())
+    ids = [entry.id for entry in story.audit()]
+    assert len(ids) == len(set(ids))
+    registered = [entry for entry in story.audit() if entry.action == "model:version:registered"]
+    assert len(registered) == version
+    assert story.staged() == () and story.workspace.blobs.quarantined() == ()
+    registry = story.workspace.registry
+    alive = {number for number, status in story.versions() if status != "purged"}
+    versions = registry.client.search_model_versions("name = 'assistant'")
+    assert {int(found.version) for found in versions} == alive
+    models = registry.client.search_logged_models([registry.experiment("amends/models")])
+    named = {found.tags["amends.model_id"] for found in versions}
+    assert {model.model_id for model in models if model.name == "assistant"} == named
+    assert registry.alias("assistant", "champion") == version
+
+
+def test_killed_at_every_boundary_of_an_erasure_and_its_purge(quick, told):
+    case = quick.approved()
+    steps = die_at(quick, case, [*ERASURE, *PURGE])
+    assert quick.case(case.id).status == "complete"
+    done = quick.steps(case.id)
+    assert done["rebuild"]["digest"] == done["counterfactual"]["digest"] == quick.champion().digest
+    assert quick.versions() == [(1, "purged"), (2, "active")]
+    check_once(quick, case, 2)
+    sealed = next(one for one in steps if one["boundary"] == ["finish", "after"])
+    assert sealed["status"] == "sealed"  # an erasure that is carried on does not slide into its purge
+    closing = [entry.action for entry in quick.audit(f"{case.id}:") if entry.action.startswith("case:")]
+    for action in ("case:request:closed", "case:certificate:signed", "case:subject:purged"):
+        assert closing.count(action) == 1
+    files = certificate_of(quick.workspace, case.id)
+    said = verify_certificate(Path(files["envelope"]), quick.workspace.keyring.public_keys())
+    with quick.workspace.database.read() as connection:
+        (entered,) = connection.execute(receipts_table.select()).all()
+        assert receipts.find(connection, entered.commitment).certificate == said["digest"]
+    assert told.everywhere(quick.home, "Ines Varga") == []

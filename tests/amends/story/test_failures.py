@@ -1,0 +1,153 @@
+"""What goes wrong on the way leaves the champion where it is, says why, and can be tried again or called off."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Event
+
+import pytest
+
+from amends.errors import Denied, TaskFailed
+from amends.governor import deciding, works
+from amends.governor.carrying import resume, retry, train
+from amends.governor.judging import find_policy
+from amends.governor.workspace import open_workspace
+
+KILLS = """
+import os, pathlib, signal, sys
+if "amends.scheduler.worker" in sys.orig_argv:
+    left = pathlib.Path(__file__).with_name("left")
+    number = int(left.read_text())
+    left.write_text(str(number - 1))
+    if number > 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch):
+    """Let whoever waits for a job look after it more often than a tiny training takes."""
+    monkeypatch.setattr(works, "POLL_SECONDS", 0.01)
+
+
+def stored(story):
+    return set(story.workspace.blobs.digests())
+
+
+def at_progress(story, of, then):
+    """Do something in the middle of a training: at its third report."""
+    told = []
+
+    def bar(done, total, message):
+        if message.startswith(of):
+            told.append(done)
+            if len(told) == 3:
+                then()
+                Event().wait(0.2)  # as long as a step of a real model
+
+    story.workspace.bar = bar
+    return told
+
+
+def by_olga(story, case):
+    """Cancel a case as somebody else would, who looks at the same workspace."""
+    other = open_workspace(story.home, story.tokens["olga"])
+    deciding.cancel(other, case.id, "withdrawn by the person")
+    other.close()
+
+
+def test_a_policy_that_denies_leaves_the_champion_and_can_be_mended(quick, told):
+    told.set_policy(quick.home, told.LIGHT.replace(">= 0.0", ">= 2.0"))
+    case = quick.approved()
+    with pytest.raises(TaskFailed, match=r"the erasure policy denies: The model lost too much.*amends cases retry"):
+        quick.carry(case)
+    assert quick.case(case.id).status == "failed" and "lost too much" in quick.case(case.id).reason
+    assert quick.versions() == [(1, "active")] and quick.champion().version == 1
+    before = quick.steps(case.id)
+    told.set_policy(quick.home)
+    assert retry(quick.act("max"), case.id).status == "sealed"
+    after = quick.steps(case.id)
+    assert after["counterfactual"] == before["counterfactual"] and after["measure"] != before["measure"]
+    assert quick.versions() == [(1, "sealed"), (2, "active")]
+    assert quick.case(case.id).reason == ""
+
+
+def test_a_cancelled_case_stops_its_training_and_leaves_nothing(quick):
+    case, before = quick.approved(), stored(quick)
+    told = at_progress(quick, "shard", lambda: by_olga(quick, case))
+    assert quick.carry(case).status == "cancelled"
+    assert len(told) == 3  # it did not train on
+    assert quick.steps(case.id) == {} and stored(quick) == before and quick.staged() == ()
+    assert quick.versions() == [(1, "active")] and quick.champion().version == 1
+    assert resume(quick.act("max")) == []
+    with pytest.raises(Denied, match="is cancelled and past the point"):
+        deciding.cancel(quick.act("olga"), case.id, "again")
+
+
+def test_a_cancelled_training_leaves_nothing(story):
+    from amends.ledger import cases
+
+    before = stored(story)
+
+    def cancel():
+        with story.workspace.database.read() as connection:
+            (running,) = cases.find(connection, kind="training", status="in progress")
+        by_olga(story, running)
+
+    told = at_progress(story, "shard", cancel)
+    case, steps = story.train(model="another")
+    assert (case.status, steps, len(told)) == ("cancelled", {}, 3)
+    assert stored(story) == before and story.versions("another") == []
+
+
+def test_it_is_too_late_to_cancel_once_a_version_is_there(after):
+    with pytest.raises(Denied, match="is complete and past the point"):
+        deciding.cancel(after.act("olga"), after.case_id, "too late")
+
+
+@pytest.mark.slow
+def test_one_of_two_is_cancelled_in_the_middle_and_the_other_begins_again(quick, told):
+    first, second = quick.approved("Ines Varga"), quick.approved("Nadia Feld")
+    at_progress(quick, "shard", lambda: by_olga(quick, first))
+    assert quick.carry(first).status == "cancelled"
+    assert quick.case(second.id).status == "sealed"
+    assert [case.id for case in quick.purge()] == [second.id]
+    assert told.everywhere(quick.home, "Nadia Feld") == []
+    assert quick.versions() == [(1, "purged"), (2, "active")] and quick.staged() == ()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_tried_again_and_at_last_given_up(quick, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(KILLS)
+    (site / "left").write_text("4")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    case = quick.approved()
+    with pytest.raises(TaskFailed, match="its process was killed 3 times; it may need more than the 3 GB"):
+        quick.carry(case)
+    assert quick.case(case.id).status == "failed" and quick.champion().version == 1
+    assert quick.staged() == ()
+    assert retry(quick.act("max"), case.id).status == "sealed"  # whose first worker is killed as well
+    assert int((site / "left").read_text()) == -1
+
+
+@pytest.mark.slow
+def test_an_interrupted_process_leaves_the_case_to_the_next(quick):
+    case = quick.approved()
+    at_progress(quick, "shard", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        quick.carry(case)
+    quick.close()
+    assert quick.case(case.id).status == "in progress"
+    assert [done.status for done in resume(quick.act("max"))] == ["sealed"]
+    assert quick.versions() == [(1, "sealed"), (2, "active")]
+    assert quick.case(case.id).reason == ""
+
+
+def test_a_training_that_fails_says_why_and_names_no_champion(story):
+    with pytest.raises(TaskFailed, match=r"training\.shards failed: BadInput"):
+        train(story.act("max"), base="tiny@1", data="people", model="odd", parameters={"layers": 9}, seed=3)
+    assert story.versions("odd") == [] and story.champion("odd") is None
+    assert find_policy(story.workspace, "promotion").name == "promotion"
