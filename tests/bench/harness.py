@@ -122,6 +122,12 @@ class Bench:
             shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True, exist_ok=True)
 
+    def empty(self, name: str) -> Path:
+        """Return an empty folder of that name, without what an interrupted run left in it."""
+        shutil.rmtree(self.work / name, ignore_errors=True)
+        (self.work / name).mkdir(parents=True)
+        return self.work / name
+
     def say(self, sentence: str) -> None:
         """Tell whoever watches."""
         from rich.console import Console

@@ -22,9 +22,10 @@ def audit_log(bench: Bench, entries: int) -> list[Reading]:
     from amends.ledger.database import Database
     from amends.vault.keys import Keyring
 
-    keyring = Keyring.create(bench.work / "audit-keys")
+    folder = bench.empty("audit")
+    keyring = Keyring.create(folder / "keys")
     body = {"model": "assistant", "plan": "0" * 64, "received_at": DUE.isoformat()}
-    one_by_one, at_once = (Database(f"sqlite:///{bench.work}/audit-{name}.db") for name in ("each", "all"))
+    one_by_one, at_once = (Database(f"sqlite:///{folder}/{name}.db") for name in ("each", "all"))
     drafts = [audit.Draft(f"entry-{n}", "p-1", Action.ERASURE_OPENED, {"n": n, **body}) for n in range(entries)]
 
     def append_each() -> None:
@@ -76,7 +77,7 @@ def _seconds(name: str, action: Callable[[], None], repeats: int = 1) -> Reading
 
 def case_list(bench: Bench, count: int, repeats: int) -> list[Reading]:
     """List cases from the command line, the whole process, beside a workspace that has none."""
-    homes = {name: _workspace(bench.work / f"cases-{name}", number) for name, number in (("many", count), ("none", 0))}
+    homes = {name: _workspace(bench.empty(f"cases-{name}"), number) for name, number in (("many", count), ("none", 0))}
     readings = []
     for title, more in (("first hundred", ()), ("all as JSON", ("--limit", "0", "--json"))):
         taken = timed({name: (amends("cases", "list", *more), home) for name, home in homes.items()}, repeats)

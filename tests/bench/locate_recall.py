@@ -59,7 +59,7 @@ def search(bench: Bench, people: Sequence[Any], planted: Sequence[Planted]) -> F
     from amends.governor.workspace import create_workspace
     from amends.records import DataSubject, Disclosure
 
-    home = bench.work / "locate"
+    home = bench.empty("locate")
     workspace, _ = create_workspace(home)
     try:
         file = write(home / "raw.jsonl", (found.row for found in planted))

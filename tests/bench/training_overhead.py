@@ -47,7 +47,7 @@ class Cost:
 
 def measure(bench: Bench, base: Path, rows: Sequence[Row], parameters: dict[str, Any], rounds: int) -> list[Reading]:
     """Run every way in turn, several times."""
-    asked = _prepare(bench.work / "overhead", base, rows) | {"seed": bench.run["seed"], "parameters": parameters}
+    asked = _prepare(bench.empty("overhead"), base, rows) | {"seed": bench.run["seed"], "parameters": parameters}
     costs: dict[str, list[Cost]] = {mode: [] for mode in MODES}
     for number in range(1, rounds + 1):
         for mode in MODES:
@@ -60,7 +60,6 @@ def _prepare(work: Path, base: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """Put the base and the records into a store, and lay them out as files."""
     from amends.store import LocalBlobs, put_tree
 
-    shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(base, work / "base")
     blobs = LocalBlobs(work / "blobs")
     records = write(work / "records.jsonl", rows)
