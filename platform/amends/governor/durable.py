@@ -93,6 +93,7 @@ def executor(workspace: Workspace) -> Iterator[None]:
             yield
         finally:
             DBOS.destroy()
+            workspace.release_scheduler()
             _WORKSPACE.clear()
 
 
