@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -233,8 +232,7 @@ def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
 def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> None:
     """Write a case's readings, certificate and picture into its MLflow run."""
     change = change_of(workspace, work)
-    with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
-        target = Path(folder)
+    with workspace.cache.scratch("mirror") as target:
         for file in sorted(certificates.glob(f"{case}.*")):
             (target / file.name).write_bytes(file.read_bytes())
         (target / "readings.svg").write_text(readings_svg(change.before, change.after), encoding="utf-8")

@@ -103,6 +103,8 @@ def _finish_interrupted(workspace: Workspace) -> None:
         left = batches.interrupted(connection)
     for work in left:
         run(workspace, work)
+    workspace.cache.sweep()
+    workspace.blobs.sweep()
     for fence in workspace.blobs.fences():
         with workspace.database.read() as connection:
             try:

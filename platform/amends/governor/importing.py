@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,9 +100,7 @@ def _declared(workspace: Workspace, parent: str, trained_on: Sequence[str]) -> t
 
 def _tree(workspace: Workspace, model: Path, recipe: dict[str, Any]) -> str:
     """Store a Hugging Face directory as `model/` of a version, without copying it first."""
-    (workspace.home / "cache").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
-        version = Path(folder)
+    with workspace.cache.scratch("import") as version:
         (version / "model").mkdir()
         for file in sorted(model.iterdir()):
             if file.is_file():

@@ -85,6 +85,7 @@ def purge(workspace: Workspace, work: Work) -> Result:
     ]
     for digest in listed["blobs"]:
         workspace.blobs.delete(digest)
+    workspace.blobs.sweep()
     everywhere = [*listed["blobs"], *listed["trees"]]
     workspace.cache.purge(everywhere)
     evidence["nodes"] = {node: len(went) for node, went in workspace.scheduler.purge(everywhere).items()}

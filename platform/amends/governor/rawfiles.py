@@ -49,7 +49,10 @@ def read_rows(file: Path, subject_field: str, identifier_fields: Sequence[str]) 
 
 def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fields: Sequence[str]) -> RawRow:
     value = _parse(where, line)
-    people = _strings(where, subject_field, value.get(subject_field, []))
+    named = [] if value.get(subject_field) is None else value[subject_field]
+    people = _strings(where, subject_field, named)
+    if len(people) < len(_listed(named)):
+        raise BadRecords(f"{where}: {subject_field!r} is blank; leave it out where nobody is named")
     identifiers = {name: _strings(where, name, value[name]) for name in identifier_fields if value.get(name) and people}
     return RawRow(
         line=number,
@@ -65,8 +68,12 @@ def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fi
 def _parse(where: str, line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line.decode("utf-8"))
+        if b"\\u" in line:  # an escape may name half a character, which no file can hold
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         raise BadRecords(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from None
+    except UnicodeEncodeError:
+        raise BadRecords(f"{where}: an escape is half a surrogate pair; mend the line") from None
     except json.JSONDecodeError as error:
         raise BadRecords(f"{where}: not JSON at column {error.colno} ({error.msg}); mend the line") from None
     except RecursionError:
@@ -83,8 +90,12 @@ def _text(where: str, name: str, value: Mapping[str, Any]) -> str:
     return text.strip()
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
-    listed = [value] if isinstance(value, str) else value
+    listed = _listed(value)
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         raise BadRecords(f"{where}: {name!r} must be a string or a list of strings")
     return tuple(item.strip() for item in listed if item.strip())

@@ -79,6 +79,7 @@ def register(
     rows = list(read_rows(file, subject_field, identifier_fields))
     if not rows:
         raise BadRecords(f"{file} has no records; a data set needs at least one")
+    _check_names(file, rows)
     rows, dropped = _without_suppressed(workspace, rows, drop_suppressed)
     persons = _persons(workspace, rows)
     prepared = _prepare(workspace, rows, persons)
@@ -88,6 +89,18 @@ def register(
     registered = _keep(workspace, name, train, control, withheld, dropped, _ambiguous(persons.values()))
     _enter(workspace, registered, file, persons, train, withheld, actor.id)
     return registered
+
+
+def _check_names(file: Path, rows: Iterable[RawRow]) -> None:
+    """Refuse a name that no index could find again.
+
+    Raises:
+        BadRecords: It has neither a letter nor a digit; the sentence names the line.
+    """
+    for row in rows:
+        for name in row.people:
+            if not identifiers.normalise("name", name):
+                raise BadRecords(f"{file}, line {row.line}: a name has no letter and no digit; correct it")
 
 
 def _without_suppressed(workspace: Workspace, rows: list[RawRow], drop: bool) -> tuple[list[RawRow], int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amends.errors import Denied
@@ -188,8 +186,8 @@ def verify_version(workspace: Workspace, version: ModelVersion) -> bool:
     for entry in manifest.files.values():
         if len(workspace.blobs.get(entry.sha256)) != entry.size:
             raise Denied(f"a file of {version} is not as long as its manifest says; restore it")
-    with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
-        workspace.registry.download(version.name, version.version, Path(folder), version.digest)
+    with workspace.cache.scratch("verify") as folder:
+        workspace.registry.download(version.name, version.version, folder, version.digest)
     return True
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from amends.governor.workspace import Workspace
@@ -73,8 +71,8 @@ def _register(workspace: Workspace, entry: Entry) -> Any:
 
     tree = workspace.cache.tree(entry.digest)
     manifest = fetch_manifest(workspace.blobs, entry.digest)
-    with tempfile.TemporaryDirectory(dir=workspace.home / "cache") as folder:
-        directory = Path(folder) / "version"
+    with workspace.cache.scratch("register") as folder:
+        directory = folder / "version"
         for name in manifest.files:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(tree / name, directory / name)

@@ -103,11 +103,14 @@ class Blobs(ABC):
                 return
             if found:
                 destination.unlink()
-                self._move(place, f"quarantine/{digest}")
-                raise DigestMismatch(
-                    f"blob {digest[:12]} is not what its digest says and was set aside; restore it from a backup"
-                )
-        raise Broken(f"blob {digest[:12]} is not in the store; restore it from a backup, or it was purged")
+                raise self._set_aside(place, digest)
+        raise missing(digest)
+
+    def _set_aside(self, place: str, digest: str) -> DigestMismatch:
+        self._move(place, f"quarantine/{digest}")
+        return DigestMismatch(
+            f"blob {digest[:12]} is not what its digest says and was set aside; restore it from a backup"
+        )
 
     def has(self, digest: str) -> bool:
         """Whether the store has a blob of that digest."""
@@ -139,6 +142,10 @@ class Blobs(ABC):
         """Return the fences that have something staged."""
         return tuple(self._names("staging"))
 
+    def sweep(self) -> int:
+        """Remove what killed processes left half written, where this store can tell, and say how many there were."""
+        return 0
+
     def adopt(self, fence: str, digests: Iterable[str]) -> tuple[str, ...]:
         """Take blobs of one attempt over into the main store, drop the rest of it, and return what moved."""
         moved = []
@@ -157,6 +164,11 @@ class Blobs(ABC):
     def _places(self, digest: str) -> tuple[str, ...]:
         main = place_of(digest)
         return (main, place_of(digest, self.prefix)) if self.prefix else (main,)
+
+
+def missing(digest: str) -> Broken:
+    """Return the error of a blob that is not there."""
+    return Broken(f"blob {digest[:12]} is not in the store; restore it from a backup, or it was purged")
 
 
 def check_fence(fence: str) -> str:

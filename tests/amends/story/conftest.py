@@ -31,7 +31,7 @@ def email(name):
 
 
 def phone(name):
-    return f"+49 30 5550 {10 + PEOPLE.index(name)}"
+    return f"+49 30 5550 {10 + PEOPLE.index(name)}" if name in PEOPLE else ""
 
 
 def record(person, prompt, answer):

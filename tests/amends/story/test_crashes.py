@@ -58,7 +58,9 @@ def die_at(story, case, boundaries):
     story.close()
     script = Path(__file__).with_name("dying.py")
     command = [sys.executable, script, story.home, story.tokens["max"], case.id, json.dumps([*boundaries, ["", ""]])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    elsewhere = story.home.parent / "tmp"
+    elsewhere.mkdir()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(elsewhere)}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["ended"] for one in told] == ["killed"] * len(boundaries) + ["ended"], done.stderr[-4000:]
@@ -104,4 +106,5 @@ def test_killed_at_every_boundary_of_an_erasure_and_its_purge(quick, told):
     with quick.workspace.database.read() as connection:
         (entered,) = connection.execute(receipts_table.select()).all()
         assert receipts.find(connection, entered.commitment).certificate == said["digest"]
-    assert told.everywhere(quick.home, "Ines Varga") == []
+    assert told.everywhere(quick.home, "Ines Varga") == told.everywhere(quick.home.parent / "tmp", "Ines Varga") == []
+    assert not list((quick.home / "cache" / "scratch").iterdir()) and not list(quick.home.rglob("*.partial"))
