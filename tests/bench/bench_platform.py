@@ -1,7 +1,7 @@
 """Measure what the platform adds: to training, to an audit log, to a list of cases, to many requests, to a start.
 
-By default 10,000 audit entries and cases, 100 requests in a batch beside 3 one by one, and 3 rounds of training
-through each scheduler: within 30 minutes on two idle cores. `full` carries all 100 out one by one, in 5 rounds.
+By default 10,000 audit entries and cases, 25 requests in a batch beside 3 one by one, and 3 rounds of training
+through each scheduler: within 30 minutes on two idle cores. `full` has 100 requests both ways, and 5 rounds.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ TRAINING = {
 def sizes(n: int | str | None) -> dict[str, Any]:
     """Return how many there are of each, for the default, a number of entries and cases, or `full`."""
     many = 10_000 if n in (None, "full") else int(n or 0)
-    batch = max(2, min(100, many // 100))
-    few = {"entries": many, "batch": batch, "alone": min(3, batch), "rounds": 3, "repeats": 11}
-    return few | {"alone": batch, "rounds": 5} if n == "full" else few
+    batch = max(2, min(25, many // 100))
+    few = {"entries": many, "batch": batch, "alone": min(3, batch), "rounds": 3, "repeats": 7 if many >= 1000 else 3}
+    return few | {"batch": 100, "alone": 100, "rounds": 5} if n == "full" else few
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

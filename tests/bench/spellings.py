@@ -9,6 +9,7 @@ from typing import Any
 
 from anyascii import anyascii
 
+MENTION = "third-party mention"
 ADDED = str.maketrans("aeiouncszAEIOUNCSZ", "àéíôüñçšžÀÉÍÔÜÑÇŠŽ")
 GERMAN = {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "ß": "ss", "æ": "ae"}
 CYRILLIC = dict(zip("abcdefghijklmnopqrstuvwyz", "абцдефгхийклмнопкрстуввыз", strict=True)) | {"x": "кс"}
@@ -18,13 +19,13 @@ WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 def spellings(person: Any, seed: int) -> Iterator[tuple[str, str]]:
     """Yield (what differs, the person so written) for a person's name, e-mail address and phone number."""
     for kind, text in (*_names(person.name, seed), *_emails(person.email), *_phones(person.phone)):
-        if text:
+        if text and (kind == MENTION or text not in (person.name, person.email, person.phone)):
             yield kind, text
 
 
 def _names(name: str, seed: int) -> Iterator[tuple[str, str]]:
     given, _, surname = name.partition(" ")
-    yield "third-party mention", name
+    yield MENTION, name
     yield from (("case", text) for text in (name.upper(), name.lower(), name.swapcase()))
     yield "accents", anyascii(name) if not name.isascii() else ""
     yield "accents", unicodedata.normalize("NFD", name) if not name.isascii() else ""

@@ -1,0 +1,130 @@
+"""The benchmarks write the figures that they promise, judge them as they say, and go on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+FIELDS = {"name", "value", "unit", "n", "low", "high", "baseline", "ratio", "target", "met"}
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Return `bench(module)`, which imports a module that lies beside the benchmarks."""
+    import importlib
+
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module
+
+
+def measured(name, output, *more):
+    """Run a benchmark as `make` does, in miniature, and return its file."""
+    command = [sys.executable, str(BENCH / f"bench_{name}.py"), "--model", "tiny", "--output", str(output), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return json.loads((output / f"{name}.json").read_bytes())
+
+
+def check_schema(figures):
+    """Check a file of figures against the shape that is promised to whoever reads it."""
+    assert set(figures) == {"machine", "calibration", "readings"}
+    assert figures["machine"]["cores"] >= 1 and figures["machine"]["cpu"]
+    assert figures["calibration"]["value"] > 0 and figures["calibration"]["n"] >= 2
+    assert figures["readings"]
+    for reading in figures["readings"]:
+        assert set(reading) == FIELDS, reading["name"]
+        assert isinstance(reading["value"], float | int) and reading["unit"] and reading["n"] >= 1
+        assert (reading["low"] is None) == (reading["high"] is None)
+        assert (reading["target"] is None) == (reading["met"] is None)
+        if reading["low"] is not None:
+            assert reading["low"] <= reading["high"]
+    names = [reading["name"] for reading in figures["readings"]]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.slow
+def test_erasure_in_miniature_is_exact_and_finds_who_is_named_as_written(tmp_path):
+    figures = measured("erasure", tmp_path, "--n", "4", "--seed", "3")
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    equal = [reading for name, reading in by_name.items() if name.startswith("digest equality")]
+    assert len(equal) == 2 and all(reading["value"] == 1 and reading["met"] for reading in equal)
+    assert by_name["locate third-party mention: exact"]["value"] == 1
+    assert by_name["locate: others' records taken for exact"]["value"] == 0
+    assert 0 < by_name["steps of an erasure, every subject"]["value"] < 1
+    assert any(name.startswith("routed, naming nobody") for name in by_name)
+    assert [path.name for path in tmp_path.iterdir()] == ["erasure.json"]
+
+
+@pytest.mark.slow
+def test_the_platform_in_miniature_gives_its_figures(tmp_path):
+    parts = ("help", "audit", "cases")  # whole trainings and whole requests have tests of their own
+    figures = measured("platform", tmp_path, "--n", "200", *(word for part in parts for word in ("--only", part)))
+    check_schema(figures)
+    names = {reading["name"] for reading in figures["readings"]}
+    assert {"amends --help, beside python -c pass", "audit: verify the chain of 200"} <= names
+    assert {"audit: append 200, one a transaction", "cases list of 200, first hundred"} <= names
+
+
+def test_a_reading_is_judged_by_its_ratio_where_it_has_a_baseline(bench):
+    read = bench("figures").read
+    assert (read("a", 3, "s", baseline=2, at_most=1.5).ratio, read("a", 3, "s", baseline=2, at_most=1.5).met) == (
+        1.5,
+        True,
+    )
+    assert read("a", 3.1, "s", baseline=2, at_most=1.5).met is False
+    assert read("a", 0.9, "share", at_least=1.0).met is False
+    assert read("a", 1, "share", at_least=1.0).met is True
+    assert read("a", 1, "s").met is None
+
+
+def test_an_interrupted_run_goes_on_and_another_one_begins_anew(bench, tmp_path):
+    harness = bench("harness")
+    asked = []
+
+    def ask(number, *more):
+        given = harness.options("x", "", ["--output", str(tmp_path), *more])
+        found = harness.Bench("x", given, {})
+        return found, found.once("answer", lambda: asked.append(number) or number)
+
+    assert ask(1)[1] == 1
+    interrupted, answer = ask(2)
+    assert answer == 1 and interrupted.work.is_dir()
+    assert ask(3, "--seed", "8")[1] == 3
+    assert asked == [1, 3]
+
+
+def test_a_part_that_is_not_wanted_is_not_measured(bench, tmp_path):
+    harness = bench("harness")
+    found = harness.Bench("x", harness.options("x", "", ["--output", str(tmp_path), "--only", "b"]), {})
+    found.part("a", lambda: pytest.fail("a was measured"))
+    assert not found.readings
+
+
+@pytest.mark.parametrize("n", ["0", "1.5", "some"])
+def test_a_size_is_a_number_or_full(bench, n, capsys):
+    with pytest.raises(SystemExit):
+        bench("harness").options("x", "", ["--n", n])
+    assert "neither a number above 0 nor full" in capsys.readouterr().err
+
+
+def test_every_author_of_tofu_has_records_of_one_name(bench, data):
+    material = bench("material")
+    rows = material.raw_records(data, 1000, 0, 1)
+    assert len(rows) == 4000 and len({row["person"] for row in rows}) == 200
+    assert len(material.raw_records(data, 3, 0, 1)) == 60
+
+
+def test_a_planted_spelling_differs_from_the_name_unless_it_is_the_mention_itself(bench):
+    from amends_unlearning.people import people
+
+    for person in people(40, 1):
+        plain = {person.name, person.email, person.phone}
+        written = list(bench("spellings").spellings(person, 1))
+        assert not [kind for kind, text in written if text in plain and kind != "third-party mention"]
