@@ -66,26 +66,14 @@ def executor(workspace: Workspace) -> Iterator[None]:
     Raises:
         Waiting: Another process executes this workspace's cases.
     """
-    from dbos import DBOS, DBOSPortableJSONSerializer
+    from dbos import DBOS
 
     with (workspace.home / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Waiting("another process carries out this workspace's cases; wait for it, or ask it") from None
-        _register_workflow()
-        logging.getLogger("dbos").setLevel(logging.ERROR)
-        DBOS(
-            config={
-                "name": "amends",
-                "system_database_url": workspace.settings.workflows,
-                "application_version": "amends-1",
-                "executor_id": "workspace",
-                "serializer": DBOSPortableJSONSerializer(),
-                "log_level": "ERROR",
-                "enable_otlp": False,
-            }
-        )
+        _set_up(workspace)
         _WORKSPACE.append(workspace)
         try:
             DBOS.launch()
@@ -93,8 +81,25 @@ def executor(workspace: Workspace) -> Iterator[None]:
             yield
         finally:
             DBOS.destroy()
-            workspace.release_scheduler()
             _WORKSPACE.clear()
+
+
+def _set_up(workspace: Workspace) -> None:
+    from dbos import DBOS, DBOSPortableJSONSerializer
+
+    _register_workflow()
+    logging.getLogger("dbos").setLevel(logging.ERROR)
+    DBOS(
+        config={
+            "name": "amends",
+            "system_database_url": workspace.settings.workflows,
+            "application_version": "amends-1",
+            "executor_id": "workspace",
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "ERROR",
+            "enable_otlp": False,
+        }
+    )
 
 
 def _finish_interrupted(workspace: Workspace) -> None:

@@ -38,18 +38,15 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         raise BadInput(f"{work.model} has no champion; promote a version first")
     for policy in ("erasure", "promotion"):  # a mistake in one is better told now than after the training
         find_policy(workspace, policy)
-    plans = plans_of(workspace, work)
-    if len(plans) != len(work.cases):
-        raise Denied("a case has no plan; plan it again and have it approved")
+    plans = _plans(workspace, work)
     finders: dict[str, Finder] = {}
-    for case, plan in zip(work.cases, plans, strict=True):
+    for case, plan in plans.items():
         with blaming(case):
             finders[case] = _finder(workspace, case, plan)
-    marks = _marks(dict(zip(work.cases, plans, strict=True)))
     steps = read_recipe(workspace, parent.digest)["steps"]
     trained = {digest for step in steps for digest in step["records"].values()}
-    written = _Writing(workspace, marks, finders, trained).write()
-    _check_found(work, plans, written["forget"])
+    written = _Writing(workspace, _marks(plans), finders, trained).write()
+    _check_found(plans, written["forget"])
     rewritten = written["datasets"]
     return {
         "parent": {"version": parent.version, "digest": parent.digest},
@@ -59,6 +56,13 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         "forget": put_rows(workspace, written["forget"].values()),
         "forgotten": len(written["forget"]),
     }
+
+
+def _plans(workspace: Workspace, work: Work) -> dict[str, Mapping[str, Any]]:
+    plans = plans_of(workspace, work)
+    if len(plans) != len(work.cases):
+        raise Denied("a case has no plan; plan it again and have it approved")
+    return dict(zip(work.cases, plans, strict=True))
 
 
 def _finder(workspace: Workspace, case: str, plan: Mapping[str, Any]) -> Finder:
@@ -154,8 +158,8 @@ class _Writing:
         return kept
 
 
-def _check_found(work: Work, plans: Iterable[Mapping[str, Any]], forget: Mapping[str, Row]) -> None:
-    for case, plan in zip(work.cases, plans, strict=True):
+def _check_found(plans: Mapping[str, Mapping[str, Any]], forget: Mapping[str, Row]) -> None:
+    for case, plan in plans.items():
         planned = {id for ids in plan["records"].values() for id in ids}
         planned |= {id for id, decided in plan["reviewed"].items() if decided["mark"] in ("erase", "redact")}
         with blaming(case):
