@@ -263,3 +263,9 @@ def test_an_explanation_says_the_outcome_first_and_every_rule_once():
     assert lines[0].startswith("Policy 'erasure' (sha256 ") and lines[0].endswith("denies this candidate.")
     assert lines[1].startswith("Denied by extraction-strength: A piece of the erased answers")
     assert len(lines) == 1 + len(verdict.answers)
+
+
+def test_an_auditor_s_approval_moves_no_alias():
+    given = [{"user": user, "role": role, "requester": "olga"} for user, role in (("dora", "dpo"), ("ann", "auditor"))]
+    assert not promoted(approvals=given).allowed
+    assert promoted(approvals=[given[0], {**given[1], "role": "ml-engineer"}]).allowed
