@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
+from amends.scheduler.keeper import Keeper
 
 _STORE_BYTES = 100 * 1024 * 1024
 _INNER = "ray"  # Ray opens its directory to everybody, so it lies inside one that is closed
@@ -39,13 +40,15 @@ class Session:
 
     def __init__(self, address: str | None, cpus: int, gpus: float | None, temp_dir: Path) -> None:
         self._before: dict[str, str | None] = {}
+        self._keeper: Keeper | None = None
         self.temp_dir = temp_dir if address is None else None
         self.is_owner = "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
         if self.is_owner and address is None:
             _prepare(temp_dir)
             self._set({**_SETTINGS, **_token(temp_dir)})
-            own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
-            _start(**own, object_store_memory=_STORE_BYTES, _temp_dir=str(temp_dir / _INNER))
+            own: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
+            own |= {"object_store_memory": _STORE_BYTES, "_temp_dir": str(temp_dir / _INNER)}
+            self._keeper = Keeper(lambda: _start(**own))
         elif self.is_owner:
             _start(address=address)
         else:
@@ -58,6 +61,8 @@ class Session:
         if not self.is_owner:
             return
         ray.shutdown()
+        if self._keeper is not None:
+            self._keeper.release()
         for name, value in self._before.items():
             os.environ.pop(name, None)
             if value is not None:

@@ -201,3 +201,27 @@ def test_nothing_of_a_driver_that_was_killed_stays_or_is_stored(make_job, marker
     for fence in blobs.fences():
         blobs.discard(fence)
     until(lambda: swept(tmp_path / "cache"))
+
+
+PASSING = """
+import sys, threading, time
+from pathlib import Path
+from amends.scheduler import Job, open_scheduler
+opened = []
+opener = threading.Thread(target=lambda: opened.append(
+    open_scheduler("ray", Path(sys.argv[2]), {"cpus": 1, "gpus": 0})))
+opener.start()
+opener.join()
+time.sleep(1.0)
+print(opened[0].submit(Job.from_json(sys.argv[1])).result(60).tree)
+opened[0].close()
+"""
+
+
+@pytest.mark.slow
+def test_ray_outlives_the_thread_that_first_needed_it(make_job, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = [sys.executable, "-P", "-c", PASSING, make_job("toy.copy").to_json(), str(tmp_path / "cache")]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert len(ran.stdout.strip()) == 64
