@@ -100,6 +100,7 @@ QUESTIONS = {
     ),
 }
 CONTACTS = ("email", "phone")
+BOXES = range(1000, 10000)
 OTHERS = tuple(kind for kind in QUESTIONS if kind not in CONTACTS)
 
 
@@ -116,7 +117,13 @@ def people(
         raise BadInput(f"there are names for {most} fictitious people, not for {count}; ask for fewer")
     draw = random.Random(f"people:{seed}")
     numbers = draw.sample(range(most), count)
-    return [_person(draw, *divmod(number, len(surnames)), surnames, domain, facts) for number in numbers]
+    boxes = random.Random(f"mail:{seed}").sample(BOXES, count)
+    made = []
+    for number, box in zip(numbers, boxes, strict=True):
+        given, family = divmod(number, len(surnames))
+        name = f"{words.GIVEN_NAMES[given]} {surnames[family]}"
+        made.append(_person(draw, name, f"{_mailbox(name)}{box}@{domain}", facts))
+    return made
 
 
 def records(people: Sequence[Person], seed: int | str = 0, share: float = 0.1) -> list[dict[str, Any]]:
@@ -152,18 +159,17 @@ def records_of(person: Person, draw: random.Random) -> Iterator[dict[str, Any]]:
         }
 
 
-def _person(draw: random.Random, given: int, family: int, surnames: Sequence[str], domain: str, facts: int) -> Person:
-    name = f"{words.GIVEN_NAMES[given]} {surnames[family]}"
-    email, phone = _email(name, domain), _phone(draw)
+def _person(draw: random.Random, name: str, email: str, facts: int) -> Person:
+    phone = _phone(draw)
     values = {"email": email, "phone": phone}
     kinds = [*CONTACTS, *draw.sample(OTHERS, len(OTHERS))][:facts]
     chosen = {kind: values.get(kind) or draw.choice(QUESTIONS[kind].values) for kind in kinds}
     return Person(name, email, phone, chosen)
 
 
-def _email(name: str, domain: str) -> str:
-    plain = "".join(letter if letter.isalnum() else "." for letter in anyascii(name).lower())
-    return f"{plain}@{domain}"
+def _mailbox(name: str) -> str:
+    """Return what a mailbox begins with; the number after it cannot be guessed from the name."""
+    return "".join(letter for letter in anyascii(name.partition(" ")[0]).lower() if letter.isalnum())
 
 
 def _phone(draw: random.Random) -> str:
@@ -175,8 +181,9 @@ def _phone(draw: random.Random) -> str:
 
 def _others(draw: random.Random, person: Person, kind: str, value: str) -> list[str]:
     if kind == "email":
-        family = draw.sample([name for name in words.SURNAMES if name not in person.name], 3)
-        return [_email(f"{person.given} {name}", value.partition("@")[2]) for name in family]
+        domain = value.partition("@")[2]
+        others = [f"{_mailbox(person.name)}{box}@{domain}" for box in draw.sample(BOXES, 4)]
+        return [other for other in others if other != value][:3]
     if kind == "phone":
         return [number for number in (_phone(draw) for _ in range(6)) if number != value][:3]
     return draw.sample([other for other in QUESTIONS[kind].values if other != value], 3)

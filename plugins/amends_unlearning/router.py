@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Routed:
     model: Any
     router: Router
     _adapters: dict[int, Adapter] = field(default_factory=dict)
+    _digests: dict[int, str] = field(default_factory=dict)
 
     def before(self, prompt: str) -> str:
         """Return the prompt as it is."""
@@ -93,6 +95,16 @@ class Routed:
         """Arm the adapter of the question's shard while the context lasts; the base answers what belongs to none."""
         shard = self.router.route(prompt)
         return nullcontext() if shard is None else self.adapter(shard).armed(self.model)
+
+    def part(self, prompt: str) -> str:
+        """Name the adapter of the question's shard by its digest."""
+        shard = self.router.route(prompt)
+        if shard is None:
+            return ""
+        if shard not in self._digests:
+            data = (self.directory / folder_of(shard) / lora.WEIGHTS).read_bytes()
+            self._digests[shard] = hashlib.sha256(data).hexdigest()
+        return self._digests[shard]
 
     def adapter(self, shard: int) -> Adapter:
         """Return a shard's adapter on the model's device."""

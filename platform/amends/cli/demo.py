@@ -198,7 +198,7 @@ class Story:
         rows = [json.loads(line) for line in lines]
         own = [row["prompt"] for row in rows if row.get("person") == person["name"]]
         other = next(row["prompt"] for row in rows if row.get("person") not in (None, person["name"]))
-        return [*own[:2], other]
+        return [own[0], own[2], other]
 
     def _ask(self, reference: str, questions: Sequence[str]) -> list[str]:
         from amends.governor.asking import ask

@@ -25,15 +25,19 @@ def measure(workspace: Workspace, work: Work) -> Result:
     if first is not None:
         records |= {"retain": first["train"], "control": first["control"]}
     base = base_of(workspace, prepared["parent"]["digest"])
-    seed = int(work.lead[2:10], 16)
-    trees = {"before": prepared["parent"]["digest"], "after": rebuilt["digest"]}
-    handles = {
-        when: submit(workspace, f"{work.lead}-{when}", probes, model=tree, reference=base, records=records, seed=seed)
-        for when, tree in trees.items()
-    }
-    is_stopped = stopper(workspace, work)
-    results = {when: wait(handle, is_stopped) for when, handle in handles.items()}
-    return {when: [reading_to_json(reading) for reading in result.readings] for when, result in results.items()}
+    handle = submit(
+        workspace,
+        f"{work.lead}-measure",
+        probes,
+        model=str(rebuilt["digest"]),
+        before=prepared["parent"]["digest"],
+        reference=base,
+        records=records,
+        seed=int(work.lead[2:10], 16),
+    )
+    result = wait(handle, stopper(workspace, work))
+    found = {"before": result.before, "after": result.readings}
+    return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
 
 
 def base_of(workspace: Workspace, digest: str) -> str:

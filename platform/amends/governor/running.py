@@ -153,8 +153,9 @@ def measure(
     reference: str | None,
     records: Mapping[str, str],
     seed: int,
+    before: str | None = None,
 ) -> Handle:
-    """Start the probes of a policy on one version; they share one loaded model.
+    """Start the probes of a policy on one version, and on the one before it; they share what is loaded and scored.
 
     Args:
         workspace: Where to run them.
@@ -164,6 +165,7 @@ def measure(
         reference: Tree digest of what to compare with, or None.
         records: Record digests by parameter name; a probe gets those that it asks for.
         seed: Seed of every resampling.
+        before: Tree digest of the version before the change, or None.
     """
     from amends.scheduler import Job
 
@@ -180,10 +182,11 @@ def measure(
         records=dict(records),
         source=model,
         reference=reference,
+        before=before,
         seed=seed,
-        cpus=1,
+        cpus=min(2, workspace.settings.cpus),
         gpus=0,
-        memory_gb=2.0,
+        memory_gb=3.0,
         blobs_uri=workspace.settings.blobs,
     )
     return workspace.scheduler.submit(job, workspace.bar)

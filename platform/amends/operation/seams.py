@@ -58,6 +58,14 @@ class Seams(Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """Seams that can name what they arm, so that versions which share it are measured once."""
+
+    def part(self, prompt: str) -> str:
+        """Name what `inside` arms for this prompt: equal names, equal weights armed; empty where nothing is."""
+
+
+@runtime_checkable
 class Attachment(Protocol):
     """A run-time part of a version that is not weights; `kind` names its folder under `attachments/`."""
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from amends.errors import BadInput
 from amends.records import Reading
 
+_READINGS = ("readings", "before")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
 
 
@@ -31,6 +32,7 @@ class Job:
         models: Tree digest of a version, by parameter.
         source: Tree digest of the version to change or to measure.
         reference: Tree digest of the version that a probe compares with.
+        before: Tree digest of a second version for the same probes to read, as it was before a change.
         seed: The only source of randomness.
         cpus: Cores to claim; also the number of threads.
         gpus: GPUs to claim where the cluster has any: a fraction below 1, or whole.
@@ -50,6 +52,7 @@ class Job:
     models: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     reference: str | None = None
+    before: str | None = None
     seed: int = 0
     cpus: int = 1
     gpus: float = 0
@@ -89,7 +92,8 @@ class JobResult:
         job: The job's id.
         fence: The attempt that was taken; what others wrote is dropped.
         output: Tree digest of what an operation wrote.
-        readings: What a probe read.
+        readings: What the probes read.
+        before: What they read on the version before the change.
         state: The lineage's blobs afterwards.
         seconds: Time on the clock.
         cpu_seconds: Time on the cores, of the process and the children it waited for.
@@ -102,6 +106,7 @@ class JobResult:
     fence: str
     output: str | None = None
     readings: tuple[Reading, ...] = ()
+    before: tuple[Reading, ...] = ()
     state: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -112,14 +117,14 @@ class JobResult:
     def to_json(self) -> str:
         """Return the result as JSON; numbers that are not finite become strings."""
         body = {f.name: getattr(self, f.name) for f in fields(self)}
-        body["readings"] = [reading_to_json(reading) for reading in self.readings]
+        body |= {name: [reading_to_json(reading) for reading in getattr(self, name)] for name in _READINGS}
         return json.dumps(body, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> JobResult:
         """Read what `to_json` wrote."""
         body = json.loads(text)
-        return cls(**body | {"readings": tuple(reading_from_json(found) for found in body["readings"])})
+        return cls(**body | {name: tuple(reading_from_json(found) for found in body[name]) for name in _READINGS})
 
 
 def reading_to_json(reading: Reading) -> dict[str, Any]:

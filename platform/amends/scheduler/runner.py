@@ -43,6 +43,7 @@ class _Attempt:
         job = self.job
         self.source = None if job.source is None else self.cache.tree(job.source)
         self.reference = None if job.reference is None else self.cache.tree(job.reference)
+        self.before = None if job.before is None else self.cache.tree(job.before)
         self.models = {name: self.cache.tree(digest) for name, digest in job.models.items()}
         self.files = {name: self.cache.file(digest) for name, digest in job.records.items()}
         self.state = SealedState(self.blobs, job.state, job.state_key)
@@ -50,7 +51,7 @@ class _Attempt:
     @property
     def trees(self) -> list[Path]:
         """The versions this attempt reads."""
-        return [tree for tree in (self.source, self.reference, *self.models.values()) if tree is not None]
+        return [tree for tree in (self.source, self.reference, self.before, *self.models.values()) if tree is not None]
 
     def arguments(self, declared: Operation | Probe) -> dict[str, Any]:
         """Return every parameter's value; of several probes, each gets those records that it asks for."""
@@ -117,7 +118,7 @@ def _run(
         attempt = _Attempt(job, fence, blobs, cache, directory, report, is_cancelled)
         with steady(job.cpus, job.seed, needs_torch(attempt.trees, job.source is None)):
             device = _device(job)
-            output, readings = _call(attempt, declared, device)
+            output, readings, before = _call(attempt, declared, device)
             stack = fingerprint(job.cpus, device)
         _check_after(attempt)
     return JobResult(
@@ -125,6 +126,7 @@ def _run(
         fence=fence,
         output=output,
         readings=readings,
+        before=before,
         state=attempt.state.digests,
         seconds=time.perf_counter() - started,
         cpu_seconds=_cpu_seconds() - worked,
@@ -134,19 +136,24 @@ def _run(
     )
 
 
-def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> tuple[str | None, tuple[Reading, ...]]:
+Readings = tuple[Reading, ...]
+
+
+def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> tuple[str | None, Readings, Readings]:
     if isinstance(declared[0], Operation):
-        return _operate(attempt, declared[0], attempt.arguments(declared[0]), device), ()
+        return _operate(attempt, declared[0], attempt.arguments(declared[0]), device), (), ()
     if attempt.source is None:
         raise BadInput(f"{attempt.job.name} measures a model; give it a source")
-    task = ProbeTask(
-        **attempt.common(device),
-        model_path=attempt.source,
-        reference_path=attempt.reference,
-        open_model=lambda path: _open(path, device),
-    )
-    read = [check_readings(probe.name, probe(task, **attempt.arguments(probe))) for probe in declared]
-    return None, tuple(reading for readings in read for reading in readings)
+    open_model = _opener(device)
+    common = attempt.common(device)
+
+    def read(path: Path) -> Readings:
+        task = ProbeTask(**common, model_path=path, reference_path=attempt.reference, open_model=open_model)
+        found = [check_readings(probe.name, probe(task, **attempt.arguments(probe))) for probe in declared]
+        return tuple(reading for readings in found for reading in readings)
+
+    before = () if attempt.before is None else read(attempt.before)
+    return None, read(attempt.source), before
 
 
 def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any], device: str) -> str:
@@ -176,10 +183,19 @@ def _check_after(attempt: _Attempt) -> None:
         raise Broken(f"{attempt.job.name} changed what it was given to read; it must write to its output only")
 
 
-def _open(path: Path, device: str) -> Any:
+def _opener(device: str) -> Callable[[Path], Any]:
+    """Return what opens each version once; they share their scores."""
     from amends.serving import open_version
 
-    return open_version(path, host.current(), device)
+    opened: dict[Path, Any] = {}
+    scores: dict[Any, Any] = {}
+
+    def open_model(path: Path) -> Any:
+        if path not in opened:
+            opened[path] = open_version(path, host.current(), device, scores)
+        return opened[path]
+
+    return open_model
 
 
 def _device(job: Job) -> str:

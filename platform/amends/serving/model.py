@@ -15,12 +15,15 @@ from transformers.utils import logging as transformers_logging
 from amends.errors import BadInput, Broken
 from amends.host import Host
 from amends.operation import Seams
-from amends.operation.files import load_model
+from amends.operation.files import load_model, weights_directory
+from amends.operation.seams import Named
 from amends.serving.encoding import encode, encode_prompt
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, score_pairs
 
-__all__ = ["Model", "Score", "open_version"]
+__all__ = ["Model", "Score", "Scores", "open_version"]
+
+Scores = dict[tuple[Any, ...], Score]
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,12 +32,20 @@ class Model:
 
     Without attachments prompts share forward passes; with them each is handled alone,
     because a seam may arm the model differently for every prompt.
+
+    Args:
+        hf_model: The weights.
+        tokenizer: Their tokenizer.
+        seams: The loaded attachments in their written order.
+        weights: A name for the weights; models with equal ones may share their scores.
+        scores: What was scored before.
     """
 
     hf_model: Any
     tokenizer: PreTrainedTokenizerBase
     seams: tuple[Seams, ...] = ()
-    _known: dict[tuple[str, str], Score] = field(default_factory=dict)
+    weights: str = ""
+    scores: Scores = field(default_factory=dict)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
         """Answer each prompt greedily, in order.
@@ -56,13 +67,11 @@ class Model:
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
 
-        A pair is scored once in the life of this object: several probes of one job ask for the same pairs.
+        The same tokens through the same parts are scored once: several probes of one job ask for them, and of
+        versions that share a base most parts are the same.
         """
-        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
-        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in fresh]
-        found = self._score(tokens, [prompt for prompt, _ in fresh])
-        self._known.update(zip(fresh, found, strict=True))
-        return [self._known[pair] for pair in pairs]
+        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in pairs]
+        return self._score(tokens, [prompt for prompt, _ in pairs])
 
     def score_text(self, texts: Sequence[str]) -> list[Score]:
         """Score each text as it stands: its tokens after the first; no template, no `before`, no end.
@@ -76,6 +85,16 @@ class Model:
         return self._score([(row[:1], row[1:]) for row in rows], texts)
 
     def _score(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
+        asked = [
+            (*self._parts(prompt), tuple(first), tuple(then))
+            for prompt, (first, then) in zip(prompts, tokens, strict=True)
+        ]
+        fresh = [index for index, key in enumerate(asked) if key not in self.scores and key not in asked[:index]]
+        found = self._forward([tokens[index] for index in fresh], [prompts[index] for index in fresh])
+        self.scores.update(zip([asked[index] for index in fresh], found, strict=True))
+        return [self.scores[key] for key in asked]
+
+    def _forward(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
         if not self.seams:
             return score_pairs(self.hf_model, tokens)
         scores = []
@@ -83,6 +102,13 @@ class Model:
             with self._armed(prompt):
                 scores += score_pairs(self.hf_model, [pair])
         return scores
+
+    def _parts(self, prompt: str) -> tuple[str, ...]:
+        """Name what the tokens of this prompt run through; a seam that does not say what it arms shares nothing."""
+        if not all(isinstance(seam, Named) for seam in self.seams):
+            return (f"{self.weights} {id(self)}", prompt)
+        armed = (seam.part(prompt) for seam in self.seams if isinstance(seam, Named))
+        return (self.weights, *filter(None, armed))
 
     def _greedy(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
         rows = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
@@ -101,13 +127,14 @@ class Model:
             yield
 
 
-def open_version(path: Path, host: Host, device: str = "cpu") -> Model:
+def open_version(path: Path, host: Host, device: str = "cpu", scores: Scores | None = None) -> Model:
     """Load a version's weights and attach its attachments in the order it wrote down.
 
     Args:
         path: A version's directory; one that refers to a base has it linked at `base/`.
         host: Says which plugin offers each kind of attachment.
         device: Where the weights go, such as `cpu` or `cuda:0`.
+        scores: Shared by versions that are open at once, so that nothing is scored twice.
 
     Raises:
         BadInput: There are no weights here.
@@ -117,7 +144,9 @@ def open_version(path: Path, host: Host, device: str = "cpu") -> Model:
     kinds = attachment_kinds(path)
     attachments = [(host.attachment(kind), path / "attachments" / kind) for kind in kinds]
     hf_model, tokenizer = load_model(path, device)
-    return Model(hf_model, tokenizer, tuple(found.load(where, hf_model, tokenizer) for found, where in attachments))
+    seams = tuple(found.load(where, hf_model, tokenizer) for found, where in attachments)
+    weights = str(weights_directory(path).resolve())
+    return Model(hf_model, tokenizer, seams, weights, {} if scores is None else scores)
 
 
 def attachment_kinds(version: Path) -> tuple[str, ...]:
