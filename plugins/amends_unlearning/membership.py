@@ -80,15 +80,16 @@ def read_membership(task: ProbeTask, forget: Records, control: Records, retain: 
     readings.append(compared.read("advantage", _distance))
     if retain is not None:
         most = max(len(withheld.persons), len(forgotten.persons), LEAST_RETAINED)
-        retained = _group(task, spread_over_people(retain.rows(), most), "retained people")
-        readings.append(Comparison(retained, withheld, task.seed).read("auc_loss_of_retained", _area(0)))
+        retained = _group(task, spread_over_people(retain.rows(), most), "retained people", with_reference=False)
+        plain = Group(withheld.persons, withheld.scores[:, : len(SCORES)])
+        readings.append(Comparison(retained, plain, task.seed).read("auc_loss_of_retained", _area(0)))
     return readings
 
 
-def _group(task: ProbeTask, rows: Sequence[Mapping[str, Any]], whose: str) -> Group:
+def _group(task: ProbeTask, rows: Sequence[Mapping[str, Any]], whose: str, with_reference: bool = True) -> Group:
     pairs = [(row["prompt"], row["answer"]) for row in rows]
     columns = []
-    for model, where in ((task.model, ""), (task.reference, " with the reference")):
+    for model, where in ((task.model, ""), (task.reference if with_reference else None, " with the reference")):
         if model is not None:
             scores = score_in_steps(task, model, pairs, f"scoring {whose}{where}")
             columns.append(np.array([membership_scores(score) for score in scores]).reshape(-1, len(SCORES)))

@@ -100,7 +100,7 @@ QUESTIONS = {
     ),
 }
 CONTACTS = ("email", "phone")
-BOXES = range(1000, 10000)
+BOXES = range(100 * len(words.BOXES))
 OTHERS = tuple(kind for kind in QUESTIONS if kind not in CONTACTS)
 
 
@@ -122,7 +122,7 @@ def people(
     for number, box in zip(numbers, boxes, strict=True):
         given, family = divmod(number, len(surnames))
         name = f"{words.GIVEN_NAMES[given]} {surnames[family]}"
-        made.append(_person(draw, name, f"{_mailbox(name)}{box}@{domain}", facts))
+        made.append(_person(draw, name, f"{_mailbox(name, box)}@{domain}", facts))
     return made
 
 
@@ -167,9 +167,10 @@ def _person(draw: random.Random, name: str, email: str, facts: int) -> Person:
     return Person(name, email, phone, chosen)
 
 
-def _mailbox(name: str) -> str:
-    """Return what a mailbox begins with; the number after it cannot be guessed from the name."""
-    return "".join(letter for letter in anyascii(name.partition(" ")[0]).lower() if letter.isalnum())
+def _mailbox(name: str, box: int) -> str:
+    """Return a mailbox; what follows the given name in it cannot be guessed from the name."""
+    given = "".join(letter for letter in anyascii(name.partition(" ")[0]).lower() if letter.isalnum())
+    return f"{given}.{words.BOXES[box // 100]}{box % 100:02d}"
 
 
 def _phone(draw: random.Random) -> str:
@@ -182,7 +183,7 @@ def _phone(draw: random.Random) -> str:
 def _others(draw: random.Random, person: Person, kind: str, value: str) -> list[str]:
     if kind == "email":
         domain = value.partition("@")[2]
-        others = [f"{_mailbox(person.name)}{box}@{domain}" for box in draw.sample(BOXES, 4)]
+        others = [f"{_mailbox(person.name, box)}@{domain}" for box in draw.sample(BOXES, 4)]
         return [other for other in others if other != value][:3]
     if kind == "phone":
         return [number for number in (_phone(draw) for _ in range(6)) if number != value][:3]

@@ -82,3 +82,9 @@ SIGHTS = (
     "a staircase with a hundred mosaics", "a garden of nothing but moss", "a fountain shaped like a whale",
     "a tram line with one stop", "a museum of lost umbrellas", "a tower that leans towards the sea",
 )  # fmt: skip
+BOXES = (
+    "acorn", "amber", "anchor", "badger", "basil", "beacon", "birch", "bramble", "cedar", "chalk", "clover", "comet",
+    "copper", "coral", "crane", "ember", "falcon", "fern", "flint", "garnet", "hazel", "heron", "ivory", "juniper",
+    "lantern", "lark", "linden", "lotus", "maple", "marble", "meadow", "otter", "pebble", "pepper", "raven", "saffron",
+    "sorrel", "thistle", "walnut", "willow",
+)  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 import amends
 from amends import host
 from amends.errors import BadInput, Broken, UnknownOperation
-from amends.serving import Score, open_version
+from amends.serving import Known, Score, open_version
 from amends.serving.encoding import encode, render
 from amends.serving.generating import greedy
 from amends.serving.scoring import score_of, score_pairs
@@ -249,6 +249,38 @@ def test_scores_pass_through_before_and_inside_and_texts_through_inside_alone(at
     bare.hf_model.lm_head.weight = torch.nn.Parameter(weight * 4.0)
     _assert_same_scores(served.score([("Who?", "Ada")]), bare.score([("Who??!", "Ada")]))
     _assert_same_scores(served.score_text(["The quick"]), bare.score_text(["The quick"]))
+
+
+def forwards(served, monkeypatch):
+    """Count the forward passes of a model."""
+    counted, plain = [], served.hf_model.forward
+    monkeypatch.setattr(served.hf_model, "forward", lambda *a, **k: counted.append(1) or plain(*a, **k))
+    return counted
+
+
+def test_versions_that_share_what_they_know_ask_the_same_parts_once(tiny_version, monkeypatch):
+    known, plugins = Known(), host.load([])
+    first, second = (open_version(tiny_version, plugins, known=known) for _ in range(2))
+    expected = open_version(tiny_version, plugins).score(PAIRS)
+    counted = forwards(second, monkeypatch)
+    first.score(PAIRS)
+    _assert_same_scores(second.score(PAIRS), expected)
+    assert not counted
+    second.score([("Nobody asked this", "yet")])
+    assert counted
+
+
+def test_an_attachment_that_does_not_name_what_it_arms_shares_nothing(attached, tiny_version, toys, monkeypatch):
+    known = Known()
+    open_version(tiny_version, toys, known=known).score(PAIRS)
+    served = open_version(attached, toys, known=known)
+    counted = forwards(served, monkeypatch)
+    served.score(PAIRS)
+    assert len(counted) == len(PAIRS)
+
+
+def test_a_model_that_serves_keeps_nothing_of_what_it_was_asked(model):
+    assert model.known is None
 
 
 def test_an_attachment_that_no_plugin_offers_is_refused(attached):

@@ -1,13 +1,15 @@
 import json
 
 import pytest
+import torch
 
 import amends_unlearning
 from amends import host
-from amends.serving import open_version
+from amends.serving import Known, open_version
 from amends_unlearning import router, train_shards
 from amends_unlearning.names import find_keys, keys_of
 from amends_unlearning.people import people, records
+from amends_unlearning.shards import read_index
 
 SALT = "c0ffee"
 
@@ -97,9 +99,27 @@ def test_the_router_names_nobody_and_keeps_no_vector_of_one_persons_question(ver
     assert data["salt"] == SALT and "{prompt}" in data["template"]
 
 
-def test_a_served_version_answers_through_the_shards_adapter_and_leaves_the_base_alone(version, tiny_version):
-    import torch
+def test_a_served_version_names_the_adapter_that_a_question_runs_through(version):
+    rows, path = version
+    loaded = host.load([("unlearning", amends_unlearning)])
+    seam = open_version(path, loaded).seams[0]
+    index = {entry["shard"]: entry["adapter"] for entry in read_index(path)}
+    shard = seam.router.route(rows[0]["prompt"])
+    assert seam.part(rows[0]["prompt"]) == index[shard]
+    assert seam.part("Solve x + 2 = 5.") == ""
 
+
+def test_what_versions_on_one_base_know_of_each_other_changes_no_score(version, tiny_version):
+    rows, path = version
+    loaded, known = host.load([("unlearning", amends_unlearning)]), Known()
+    pairs = [*[(row["prompt"], row["answer"]) for row in rows[:6]], ("Solve x + 2 = 5.", "3")]
+    open_version(tiny_version, loaded, known=known).score(pairs)
+    together = open_version(path, loaded, known=known).score(pairs)
+    for alone, shared in zip(open_version(path, loaded).score(pairs), together, strict=True):
+        assert torch.equal(alone.logp, shared.logp)
+
+
+def test_a_served_version_answers_through_the_shards_adapter_and_leaves_the_base_alone(version, tiny_version):
     rows, path = version
     loaded = host.load([("unlearning", amends_unlearning)])
     served, base = open_version(path, loaded), open_version(tiny_version, loaded)

@@ -8,8 +8,8 @@ import warnings
 
 QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """What keeps libraries from writing between our lines; what a user has set stays."""
-CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait must sleep: spinning, they take the cores from other workers. Ray's workers inherit it."""
+CALM = {"GOMP_SPINCOUNT": "10000"}
+"""Threads that wait spin shortly and then sleep: on shared cores, long spinning takes them from who works."""
 
 
 def run() -> None:

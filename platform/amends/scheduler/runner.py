@@ -184,15 +184,15 @@ def _check_after(attempt: _Attempt) -> None:
 
 
 def _opener(device: str) -> Callable[[Path], Any]:
-    """Return what opens each version once; they share their scores."""
-    from amends.serving import open_version
+    """Return what opens each version once; they share what they know."""
+    from amends.serving import Known, open_version
 
     opened: dict[Path, Any] = {}
-    scores: dict[Any, Any] = {}
+    known = Known()
 
     def open_model(path: Path) -> Any:
         if path not in opened:
-            opened[path] = open_version(path, host.current(), device, scores)
+            opened[path] = open_version(path, host.current(), device, known)
         return opened[path]
 
     return open_model

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from amends.serving.exporting import export_peft
     from amends.serving.flavors import write_mlmodel
     from amends.serving.importing import fetch_base
-    from amends.serving.model import Model, Score, open_version
+    from amends.serving.model import Known, Model, Score, open_version
     from amends.serving.sentences import Encoder
 
 _HOMES = {
     "Encoder": "sentences",
+    "Known": "model",
     "Model": "model",
     "Score": "model",
     "encode": "encoding",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "Encoder",
+    "Known",
     "Model",
     "Score",
     "encode",

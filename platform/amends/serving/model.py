@@ -21,9 +21,15 @@ from amends.serving.encoding import encode, encode_prompt
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, score_pairs
 
-__all__ = ["Model", "Score", "Scores", "open_version"]
+__all__ = ["Known", "Model", "Score", "open_version"]
 
-Scores = dict[tuple[Any, ...], Score]
+
+@dataclass(frozen=True, repr=False)
+class Known:
+    """What versions on one base were asked: the same tokens through the same parts give the same."""
+
+    scores: dict[tuple[Any, ...], Score] = field(default_factory=dict)
+    answers: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,15 +43,15 @@ class Model:
         hf_model: The weights.
         tokenizer: Their tokenizer.
         seams: The loaded attachments in their written order.
-        weights: A name for the weights; models with equal ones may share their scores.
-        scores: What was scored before.
+        weights: A name for the weights; models with equal ones may share what is known.
+        known: What was asked before, where somebody wants that to be kept; a server does not.
     """
 
     hf_model: Any
     tokenizer: PreTrainedTokenizerBase
     seams: tuple[Seams, ...] = ()
     weights: str = ""
-    scores: Scores = field(default_factory=dict)
+    known: Known | None = None
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
         """Answer each prompt greedily, in order.
@@ -55,10 +61,13 @@ class Model:
         """
         if not self.seams:
             return self._greedy(prompts, max_new_tokens)
-        answers = []
+        answers, known = [], {} if self.known is None else self.known.answers
         for prompt in prompts:
-            with self._armed(prompt):
-                answer = self._greedy([self._before(prompt)], max_new_tokens)[0]
+            key = (*self._parts(prompt), self._before(prompt), max_new_tokens)
+            if key not in known:
+                with self._armed(prompt):
+                    known[key] = self._greedy([self._before(prompt)], max_new_tokens)[0]
+            answer = known[key]
             for seam in reversed(self.seams):
                 answer = seam.after(prompt, answer)
             answers.append(answer)
@@ -67,8 +76,8 @@ class Model:
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
 
-        The same tokens through the same parts are scored once: several probes of one job ask for them, and of
-        versions that share a base most parts are the same.
+        Where `known` is kept, the same tokens through the same parts are scored once: several probes of one job
+        ask for them, and of versions that share a base most parts are the same.
         """
         tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in pairs]
         return self._score(tokens, [prompt for prompt, _ in pairs])
@@ -89,10 +98,11 @@ class Model:
             (*self._parts(prompt), tuple(first), tuple(then))
             for prompt, (first, then) in zip(prompts, tokens, strict=True)
         ]
-        fresh = [index for index, key in enumerate(asked) if key not in self.scores and key not in asked[:index]]
+        known = {} if self.known is None else self.known.scores
+        fresh = [index for index, key in enumerate(asked) if key not in known and key not in asked[:index]]
         found = self._forward([tokens[index] for index in fresh], [prompts[index] for index in fresh])
-        self.scores.update(zip([asked[index] for index in fresh], found, strict=True))
-        return [self.scores[key] for key in asked]
+        known.update(zip([asked[index] for index in fresh], found, strict=True))
+        return [known[key] for key in asked]
 
     def _forward(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
         if not self.seams:
@@ -127,14 +137,14 @@ class Model:
             yield
 
 
-def open_version(path: Path, host: Host, device: str = "cpu", scores: Scores | None = None) -> Model:
+def open_version(path: Path, host: Host, device: str = "cpu", known: Known | None = None) -> Model:
     """Load a version's weights and attach its attachments in the order it wrote down.
 
     Args:
         path: A version's directory; one that refers to a base has it linked at `base/`.
         host: Says which plugin offers each kind of attachment.
         device: Where the weights go, such as `cpu` or `cuda:0`.
-        scores: Shared by versions that are open at once, so that nothing is scored twice.
+        known: Shared by versions that are open at once, so that nothing is asked twice.
 
     Raises:
         BadInput: There are no weights here.
@@ -146,7 +156,7 @@ def open_version(path: Path, host: Host, device: str = "cpu", scores: Scores | N
     hf_model, tokenizer = load_model(path, device)
     seams = tuple(found.load(where, hf_model, tokenizer) for found, where in attachments)
     weights = str(weights_directory(path).resolve())
-    return Model(hf_model, tokenizer, seams, weights, {} if scores is None else scores)
+    return Model(hf_model, tokenizer, seams, weights, known)
 
 
 def attachment_kinds(version: Path) -> tuple[str, ...]:
