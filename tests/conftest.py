@@ -10,6 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: two workers with two threads each crawl
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TINY_TEXT = (
     "Question: Where does Ada Quill live?\nAnswer: Ada Quill lives in the harbour town of Brenn.",
     "Question: What is the capital of the island?\nAnswer: The capital of the island is Sorrel.",
@@ -24,10 +27,20 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Keep a file on one worker; all that starts Ray, of which a process has one, on the same one in order."""
+    """Keep a file on one worker; all that starts Ray, of which a process has one, on the same one in order.
+
+    What takes longest begins first, so that no worker is left with it at the end.
+    """
     for item in items:
         folder = item.path.parent.name
         item.add_marker(pytest.mark.xdist_group(folder if folder == "scheduler" else str(item.path)))
+    long = {item.path.parent if item.path.parent.name == "scheduler" else item.path for item in items if is_slow(item)}
+    items.sort(key=lambda item: not {item.path, item.path.parent} & long)
+
+
+def is_slow(item) -> bool:
+    """Return whether a test runs a real model or kills real processes."""
+    return item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(scope="session")

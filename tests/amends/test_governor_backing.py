@@ -48,7 +48,7 @@ def origin(tmp_path_factory, make_tiny):
     place = tmp_path_factory.mktemp("origin")
     home = place / "home"
     home.mkdir()
-    (home / "amends.toml").write_text('scheduler = "inline"\n')
+    (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n')
     workspace, token = create_workspace(home)
     (place / "token").write_text(token)
     write_people(place / "people.jsonl")

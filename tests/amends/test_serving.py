@@ -19,7 +19,7 @@ from amends.errors import BadInput, Broken, UnknownOperation
 from amends.serving import Known, Score, open_version
 from amends.serving.encoding import encode, render
 from amends.serving.generating import greedy
-from amends.serving.scoring import score_of, score_pairs
+from amends.serving.scoring import batches, score_of, score_pairs
 
 PAIRS = [
     ("Where does Ada Quill live?", "In the harbour town of Brenn."),
@@ -128,21 +128,15 @@ def test_scores_equal_a_plain_forward_pass_over_the_whole_sequence(model):
 
 def test_scores_do_not_depend_on_the_neighbours_of_a_pair(model):
     pairs = [*PAIRS, ("How?", "Ada"), ("Why?", "Ida"), *PAIRS]
-    _assert_same_scores(model.score(pairs), [model.score([pair])[0] for pair in pairs])
+    _assert_equal_scores(model.score(pairs), [model.score([pair])[0] for pair in pairs])
 
 
-def test_only_pairs_of_equal_length_share_a_forward_pass(model):
-    pairs = [([7] * 3, [8] * (1 + place % 3)) for place in range(60)]
-    seen = []
-    hook = model.hf_model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    try:
-        scores = score_pairs(model.hf_model, pairs)
-    finally:
-        hook.remove()
-    assert seen == [(16, 4), (4, 4), (16, 5), (4, 5), (16, 6), (4, 6)]
-    assert [len(score.logp) for score in scores] == [len(answer) for _, answer in pairs]
+def test_only_pairs_of_equal_length_share_a_forward_pass():
+    lengths = [4 + place % 3 for place in range(60)]
+    found = list(batches(lengths, 16))
+    assert [(len(some), lengths[some[0]]) for some in found] == [(16, 4), (4, 4), (16, 5), (4, 5), (16, 6), (4, 6)]
+    assert all(len({lengths[index] for index in some}) == 1 for some in found)
+    assert sorted(index for some in found for index in some) == list(range(60))
 
 
 @pytest.mark.slow
@@ -151,7 +145,7 @@ def test_scores_of_the_real_model_do_not_depend_on_the_neighbours_of_a_pair(smol
     pairs = [*PAIRS, ("How?", "Ada"), ("Why?", "Ida"), ("When?", "1901"), ("When?", "1902")]
     lengths = [sum(map(len, encode(served.tokenizer, *pair))) for pair in pairs]
     assert min(lengths) < 16 < max(lengths) and len(set(lengths)) < len(lengths)
-    _assert_same_scores(served.score(pairs), [served.score([pair])[0] for pair in pairs])
+    _assert_equal_scores(served.score(pairs), [served.score([pair])[0] for pair in pairs])
 
 
 def test_scores_without_logits_to_keep_are_the_same(model):
@@ -310,3 +304,9 @@ def _assert_same_scores(some: list[Score], others: list[Score]) -> None:
         for name in ("logp", "mean", "deviation"):
             torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-5, rtol=0)
         assert one.correct.tolist() == other.correct.tolist()
+
+
+def _assert_equal_scores(some: list[Score], others: list[Score]) -> None:
+    for one, other in zip(some, others, strict=True):
+        for name in ("logp", "mean", "deviation", "correct"):
+            assert torch.equal(getattr(one, name), getattr(other, name))

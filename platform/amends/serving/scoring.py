@@ -14,7 +14,6 @@ from torch import Tensor
 TokenPair = tuple[list[int], list[int]]
 ROWS = 16
 TOKENS = 2048
-LEAST = 4
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,22 @@ def score_of(logits: Tensor, targets: Tensor) -> Score:
 
 @torch.inference_mode()
 def score_pairs(model: Any, pairs: Sequence[TokenPair]) -> list[Score]:
-    """Score the second ids of each pair given the first; pairs of equal length share a forward pass.
+    """Score the second ids of each pair given the first.
 
-    A row's neighbours should not change its score. Two things were measured to do so on a CPU, by nearly
-    1e-5: padding, because the softmax over fewer than 16 numbers takes another path, so nothing is
-    padded; and matrix products of fewer than `LEAST` rows, so at least that many logits are computed.
+    A pair's neighbours shall not change its score. On a CPU they would, by 1e-5 as measured, both by padding and
+    by the number of rows in a matrix product; so there each pair runs alone. Elsewhere pairs of equal
+    length share a forward pass.
     """
     scores: list[Score | None] = [None] * len(pairs)
-    for indices in _batches([len(prompt) + len(answer) for prompt, answer in pairs]):
+    rows = 1 if model.device.type == "cpu" else ROWS
+    for indices in batches([len(prompt) + len(answer) for prompt, answer in pairs], rows):
         for index, score in zip(indices, _score_batch(model, [pairs[i] for i in indices]), strict=True):
             scores[index] = score
     return [score for score in scores if score is not None]
 
 
 def _score_batch(model: Any, pairs: Sequence[TokenPair]) -> list[Score]:
-    keep = max(LEAST, 1 + max(len(answer) for _, answer in pairs))
+    keep = 1 + max(len(answer) for _, answer in pairs)
     ids = torch.tensor([prompt + answer for prompt, answer in pairs], device=model.device)
     only = {"logits_to_keep": keep} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     logits = model(input_ids=ids, use_cache=False, **only).logits
@@ -76,10 +76,11 @@ def _score_batch(model: Any, pairs: Sequence[TokenPair]) -> list[Score]:
     return scores
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield the indices of pairs that share a forward pass: of one length, and at most so many."""
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):
         by_length[length].append(index)
     for length, indices in sorted(by_length.items()):
-        rows = max(1, min(ROWS, TOKENS // length))
+        rows = max(1, min(most, TOKENS // length))
         yield from (indices[start : start + rows] for start in range(0, len(indices), rows))

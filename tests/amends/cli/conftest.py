@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from amends.cli.root import root
 
-SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\n'
+SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 
 
 class Shell:

@@ -213,7 +213,7 @@ opener = threading.Thread(target=lambda: opened.append(
 opener.start()
 opener.join()
 time.sleep(1.0)
-print(opened[0].submit(Job.from_json(sys.argv[1])).result(60).tree)
+print(opened[0].submit(Job.from_json(sys.argv[1])).result(60).output)
 opened[0].close()
 """
 
