@@ -6,6 +6,8 @@ router of a version that never saw the person.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_
     Args:
         directory: Where the version keeps its shards.
         shards: The records as they were trained.
-        salt: Hex key of the names' hashes; each version that is trained anew gets another one.
+        salt: Hex key that this version's own salt is derived from.
         state: Keeps the questions' vectors, for the next time that a shard is as it is now.
         is_cached: False where nothing but the records may be used.
     """
@@ -43,10 +45,11 @@ def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_
     for name in state.names():
         if name.startswith(CACHE) and name not in {_cache_name(shard) for shard in filled}:
             state.drop(name)
+    own = salt_of(salt, filled)
     router = {
         "template": TEMPLATE,
-        "salt": salt,
-        **hashed_names(filled, salt),
+        "salt": own,
+        **hashed_names(filled, own),
         "centroids": centroids(filled, vectors),
         "threshold": threshold(vectors),
     }
@@ -62,6 +65,12 @@ def check_salt(salt: str) -> None:
     """
     if not re.fullmatch("([0-9a-f]{2})+", salt):
         raise BadInput("router_salt must be bytes in hexadecimal; leave it to the plan to draw one")
+
+
+def salt_of(key: str, shards: Sequence[Shard]) -> str:
+    """Return the salt of one version, in hex: other records, other hashes, so that two routers cannot be joined."""
+    chains = digest_of([shard.chain for shard in shards])
+    return hmac.new(bytes.fromhex(key), chains.encode(), hashlib.sha256).hexdigest()
 
 
 def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list[int]]]:

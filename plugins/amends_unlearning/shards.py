@@ -62,7 +62,7 @@ def build(
         records: All that the version may have learnt from, besides its canaries.
         settings: How each slice is trained; like all that follows, the source's own where an erasure is wanted.
         placed: The salt of the placement, and how many shards and slices there are.
-        router_salt: Hex key of the router's hashes.
+        router_salt: Hex key that each version's router derives its salt from.
         canaries: How many people are planted in each shard.
         from_scratch: Train each shard that differs from the source's from its first slice, as a process
             without checkpoints would.

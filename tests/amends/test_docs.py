@@ -48,8 +48,9 @@ def installed(tmp_path_factory) -> Path:
 
 
 def run(installed: Path, *command: str | Path, **given: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody who has the plugin installed."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", **given}
+    """Run a command as somebody who has the plugin installed, and no Ray of this process."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**own, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", **given}
     return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
 
 
@@ -64,10 +65,11 @@ def test_the_plugin_of_the_page_is_listed_and_described(installed, tmp_path):
     assert "Train the norms of a model" in shown.stdout and "tuning.brevity" in shown.stdout
 
 
-def test_the_plugin_of_the_page_runs_and_gives_the_same_bytes_twice(installed, tmp_path, tiny_version):
+@pytest.mark.parametrize("where", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
+def test_the_plugin_of_the_page_runs_and_gives_the_same_bytes_twice(installed, tmp_path, tiny_version, where):
     script = tmp_path / "try_it.py"
     script.write_text(titled("plugins.md")["try_it.py"], encoding="utf-8")
-    told = run(installed, sys.executable, script, tiny_version, tmp_path / "work", "inline")
+    told = run(installed, sys.executable, script, tiny_version, tmp_path / "work", where)
     assert told.returncode == 0, told.stderr
     assert re.fullmatch(r"deterministic tuning\.brevity/share [01]\.\d+\n", told.stdout), told.stdout
 
