@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -44,7 +47,7 @@ def use_fixed_keys(home):
         (home / "keys" / name).write_bytes(hashlib.sha256(f"story:{name}:102".encode()).digest())
 
 
-def import_tiny(folder, make_tiny):
+def import_tiny(folder, make_tiny, settings=SETTINGS):
     """Make a workspace with staff, data and the tiny model in it."""
     from amends.governor.importing import import_model
     from amends.governor.staffing import add_person
@@ -52,7 +55,7 @@ def import_tiny(folder, make_tiny):
 
     home = folder / "home"
     home.mkdir()
-    (home / "amends.toml").write_text(SETTINGS)
+    (home / "amends.toml").write_text(settings)
     workspace, token = create_workspace(home)
     use_fixed_keys(home)
     (home / "cache").mkdir(exist_ok=True)
@@ -160,6 +163,34 @@ def story(trained, tmp_path):
     told = copied(trained, tmp_path)
     yield told
     told.close()
+
+
+@pytest.fixture
+def on_postgres(tmp_path, make_tiny):
+    """Return a story whose ledger and durable work live in two PostgreSQL databases of its own."""
+    server = os.environ.get("AMENDS_TEST_POSTGRES")
+    if not server:
+        pytest.skip("needs a PostgreSQL server; give its URL in AMENDS_TEST_POSTGRES")
+    import psycopg
+
+    names = [f"story_{kind}_{secrets.token_hex(4)}" for kind in ("ledger", "work")]
+    urls = [urlsplit(server)._replace(path=f"/{name}").geturl() for name in names]
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"CREATE DATABASE {name}")
+    folder = tmp_path / "postgres"
+    folder.mkdir()
+    import_tiny(folder, make_tiny, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+    story = telling.Story(folder / "home", folder / "people.jsonl", json.loads((folder / "tokens.json").read_text()))
+    story.databases = urls
+    set_policy(story.home)
+    register_people(story)
+    story.train()
+    yield story
+    story.close()
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

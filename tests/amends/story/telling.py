@@ -25,6 +25,7 @@ class Story:
     tokens: dict[str, str]
     opened: list = field(default_factory=list)
     case_id: str = ""
+    databases: list[str] = field(default_factory=list)
 
     @property
     def workspace(self):

@@ -108,3 +108,35 @@ def test_killed_at_every_boundary_of_an_erasure_and_its_purge(quick, told):
         assert receipts.find(connection, entered.commitment).certificate == said["digest"]
     assert told.everywhere(quick.home, "Ines Varga") == told.everywhere(quick.home.parent / "tmp", "Ines Varga") == []
     assert not list((quick.home / "cache" / "scratch").iterdir()) and not list(quick.home.rglob("*.partial"))
+
+
+def rows_of(url):
+    """Return every row of every table of a PostgreSQL database as text, read past everything that is under test."""
+    import psycopg
+
+    tables = (
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' "
+        "AND table_schema NOT IN ('pg_catalog', 'information_schema')"
+    )
+    with psycopg.connect(url) as connection:
+        found = connection.execute(tables).fetchall()
+        assert len(found) > 5
+        return [
+            str(row)
+            for schema, table in found
+            for row in connection.execute(f'SELECT t::text FROM "{schema}"."{table}" t').fetchall()
+        ]
+
+
+def test_on_postgresql_a_killed_erasure_ends_with_one_result_and_no_row_names_the_person(on_postgres):
+    assert any("Olga" in row or "olga" in row for row in rows_of(on_postgres.databases[0]))  # this search can find
+    case = on_postgres.approved()
+    dying = [["begin", "after"], ["training", "3"], ["rebuild", "after"], ["promote", "before"], ["finish", "after"]]
+    dying += [["purge:purge", "after"], ["purge:attest", "after"]]
+    die_at(on_postgres, case, dying)
+    assert on_postgres.case(case.id).status == "complete"
+    assert on_postgres.versions() == [(1, "purged"), (2, "active")]
+    check_once(on_postgres, case, 2)
+    for url in on_postgres.databases:
+        rows = rows_of(url)
+        assert rows and not any("Ines" in row or "ines.varga" in row for row in rows)
