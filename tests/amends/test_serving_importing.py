@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from amends.errors import BadInput
+from amends.operation.files import load_model
 from amends.serving.importing import (
     Encoder,
     cached_base,
@@ -108,3 +110,19 @@ def test_the_encoder_equals_sentence_transformers(encoder):
     texts = ["Where does Ada Quill live?", "The harbour town of Brenn. " * 100]
     reference = SentenceTransformer(str(sentence_encoder()), device="cpu").encode(texts, batch_size=1)
     torch.testing.assert_close(encoder.embed(texts), torch.tensor(reference), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("change", ["missing", "misshapen"])
+def test_a_model_without_all_its_weights_is_refused_and_never_filled_at_random(tiny_version, tmp_path, change):
+    version = tmp_path / "version"
+    shutil.copytree(tiny_version, version)
+    file = version / "model" / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("down_proj.weight"))
+    weight = weights.pop(name)
+    if change == "misshapen":
+        weights[name] = weight[:, :1].contiguous()
+    file.unlink()
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lacks 1 of its weights, such as .*down_proj"):
+        load_model(version)

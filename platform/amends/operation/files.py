@@ -44,16 +44,29 @@ def read_reference(version: Path) -> str | None:
 
 
 def load_model(version: Path, device: str = "cpu") -> tuple[Any, Any]:
-    """Load weights (float32, safetensors only, no remote code) and tokenizer."""
+    """Load weights (float32, safetensors only, no remote code) and tokenizer.
+
+    Raises:
+        BadInput: Weights are missing or of another shape; transformers would draw them at random.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     directory = weights_directory(version)
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="eager"
+    model, report = AutoModelForCausalLM.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        attn_implementation="eager",
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
+    lost = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    if lost:
+        raise BadInput(f"the model lacks {len(lost)} of its weights, such as {lost[0]}; import it again, whole")
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     return model.to(device).eval(), tokenizer
 
