@@ -17,10 +17,10 @@ from amends.governor.asking import ask
 from amends.governor.backing import backup, restore
 from amends.governor.doctor import examine
 from amends.governor.erased import export_erased
-from amends.governor.locating import blobs_of, rows_of
 from amends.governor.promoting import reconcile
 from amends.governor.registering import register
 from amends.governor.replacing import verify_version
+from amends.governor.rows import blobs_of, rows_of
 from amends.governor.versions import Entry, enter
 from amends.governor.workspace import create_workspace, open_workspace
 from amends.ledger import aliases, audit, cases, copies, datasets, lineage, people, suppression

@@ -70,8 +70,8 @@ def open_office(folder: Path, tiny: Path, people: int, seed: int) -> Office:
     """Make a workspace, register people in it and train on them."""
     from amends.governor.carrying import train
     from amends.governor.importing import import_model
-    from amends.governor.locating import rows_of
     from amends.governor.registering import register
+    from amends.governor.rows import rows_of
     from amends.governor.staffing import add_person
     from amends.governor.workspace import create_workspace
 

@@ -88,10 +88,10 @@ def retry(screen: Screen, case: str) -> int:
 @click.argument("case")
 def replan(screen: Screen, case: str) -> None:
     """Locate and plan again, as after data was registered; earlier approvals are void."""
-    from amends.governor import carrying
+    from amends.governor import deciding
 
     with screen.workspace() as workspace:
-        carrying.replan(workspace, case)
+        deciding.replan(workspace, case)
         _show(screen, workspace, case)
 
 

@@ -149,8 +149,8 @@ class Story:
 
     def _register(self) -> dict[str, str]:
         from amends.cli.root import root
-        from amends.governor.locating import rows_of
         from amends.governor.registering import register
+        from amends.governor.rows import rows_of
 
         with self.step(
             "Register training data that knows whose it is",

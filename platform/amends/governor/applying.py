@@ -9,7 +9,8 @@ from typing import Any
 
 from amends.errors import Denied, TaskFailed
 from amends.governor.preparing import never_trained
-from amends.governor.running import Built, Step, finish, operate, read_recipe
+from amends.governor.recipes import read_recipe
+from amends.governor.running import Built, Step, finish, operate
 from amends.governor.works import Result, Work, earlier, plans_of, stopper
 from amends.governor.workspace import Workspace
 from amends.ledger import inventory, lineage

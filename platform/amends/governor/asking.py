@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput, Denied, DigestMismatch, UnknownModel
-from amends.governor.measuring import base_of
+from amends.governor.recipes import base_of
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
 from amends.ledger.lineage import Version

@@ -1,48 +1,28 @@
-"""Close a case: its last audit entry under a signed root, the certificate, the subject's receipt, MLflow's mirror."""
+"""Attest an erasure: a certificate for each case, of what was done and found, mirrored into MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amends.governor.certificates import ENVELOPE, PAGE, issue
-from amends.governor.disclosing import disclosure_of
-from amends.governor.evidence import NO_DATA_HELD, Approved, Evidence, Method, Outside, Purged
+from amends.governor.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
+from amends.governor.evidence import Approved, Evidence, Method, Outside, Purged
 from amends.governor.judging import find_policy
 from amends.governor.measuring import change_of
 from amends.governor.plots import readings_svg
-from amends.governor.promoting import champion
 from amends.governor.scouring import drop_needles
 from amends.governor.works import Result, Work, earlier
 from amends.governor.workspace import Workspace
-from amends.ledger import (
-    approvals,
-    cases,
-    checkpoints,
-    copies,
-    datasets,
-    decisions,
-    inventory,
-    lineage,
-    people,
-    receipts,
-    reviews,
-)  # fmt: skip
+from amends.ledger import approvals, cases, copies, datasets, decisions, inventory, lineage, people, reviews
 from amends.ledger.actions import Action
 from amends.policy import read_deadline
-from amends.records import Case, CaseStatus, Guarantee, ModelVersion
-from amends.vault.ciphers import seal, unseal
-from amends.vault.receipts import new_receipt
+from amends.records import Guarantee, ModelVersion
 
 SUPPRESSION = (
     "The person's identifiers stand on the suppression list as keyed hashes; registering data or restoring a backup "
     "that names them is refused."
 )
-RECEIPT = "receipt"
-Entry = Mapping[str, Any]
 
 
 def attest(workspace: Workspace, work: Work) -> Result:
@@ -50,69 +30,22 @@ def attest(workspace: Workspace, work: Work) -> Result:
     signed = {}
     for case in work.cases:
         commitment = receipt_of(workspace, case)[1]
-        signed[case] = _issued(workspace, case, commitment) or _sign(workspace, work, case, commitment)
+        signed[case] = issued_before(workspace, case, commitment) or _sign(workspace, work, case, commitment)
         mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
     drop_needles(workspace, work)
     return {"certificates": signed}
 
 
-def _issued(workspace: Workspace, case: str, commitment: str) -> dict[str, str] | None:
-    """Return the certificate that a killed process had entered already: there is one, and it stays."""
-    with workspace.database.read() as connection:
-        known = receipts.find(connection, commitment)
-    if known is None:
-        return None
-    envelope = workspace.home / "certificates" / f"{case}{ENVELOPE}"
-    return {"digest": known.certificate, "envelope": str(envelope), "page": str(envelope.with_name(f"{case}{PAGE}"))}
-
-
 def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[str, str]:
     body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
-    entry, inclusion = _close(workspace, case, Action.CASE_CLOSED, body)
-    return _issue(workspace, _evidence(workspace, work, case, commitment, entry, inclusion))
+    entry, inclusion = close_case(workspace, case, Action.CASE_CLOSED, body)
+    return issue_certificate(workspace, _evidence(workspace, work, case, commitment, entry, inclusion))
 
 
 def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
     prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
     compared = earlier(workspace, work, "compare")
     return {"old": prepared["parent"]["digest"], "new": registered["digest"], "guarantee": compared["guarantee"]}
-
-
-def receipt_of(workspace: Workspace, case: str) -> tuple[str, str]:
-    """Return the subject's nonce and its commitment; the nonce rests encrypted until it is handed over."""
-    file = workspace.home / "cases" / f"{case}.{RECEIPT}"
-    key = workspace.keyring.case_key(case)
-    if not file.exists():
-        nonce, commitment = new_receipt(case, disclosure_of(workspace, case).identifiers)
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_bytes(seal(key, f"{nonce} {commitment}".encode(), RECEIPT))
-        partial.replace(file)
-    nonce, commitment = unseal(key, file.read_bytes(), RECEIPT).decode().split()
-    return nonce, commitment
-
-
-def _close(workspace: Workspace, case: str, action: Action, body: Entry) -> tuple[Entry, Entry]:
-    """Write a case's closing entry, sign a checkpoint over it, and return the entry with its inclusion proof."""
-    with workspace.database.transaction() as connection:
-        actor = cases.get(connection, case).requester
-        entry = workspace.record(connection, f"{case}:closed", action, body, actor)
-        made = checkpoints.checkpoint(connection, workspace.keyring)
-        proof = checkpoints.inclusion(connection, entry.seq)
-    workspace.registry.mirror_checkpoint(made.envelope)
-    return asdict(entry), asdict(proof)
-
-
-def _issue(workspace: Workspace, evidence: Evidence) -> dict[str, str]:
-    certificate = issue(evidence, workspace.keyring, workspace.home / "certificates")
-    with workspace.database.transaction() as connection:
-        receipts.add(connection, evidence.commitment, evidence.case, certificate.digest)
-        actor = cases.get(connection, evidence.case).requester
-        body = {"certificate": certificate.digest, "title": certificate.title}
-        key = f"{evidence.case}:attested:{certificate.digest[:16]}"
-        workspace.record(connection, key, Action.CASE_ATTESTED, body, actor)
-    workspace.say(f"signed the {certificate.title}: {certificate.page}")
-    return {"digest": certificate.digest, "envelope": str(certificate.envelope), "page": str(certificate.page)}
 
 
 def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entry: Entry, inclusion: Entry) -> Evidence:
@@ -242,43 +175,3 @@ def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> N
             tags={**tags, "amends.candidate": change.candidate.digest},
             description=f"Erasure case `{case}` on `{work.model}`; `amends cases show {case}` has everything.",
         )  # fmt: skip
-
-
-def attest_negative(workspace: Workspace, case: str) -> Case:
-    """Sign a finding that nothing is held about a person nobody could find, and close the case."""
-    commitment = receipt_of(workspace, case)[1]
-    if _issued(workspace, case, commitment) is None:
-        _sign_negative(workspace, case, commitment)
-    with workspace.database.transaction() as connection:
-        return cases.set_status(connection, case, CaseStatus.NEGATIVE, outcome=NO_DATA_HELD)
-
-
-def _sign_negative(workspace: Workspace, case: str, commitment: str) -> None:
-    with workspace.database.read() as connection:
-        found = cases.get(connection, case)
-        due = read_deadline(cases.detail(connection, case)["deadline"])
-        alive = [dataset for dataset in datasets.find(connection) if dataset.status != "purged"]
-    standing = champion(workspace, found.model)
-    entry, inclusion = _close(
-        workspace, case, Action.CASE_NEGATIVE, {"outcome": NO_DATA_HELD, "commitment": commitment}
-    )
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    evidence = Evidence(
-        case=case,
-        model=found.model,
-        outcome=NO_DATA_HELD,
-        commitment=commitment,
-        regime=due.rule,
-        received_at=found.received_at.isoformat(),
-        due_at=found.due_at.isoformat(),
-        completed_at=now,
-        issued_at=now,
-        before=standing or ModelVersion(found.model, 0, "0" * 64),
-        searched=(
-            "The keyed index of identifiers.",
-            f"The text of every registered record, in {len(alive)} data sets, spelling variants included.",
-        ),
-        entry=entry,
-        inclusion=inclusion,
-    )
-    _issue(workspace, evidence)

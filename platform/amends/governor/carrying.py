@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from amends.errors import BadInput, TaskFailed
+from amends.errors import TaskFailed
 from amends.governor import batches
 from amends.governor.durable import executor, run
-from amends.governor.requesting import plan_case
 from amends.governor.training import open_training
 from amends.governor.works import Work, earlier
 from amends.governor.workspace import Workspace
@@ -152,16 +151,3 @@ def resume(workspace: Workspace) -> list[Case]:
         found = [case.id for case in cases.find(connection, status=CaseStatus.IN_PROGRESS, limit=None)]
     with executor(workspace), workspace.database.read() as connection:  # which begins with just that
         return [cases.get(connection, case) for case in found]
-
-
-def replan(workspace: Workspace, case: str) -> Case:
-    """Locate and plan a case again, as after a data set was registered; earlier approvals are void.
-
-    Raises:
-        BadInput: What it plans is done, and only the purge is left.
-    """
-    workspace.require_role("dpo", "operator", "requester")
-    with workspace.database.read() as connection:
-        if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
-            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
-    return plan_case(workspace, case)

@@ -1,13 +1,14 @@
-"""What people do to a case: review, approve, deny, extend, cancel, retry."""
+"""What people do to a case: review, approve, deny, extend, plan anew, cancel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, Waiting
+from amends.governor import batches
 from amends.governor.disclosing import seal_reason
 from amends.governor.leftovers import drop_products
 from amends.governor.requesting import plan_case
@@ -105,6 +106,19 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
     return found
 
 
+def replan(workspace: Workspace, case: str) -> Case:
+    """Locate and plan a case again, as after a data set was registered; earlier approvals are void.
+
+    Raises:
+        BadInput: What it plans is done, and only the purge is left.
+    """
+    workspace.require_role("dpo", "operator", "requester")
+    with workspace.database.read() as connection:
+        if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
+            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
+    return plan_case(workspace, case)
+
+
 def cancel(workspace: Workspace, case: str, reason: str) -> Case:
     """Stop a case that nobody wants any more; what is being trained stops at its next step.
 
@@ -136,22 +150,3 @@ def _withdraw(connection: Connection, model: str, done: Mapping[str, Mapping[str
         for old, blobs in done.get("prepare", {}).get("datasets", {}).items():
             if blobs["train"] not in (old, blobs["from"]):
                 datasets.set_status(connection, blobs["train"], "superseded")
-
-
-def approvals_for_policy(workspace: Workspace, work: Sequence[str]) -> list[dict[str, str]]:
-    """Return who approved the plans of these cases, as policies read it: only people who approved every one."""
-    with workspace.database.read() as connection:
-        by_case = {case: approvals.standing(connection, case) for case in work}
-        requesters = {case: cases.get(connection, case).requester for case in work}
-    everywhere = set.intersection(*({a.person for a in given if a.decision == "approve"} for given in by_case.values()))
-    lead = work[0]
-    return [
-        {"user": a.person, "role": str(a.role), "requester": requesters[lead]}
-        for a in by_case[lead]
-        if a.person in everywhere and a.decision == "approve"
-    ]
-
-
-def is_late(case: Case) -> bool:
-    """Whether a case's due date has passed."""
-    return datetime.now(UTC) > case.due_at

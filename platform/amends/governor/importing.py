@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
-from amends.governor.running import RECIPE
+from amends.governor.recipes import RECIPE
 from amends.governor.versions import Entry, enter
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, datasets, lineage

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from amends.governor.rows import blobs_of, rows_of, text_of
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, inventory, lineage
 from amends.ledger.datasets import Dataset
@@ -39,23 +38,6 @@ class Located:
     def is_empty(self) -> bool:
         """Whether no record names the subject, nor may; the index can still know them from records that are gone."""
         return not self.records and not self.near
-
-
-def rows_of(workspace: Workspace, blob: str) -> Iterator[dict[str, Any]]:
-    """Yield the prepared rows of a JSON Lines blob, straight from the store."""
-    for line in workspace.blobs.get(blob).splitlines():
-        if line:
-            yield json.loads(line)
-
-
-def blobs_of(dataset: Dataset) -> tuple[str, str]:
-    """Return the blobs of a data set: what is trained on, and what is withheld."""
-    return dataset.digest, str(dataset.settings["control"])
-
-
-def text_of(row: Mapping[str, Any]) -> str:
-    """Return every text of a prepared row, on lines."""
-    return "\n".join((row["prompt"], row["answer"], *row.get("paraphrases", ()), *row.get("wrong", ())))
 
 
 def locate(workspace: Workspace, disclosure: Disclosure) -> Located:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import Denied
-from amends.governor.deciding import approvals_for_policy, is_late
-from amends.governor.judging import decide, find_policy
+from amends.governor.judging import approvals_for_policy, decide, find_policy
+from amends.governor.recipes import base_of
 from amends.governor.running import measure as submit
 from amends.governor.works import Result, Work, earlier, plans_of, stopper, wait
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, lineage
+from amends.ledger import cases
 from amends.records import Change, Guarantee, ModelVersion, Reading
 from amends.scheduler.jobs import reading_from_json, reading_to_json
 
@@ -38,15 +39,6 @@ def measure(workspace: Workspace, work: Work) -> Result:
     result = wait(handle, stopper(workspace, work))
     found = {"before": result.before, "after": result.readings}
     return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
-
-
-def base_of(workspace: Workspace, digest: str) -> str:
-    """Return the version that the first step of a version's recipe started from: before any training here."""
-    with workspace.database.read() as connection:
-        for version in lineage.ancestors(connection, digest):
-            if not version.recipe.get("steps"):
-                return version.digest
-    return digest
 
 
 def readings(result: Result, when: str) -> tuple[Reading, ...]:
@@ -100,5 +92,6 @@ def facts_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
 
 
 def _late(workspace: Workspace, work: Work) -> bool:
+    """Whether the due date of any of these cases has passed."""
     with workspace.database.read() as connection:
-        return any(is_late(cases.get(connection, case)) for case in work.cases)
+        return any(datetime.now(UTC) > cases.get(connection, case).due_at for case in work.cases)

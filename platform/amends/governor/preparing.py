@@ -8,11 +8,11 @@ from typing import Any
 from amends.errors import BadInput, Denied
 from amends.governor.disclosing import disclosure_of
 from amends.governor.judging import find_policy
-from amends.governor.locating import blobs_of, locate_in, rows_of
+from amends.governor.locating import locate_in
 from amends.governor.promoting import champion
+from amends.governor.recipes import read_recipe
 from amends.governor.redacting import redact
-from amends.governor.registering import put_rows
-from amends.governor.running import read_recipe
+from amends.governor.rows import blobs_of, put_rows, rows_of
 from amends.governor.works import Result, Work, blaming, plans_of
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
-from amends.governor.attesting import RECEIPT, receipt_of
 from amends.governor.certificates import verify_certificate
+from amends.governor.closing import RECEIPT, receipt_of
 from amends.governor.judging import find_policy
 from amends.governor.workspace import Workspace
 from amends.ledger import audit, bundles, cases, checkpoints

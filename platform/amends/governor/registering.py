@@ -11,6 +11,7 @@ from typing import Any
 
 from amends.errors import BadRecords, Suppressed
 from amends.governor.rawfiles import RawRow, read_rows
+from amends.governor.rows import put_rows
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, suppression
 from amends.ledger.actions import Action
@@ -185,12 +186,6 @@ def _controls(workspace: Workspace, persons: Iterable[_Person], share: float) ->
     order = sorted(names, key=lambda pseudonym: workspace.keyring.mac("index", "control", pseudonym))
     wanted = max(FEWEST_CONTROLS, math.ceil(share * len(order))) if share else 0
     return set(order[: min(wanted, len(order) // 2)])
-
-
-def put_rows(workspace: Workspace, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Keep prepared rows as a JSON Lines blob and return its digest."""
-    digest: str = workspace.blobs.put_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
-    return digest
 
 
 def _groups(rows: Iterable[Mapping[str, Any]]) -> dict[int, int]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from amends.errors import Denied
-from amends.governor.deciding import approvals_for_policy
-from amends.governor.locating import rows_of, text_of
+from amends.governor.judging import approvals_for_policy
 from amends.governor.measuring import change_of, facts_of
 from amends.governor.preparing import never_trained
 from amends.governor.promoting import CHAMPION, Promotion, promote
+from amends.governor.rows import rows_of, text_of
 from amends.governor.versions import Entry, enter
 from amends.governor.works import Result, Work, earlier
 from amends.governor.workspace import Workspace

@@ -11,6 +11,7 @@ from typing import Any
 from amends.errors import BadInput, UnknownModel
 from amends.governor.disclosing import disclosure_of, seal
 from amends.governor.locating import Located, locate, reach
+from amends.governor.negatives import attest_negative
 from amends.governor.planning import GROUNDS, make_plan
 from amends.governor.promoting import champion
 from amends.governor.workspace import Workspace
@@ -106,8 +107,6 @@ def plan_case(workspace: Workspace, id: str) -> Case:
 
 def _negative(workspace: Workspace, id: str, located: Located) -> Case:
     """Close a case that found nobody; what the index still knows is of records that went with somebody else's."""
-    from amends.governor.attesting import attest_negative
-
     with workspace.database.transaction() as connection:
         for pseudonym in located.pseudonyms:
             datasets.remove_subject(connection, pseudonym)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from amends.governor.recipes import write_recipe
 from amends.governor.works import wait
 from amends.governor.workspace import Workspace
-from amends.records import Records, canonical_json
-from amends.store.digests import digest_bytes
-from amends.store.trees import Entry, Manifest, fetch_manifest
+from amends.records import Records
 
 if TYPE_CHECKING:
     from amends.scheduler import Handle
-
-RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -126,22 +122,6 @@ def finish(
     told = {**recipe, "steps": [*recipe.get("steps", []), step]}
     digest = write_recipe(workspace, str(result.output), told)
     return Built(digest, dict(result.state), dict(result.fingerprint), result.seconds, told)
-
-
-def read_recipe(workspace: Workspace, tree: str) -> dict[str, Any]:
-    """Return the recipe of a version's tree."""
-    manifest = fetch_manifest(workspace.blobs, tree)
-    recipe: dict[str, Any] = json.loads(workspace.blobs.get(manifest.files[RECIPE].sha256))
-    return recipe
-
-
-def write_recipe(workspace: Workspace, tree: str, recipe: Mapping[str, Any]) -> str:
-    """Return the digest of the tree with this recipe in it; the other files stay as they are."""
-    data = canonical_json(recipe)
-    files = dict(fetch_manifest(workspace.blobs, tree).files)
-    files[RECIPE] = Entry(digest_bytes(data), len(data))
-    workspace.blobs.put_bytes(data)
-    return str(workspace.blobs.put_bytes(Manifest(files).to_bytes()))
 
 
 def measure(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from amends.governor.disclosing import disclosure_of
-from amends.governor.locating import blobs_of, rows_of
 from amends.governor.needles import Needles, build_needles
 from amends.governor.planting import planted
+from amends.governor.rows import blobs_of, rows_of
 from amends.governor.scanning import scan
 from amends.governor.scanreport import Opaque
 from amends.governor.works import OneFailed, Result, Work, earlier

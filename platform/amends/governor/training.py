@@ -12,8 +12,9 @@ from amends.governor.applying import work_name
 from amends.governor.importing import check_model_name
 from amends.governor.measuring import readings
 from amends.governor.promoting import CHAMPION, Promotion, champion, promote
+from amends.governor.recipes import read_recipe
 from amends.governor.replacing import suppressed, verify_version
-from amends.governor.running import Step, finish, measure, operate, read_recipe
+from amends.governor.running import Step, finish, measure, operate
 from amends.governor.versions import Entry, enter
 from amends.governor.works import Result, Work, earlier, stopper, wait
 from amends.governor.workspace import Workspace

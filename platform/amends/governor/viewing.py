@@ -12,7 +12,7 @@ from amends.errors import BadInput
 from amends.governor import listing
 from amends.governor.disclosing import open_reason
 from amends.governor.judging import find_policy
-from amends.governor.locating import blobs_of, rows_of, text_of
+from amends.governor.rows import blobs_of, rows_of, text_of
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, datasets, journal, people, reviews
 from amends.records import Case, CaseStatus

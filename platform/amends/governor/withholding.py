@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
 from amends.governor.erased import Erased
-from amends.governor.locating import blobs_of, rows_of, text_of
-from amends.governor.registering import put_rows
+from amends.governor.rows import blobs_of, put_rows, rows_of, text_of
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, datasets, lineage, people, suppression
 from amends.ledger.actions import Action

@@ -15,7 +15,7 @@ import pytest
 
 from amends.errors import AmendsError, BadPolicy, BadRecords, Denied, DigestMismatch, Tampered, TaskFailed
 from amends.governor.asking import ask
-from amends.governor.carrying import replan
+from amends.governor.deciding import replan
 from amends.governor.proving import verify_log
 from amends.governor.registering import register
 from amends.governor.staffing import remove_person

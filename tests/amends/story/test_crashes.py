@@ -37,8 +37,8 @@ INSIDE = {
     ],
     "purge:scan": [["amends.governor.scouring:scan", "after"]],  # what was planted for the scan lies there
     "purge:attest": [
-        ["amends.governor.attesting:issue", "after"],  # a certificate that nobody entered
-        ["amends.governor.attesting:_issue", "after"],
+        ["amends.governor.closing:issue", "after"],  # a certificate that nobody entered
+        ["amends.governor.attesting:issue_certificate", "after"],
     ],
 }
 

@@ -8,7 +8,7 @@ from amends import host
 from amends.errors import TaskFailed
 from amends.governor.asking import ask
 from amends.governor.carrying import train
-from amends.governor.running import read_recipe
+from amends.governor.recipes import read_recipe
 from amends.ledger import datasets, inventory, lineage
 
 PLUGIN = '''

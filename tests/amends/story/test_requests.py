@@ -8,8 +8,8 @@ import pytest
 
 from amends.errors import AmendsError, BadInput, Denied, TaskFailed, Waiting
 from amends.governor import deciding
-from amends.governor.carrying import replan
 from amends.governor.certificates import verify_certificate
+from amends.governor.deciding import replan
 from amends.governor.requesting import Request, open_erasure
 from amends.governor.viewing import case_view, certificate_of, near_texts
 from amends.ledger import datasets
@@ -50,7 +50,7 @@ def test_somebody_unknown_gets_a_signed_finding_that_nothing_is_held(story):
 
 
 def test_a_finding_that_was_signed_before_a_crash_is_the_one_that_stays(story):
-    from amends.governor.attesting import attest_negative
+    from amends.governor.negatives import attest_negative
 
     case = story.request("Zora Quist")
     before = [entry.id for entry in story.audit()]

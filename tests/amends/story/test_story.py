@@ -13,7 +13,7 @@ from amends.errors import Suppressed
 from amends.governor.asking import ask
 from amends.governor.certificates import verify_certificate
 from amends.governor.judging import replay_decision
-from amends.governor.locating import rows_of
+from amends.governor.rows import rows_of
 from amends.governor.viewing import certificate_of
 from amends.ledger import audit, checkpoints, copies, datasets, decisions, lineage
 
