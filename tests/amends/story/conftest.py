@@ -46,7 +46,7 @@ def use_fixed_keys(home):
 
 def import_tiny(folder, make_tiny):
     """Make a workspace with staff, data and the tiny model in it."""
-    from amends.governor.importing import import_model
+    from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
     from amends.governor.workspace import create_workspace
 
@@ -66,7 +66,7 @@ def import_tiny(folder, make_tiny):
 
 def register_people(story, rows=None, **more):
     """Register the records of a story's file, or these in their place."""
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
 
     if rows is not None:
         write_rows(story.file, rows)
