@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from amends.governor.evidence import Approved, Evidence, Method, Outside
-from amends.governor.page import count, moment, render_page, size
-from amends.governor.plots import Threshold, number, readings_svg, thresholds_of, title
-from amends.governor.statements import build_statement
+from amends.governor.proof.evidence import Approved, Evidence, Method, Outside
+from amends.governor.proof.page import count, moment, render_page, size
+from amends.governor.proof.plots import Threshold, number, readings_svg, thresholds_of, title
+from amends.governor.proof.statements import build_statement
 from amends.records import Guarantee, ModelVersion, Reading, RuleAnswer, Verdict
 
 NAME = "memorisation.extraction/strength"

@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from amends.errors import BadInput, Tampered
-from amends.governor.certificates import issue, verify_certificate
-from amends.governor.evidence import Approved, Evidence, Method, Outside, Purged
-from amends.governor.statements import title_of
+from amends.governor.proof.certificates import issue, verify_certificate
+from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged
+from amends.governor.proof.statements import title_of
 from amends.ledger import audit, checkpoints
 from amends.ledger.actions import Action
 from amends.ledger.database import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amends.errors import BadInput, Denied, DigestMismatch, UnknownModel
-from amends.governor.asking import ask, compare
+from amends.governor.models.asking import ask, compare
 from amends.ledger import aliases, lineage
 from amends.serving import open_version
 from amends.store.trees import fetch_manifest

@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from amends.errors import BadInput, Denied, Suppressed, Tampered, Waiting
-from amends.governor.asking import ask
-from amends.governor.backing import backup, restore
-from amends.governor.doctor import examine
-from amends.governor.erased import export_erased
-from amends.governor.locating import blobs_of, rows_of
-from amends.governor.promoting import reconcile
-from amends.governor.registering import register
-from amends.governor.replacing import verify_version
-from amends.governor.versions import Entry, enter
+from amends.governor.data.registering import register
+from amends.governor.data.rows import blobs_of, rows_of
+from amends.governor.models.asking import ask
+from amends.governor.models.promoting import reconcile
+from amends.governor.models.versions import Entry, enter
+from amends.governor.upkeep.backing import backup, restore
+from amends.governor.upkeep.doctor import examine
+from amends.governor.upkeep.erased import export_erased
+from amends.governor.work.replacing import verify_version
 from amends.governor.workspace import create_workspace, open_workspace
 from amends.ledger import aliases, audit, cases, copies, datasets, lineage, people, suppression
 from amends.ledger.actions import Action

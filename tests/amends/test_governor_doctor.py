@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from amends import host
-from amends.governor import vitals
-from amends.governor.doctor import State, examine, look_at_plugins
+from amends.governor.upkeep import vitals
+from amends.governor.upkeep.doctor import State, examine, look_at_plugins
 from amends.ledger import cases, journal
 from amends.records import Case, CaseStatus, DataSubject
 
@@ -162,7 +162,7 @@ def test_an_alias_that_mlflow_does_not_know_is_found(small_workspace, put_versio
 
 def test_little_room_and_missing_packages_are_found(small_workspace, monkeypatch):
     monkeypatch.setattr(vitals, "LEAST_DISK_GB", 1e9)
-    monkeypatch.setattr("amends.governor.doctor.PACKAGES", {"llm_nothing": "llm-nothing"})
+    monkeypatch.setattr("amends.governor.upkeep.doctor.PACKAGES", {"llm_nothing": "llm-nothing"})
     checks = found(small_workspace.home)
     assert checks["disk"].state is State.WARN
     assert checks["packages"].state is State.BROKEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amends.errors import BadInput, Denied, DigestMismatch, UnknownModel
-from amends.governor.exporting import export, place_mac
+from amends.governor.models.exporting import export, place_mac
 from amends.governor.workspace import Workspace
 from amends.ledger import audit, inventory, lineage, people
 from amends.store.trees import fetch_manifest

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from amends.errors import BadInput, Denied, UnknownModel, Waiting
-from amends.governor.asking import ask
-from amends.governor.pruning import prune
+from amends.governor.models.asking import ask
+from amends.governor.models.pruning import prune
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, audit, cases, inventory, journal, lineage, people
 from amends.ledger.lineage import Edge

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from amends.errors import AmendsError
-from amends.governor.disclosing import disclosure_of, seal
-from amends.governor.shredding import shred_due
+from amends.governor.subjects.disclosing import disclosure_of, seal
+from amends.governor.subjects.shredding import shred_due
 from amends.ledger import audit, cases
 from amends.records import Case, CaseStatus, DataSubject
 

@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from amends.errors import BadInput
-from amends.governor.needles import build_needles
-from amends.governor.scanning import scan
-from amends.governor.scanreport import Claim, Opaque
+from amends.governor.scan.needles import build_needles
+from amends.governor.scan.report import Claim, Opaque
+from amends.governor.scan.scanning import scan
 from amends.records import DataSubject, Disclosure
 
 GONE, HERE = "Zora Quandt", "Ada Quill"

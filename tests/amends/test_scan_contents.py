@@ -12,10 +12,10 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from amends.governor.kinds import kind_of
-from amends.governor.needles import build_needles
-from amends.governor.scanning import scan
-from amends.governor.scanreport import Claim
+from amends.governor.scan.kinds import kind_of
+from amends.governor.scan.needles import build_needles
+from amends.governor.scan.report import Claim
+from amends.governor.scan.scanning import scan
 from amends.records import DataSubject, Disclosure
 
 NAME = "Zora Quandt"

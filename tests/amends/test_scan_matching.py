@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amends.governor.matching import Matcher
+from amends.governor.scan.matching import Matcher
 
 alphabet = st.sampled_from([b"a", b"b", b"\0", b"\xff"])
 texts = st.lists(alphabet, max_size=200).map(b"".join)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amends.errors import Broken
-from amends.governor.forms import aligned
-from amends.governor.needles import Needles, build_needles
-from amends.governor.tokenruns import own_runs, written_runs
+from amends.governor.scan.forms import aligned
+from amends.governor.scan.needles import Needles, build_needles
+from amends.governor.scan.tokenruns import own_runs, written_runs
 from amends.records import DataSubject, Disclosure
 
 ZOE = Disclosure(DataSubject("s_zoe"), {"name": ("Zoë Marlpit",), "email": ("zoe@marlpit.example",)})
@@ -130,7 +130,7 @@ def test_a_tokenizer_adds_runs_of_ids_that_the_kept_records_do_not_have(tiny_ver
 def test_records_are_tokenised_as_training_does(tiny_version):
     from transformers import AutoTokenizer
 
-    from amends.governor.needles import _sequences
+    from amends.governor.scan.needles import _sequences
     from amends.serving.encoding import encode
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_version / "model")

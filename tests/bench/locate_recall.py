@@ -54,8 +54,9 @@ def plant(people: Sequence[Any], seed: int) -> list[Planted]:
 
 def search(bench: Bench, people: Sequence[Any], planted: Sequence[Planted]) -> Found:
     """Register the records in a workspace and locate everybody, as a request does."""
-    from amends.governor.locating import locate, rows_of
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
+    from amends.governor.data.rows import rows_of
+    from amends.governor.subjects.locating import locate
     from amends.governor.workspace import create_workspace
     from amends.records import DataSubject, Disclosure
 

@@ -37,8 +37,8 @@ class Office:
 
     def request(self, person: Row) -> str:
         """Open a request, keep whoever only resembles the person, have two people approve, and return the case."""
-        from amends.governor.deciding import approve, mark
-        from amends.governor.requesting import Request, open_erasure
+        from amends.governor.cases.deciding import approve, mark
+        from amends.governor.cases.requesting import Request, open_erasure
         from amends.ledger import reviews
 
         identifiers = {kind: (person[kind],) for kind in ("name", "email", "phone")}
@@ -54,13 +54,13 @@ class Office:
 
     def carry(self, case: str) -> None:
         """Carry out whatever is approved."""
-        from amends.governor.carrying import carry
+        from amends.governor.work.carrying import carry
 
         carry(self.act("max"), case)
 
     def purge(self, case: str) -> None:
         """Purge at once, and close what was carried out."""
-        from amends.governor.carrying import purge_due
+        from amends.governor.work.carrying import purge_due
 
         if not purge_due(self.act("max"), now=True):
             raise RuntimeError(f"case {case} was not sealed; look at its reason")
@@ -68,11 +68,11 @@ class Office:
 
 def open_office(folder: Path, tiny: Path, people: int, seed: int) -> Office:
     """Make a workspace, register people in it and train on them."""
-    from amends.governor.carrying import train
-    from amends.governor.importing import import_model
-    from amends.governor.locating import rows_of
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
+    from amends.governor.data.rows import rows_of
+    from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
+    from amends.governor.work.carrying import train
     from amends.governor.workspace import create_workspace
 
     home = folder / "home"

@@ -15,7 +15,7 @@ from amends.cli.verbs import verb
 @click.option("--max-new-tokens", type=int, default=48, show_default=True, help="Length of the longest answer.")
 def ask(screen: Screen, reference: str, questions: tuple[str, ...], compare: bool, max_new_tokens: int) -> None:
     """Ask a version questions: MODEL@ALIAS, MODEL@NUMBER, or MODEL for its champion."""
-    from amends.governor import asking
+    from amends.governor.models import asking
 
     with screen.workspace() as workspace:
         if compare:

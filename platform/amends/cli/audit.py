@@ -33,7 +33,7 @@ def list_entries(screen: Screen, case: str, last: int) -> None:
 @click.option("--public-key", type=click.Path(path_type=Path), help="PEM file, or a directory of them.")
 def verify(screen: Screen, bundle: Path | None, public_key: Path | None) -> None:
     """Check the workspace's log, or an exported bundle: offline, and with --public-key without any workspace."""
-    from amends.governor import proving
+    from amends.governor.proof import proving
 
     if bundle is None:
         with screen.workspace() as workspace:
@@ -54,7 +54,7 @@ def verify(screen: Screen, bundle: Path | None, public_key: Path | None) -> None
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(screen: Screen, file: Path) -> None:
     """Sign a checkpoint and write the log into one file that anybody can verify with the public key."""
-    from amends.governor import proving
+    from amends.governor.proof import proving
 
     with screen.workspace() as workspace:
         made = proving.export_log(workspace, file)

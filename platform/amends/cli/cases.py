@@ -28,7 +28,7 @@ for _command in COMMANDS:
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="At most so many; 0 for all.")
 def list_cases(screen: Screen, mine: bool, status: str, model: str, limit: int) -> None:
     """List cases by due date, overdue ones in red."""
-    from amends.governor.viewing import case_list
+    from amends.governor.cases.viewing import case_list
 
     with screen.workspace() as workspace:
         found = case_list(workspace, mine=mine, status=status, model=model, limit=limit)
@@ -45,7 +45,7 @@ def list_cases(screen: Screen, mine: bool, status: str, model: str, limit: int) 
 @click.option("--near", is_flag=True, help="Show the text of near misses, to a dpo or operator who decides about them.")
 def show(screen: Screen, case: str, near: bool) -> None:
     """Show a case: its plan, near misses, readings, rules, approvals, steps, and who has to do what next."""
-    from amends.governor.viewing import case_view, near_texts
+    from amends.governor.cases.viewing import case_view, near_texts
 
     with screen.workspace() as workspace:
         view = case_view(workspace, case)
@@ -70,7 +70,7 @@ def show(screen: Screen, case: str, near: bool) -> None:
 @click.argument("case")
 def watch(screen: Screen, case: str) -> int:
     """Follow a case until it ends or waits for somebody."""
-    from amends.governor.viewing import case_view
+    from amends.governor.cases.viewing import case_view
 
     with screen.workspace() as workspace:
         told = 0

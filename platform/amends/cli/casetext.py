@@ -66,7 +66,7 @@ def plan_lines(plan: View) -> Iterator[str]:
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:
     """Return what the steps say in the order in which they are done; the stored plan is sorted by name."""
-    from amends.governor.planning import STEPS
+    from amends.governor.cases.planning import STEPS
 
     order = list(STEPS)
     return [steps[name] for name in sorted(steps, key=lambda name: order.index(name) if name in order else 99)]

@@ -19,7 +19,7 @@ KEYS = click.option("--public-key", type=click.Path(path_type=Path), help="PEM f
 @certificate.verb("list", example="amends certificate list")
 def list_certificates(screen: Screen) -> None:
     """List the certificates that were issued here."""
-    from amends.governor.viewing import certificates
+    from amends.governor.cases.viewing import certificates
 
     with screen.workspace() as workspace:
         found = certificates(workspace)
@@ -31,7 +31,8 @@ def list_certificates(screen: Screen) -> None:
 @click.argument("case")
 def show(screen: Screen, case: str) -> None:
     """Show what a case's certificate says, after verifying it."""
-    from amends.governor import certificates, proving, viewing
+    from amends.governor.cases import viewing
+    from amends.governor.proof import certificates, proving
 
     with screen.workspace() as workspace:
         known = viewing.certificate_of(workspace, case)
@@ -46,7 +47,7 @@ def show(screen: Screen, case: str) -> None:
 @KEYS
 def verify(screen: Screen, file: Path, public_key: Path | None) -> None:
     """Check a certificate and its page, offline; with --public-key without any workspace."""
-    from amends.governor.certificates import verify_certificate
+    from amends.governor.proof.certificates import verify_certificate
 
     found = verify_certificate(file, _keys(screen, public_key))
     screen.show(found, *_lines(found))
@@ -64,7 +65,7 @@ def receipt(screen: Screen, case: str, where: str, public_key: Path | None) -> i
     With --check, CASE may also be the file of a certificate. Standard input, or the file after --check, has
     `receipt: …` and `name: …` (or email, phone) on lines.
     """
-    from amends.governor import proving
+    from amends.governor.proof import proving
 
     if where:
         return _check(screen, case, where, public_key)
@@ -80,7 +81,8 @@ def receipt(screen: Screen, case: str, where: str, public_key: Path | None) -> i
 
 
 def _check(screen: Screen, case: str, where: str, public_key: Path | None) -> int:
-    from amends.governor import proving, viewing
+    from amends.governor.cases import viewing
+    from amends.governor.proof import proving
 
     given, file = read_subject(where, extra=("receipt",)), Path(case)
     if not file.exists():
@@ -93,7 +95,7 @@ def _check(screen: Screen, case: str, where: str, public_key: Path | None) -> in
 
 
 def _keys(screen: Screen, public_key: Path | None) -> dict[str, str]:
-    from amends.governor import proving
+    from amends.governor.proof import proving
 
     if public_key is not None:
         return proving.public_keys(None, public_key)

@@ -37,7 +37,7 @@ def register(
 
     Each line has `prompt` and `answer`, and may have `paraphrases` and `wrong` (lists) beside the person's fields.
     """
-    from amends.governor import registering
+    from amends.governor.data import registering
 
     fields = [field.strip() for given in identifiers for field in given.split(",") if field.strip()]
     with screen.workspace() as workspace:

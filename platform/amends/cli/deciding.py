@@ -29,7 +29,7 @@ def mark(screen: Screen, case: str, records: tuple[str, ...], mark: str, reason:
 
     The last mark makes the plan.
     """
-    from amends.governor import deciding
+    from amends.governor.cases import deciding
 
     with screen.workspace() as workspace:
         for record in records:
@@ -43,8 +43,9 @@ def mark(screen: Screen, case: str, records: tuple[str, ...], mark: str, reason:
 @click.option("--yes", is_flag=True, help="Do not ask again.")
 def approve(screen: Screen, case: str, plan: str, yes: bool) -> int:
     """Approve the plan of a case; the approval that completes the quorum carries the case on, here and now."""
-    from amends.governor import carrying, deciding
-    from amends.governor.viewing import case_view
+    from amends.governor.cases import deciding
+    from amends.governor.cases.viewing import case_view
+    from amends.governor.work import carrying
 
     with screen.workspace() as workspace:
         read = case_view(workspace, case)
@@ -66,7 +67,7 @@ def approve(screen: Screen, case: str, plan: str, yes: bool) -> int:
 )
 def deny(screen: Screen, case: str, reason: str) -> None:
     """Refuse a request with its reason."""
-    from amends.governor import deciding
+    from amends.governor.cases import deciding
 
     with screen.workspace() as workspace:
         deciding.deny(workspace, case, reason)
@@ -77,7 +78,7 @@ def deny(screen: Screen, case: str, reason: str) -> None:
 @click.argument("case")
 def retry(screen: Screen, case: str) -> int:
     """Try a failed case again, here and now."""
-    from amends.governor import carrying
+    from amends.governor.work import carrying
 
     with screen.workspace() as workspace:
         carrying.retry(workspace, case)
@@ -88,10 +89,10 @@ def retry(screen: Screen, case: str) -> int:
 @click.argument("case")
 def replan(screen: Screen, case: str) -> None:
     """Locate and plan again, as after data was registered; earlier approvals are void."""
-    from amends.governor import carrying
+    from amends.governor.cases import deciding
 
     with screen.workspace() as workspace:
-        carrying.replan(workspace, case)
+        deciding.replan(workspace, case)
         _show(screen, workspace, case)
 
 
@@ -100,7 +101,7 @@ def replan(screen: Screen, case: str) -> None:
 @click.option("--reason", default="withdrawn", show_default=True, help="Why.")
 def cancel(screen: Screen, case: str, reason: str) -> None:
     """Stop a case that nobody wants any more; what runs stops at its next step."""
-    from amends.governor import deciding
+    from amends.governor.cases import deciding
 
     with screen.workspace() as workspace:
         deciding.cancel(workspace, case, reason)
@@ -116,7 +117,7 @@ def cancel(screen: Screen, case: str, reason: str) -> None:
 @click.option("--notice-sent-at", required=True, metavar="ISO", help="When they were told: inside the first period.")
 def extend(screen: Screen, case: str, reason: str, notice_sent_at: str) -> None:
     """Extend the clock once, as the regime allows."""
-    from amends.governor import deciding
+    from amends.governor.cases import deciding
 
     notice = read_time(notice_sent_at, "--notice-sent-at")
     with screen.workspace() as workspace:
@@ -128,8 +129,8 @@ def extend(screen: Screen, case: str, reason: str, notice_sent_at: str) -> None:
 @click.option("--now", is_flag=True, help="Do not wait for the policy's delay.")
 def purge(screen: Screen, now: bool) -> None:
     """Purge every sealed case whose time has come: delete, scan for what is left, and attest."""
-    from amends.governor import carrying
-    from amends.governor.viewing import case_view
+    from amends.governor.cases.viewing import case_view
+    from amends.governor.work import carrying
 
     with screen.workspace() as workspace:
         done = [case_view(workspace, case.id) for case in carrying.purge_due(workspace, now)]
@@ -140,7 +141,7 @@ def purge(screen: Screen, now: bool) -> None:
 @verb("shred", example="amends cases shred")
 def shred(screen: Screen) -> None:
     """Destroy the keys of cases whose retention is over, so that nobody reads their identifiers any more."""
-    from amends.governor.shredding import shred_due
+    from amends.governor.subjects.shredding import shred_due
 
     with screen.workspace() as workspace:
         done = shred_due(workspace)
@@ -160,7 +161,7 @@ def _confirm(screen: Screen, view: casetext.View) -> None:
 
 
 def _show(screen: Screen, workspace: Workspace, case: str) -> dict[str, Any]:
-    from amends.governor.viewing import case_view
+    from amends.governor.cases.viewing import case_view
 
     view = case_view(workspace, case)
     steps = casetext.next_steps(view)

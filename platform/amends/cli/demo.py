@@ -141,7 +141,7 @@ class Story:
             self.line(f"  [{done}/{total}] {message}")
 
     def _import(self) -> None:
-        from amends.governor.importing import import_model
+        from amends.governor.models.importing import import_model
 
         with self.step("Import a base model", "SmolLM2-135M-Instruct, from the installed package, converted once."):
             version = import_model(self.workspace, "smollm2")
@@ -149,8 +149,8 @@ class Story:
 
     def _register(self) -> dict[str, str]:
         from amends.cli.root import root
-        from amends.governor.locating import rows_of
-        from amends.governor.registering import register
+        from amends.governor.data.registering import register
+        from amends.governor.data.rows import rows_of
 
         with self.step(
             "Register training data that knows whose it is",
@@ -178,7 +178,7 @@ class Story:
         return {kind: row[kind] for kind in IDENTIFIERS} | {"file": str(file)}
 
     def _train(self) -> None:
-        from amends.governor.carrying import train
+        from amends.governor.work.carrying import train
 
         with self.step(
             "Train so that erasure can be exact",
@@ -201,14 +201,14 @@ class Story:
         return [own[0], own[2], other]
 
     def _ask(self, reference: str, questions: Sequence[str]) -> list[str]:
-        from amends.governor.asking import ask
+        from amends.governor.models.asking import ask
 
         return ask(self.workspace, reference, questions, max_new_tokens=24)
 
     def _request(self, person: Mapping[str, str]) -> Case:
         from datetime import UTC, datetime
 
-        from amends.governor.requesting import Request, open_erasure
+        from amends.governor.cases.requesting import Request, open_erasure
 
         self.act("Olga")
         with self.step(
@@ -228,7 +228,7 @@ class Story:
             return case
 
     def _review(self, case: Case) -> Case:
-        from amends.governor.deciding import mark
+        from amends.governor.cases.deciding import mark
         from amends.ledger.reviews import near_misses_of
         from amends.records import CaseStatus
 
@@ -242,7 +242,7 @@ class Story:
         return case
 
     def _approve(self, case: Case) -> None:
-        from amends.governor.deciding import approve
+        from amends.governor.cases.deciding import approve
 
         with self.step(
             "Two people approve that plan", "Four eyes, enforced in the database; a changed plan voids them."
@@ -253,8 +253,8 @@ class Story:
                 self.line(f"{who} approves; {missing} more needed")
 
     def _carry(self, case: Case) -> None:
-        from amends.governor.carrying import carry
-        from amends.governor.planning import STEPS
+        from amends.governor.cases.planning import STEPS
+        from amends.governor.work.carrying import carry
 
         with self.step("It is carried out", "A killed process would go on from here with one result."):
             ended = carry(self.workspace, case.id)
@@ -307,7 +307,7 @@ class Story:
                 self.line(f"   after:  {now[: WIDTH - 12]}")
 
     def _purge(self, case: Case) -> None:
-        from amends.governor.carrying import purge_due
+        from amends.governor.work.carrying import purge_due
 
         with self.step("It is purged", "Data, versions, adapters, checkpoints, caches; then every file is searched."):
             purge_due(self.workspace, now=True)
@@ -325,8 +325,8 @@ class Story:
                 self.line(f"  {kind['kind']:<24}{kind['files']:>5} files  {kind['claim']}")
 
     def _attested(self, case: Case) -> None:
-        from amends.governor.certificates import verify_certificate
-        from amends.governor.proving import verify_log
+        from amends.governor.proof.certificates import verify_certificate
+        from amends.governor.proof.proving import verify_log
 
         with self.step("It is attested", "Signed, chained, and verifiable offline with only the public key."):
             signed = self._journal(case)["purge:attest"]["certificates"][case.id]
@@ -336,7 +336,7 @@ class Story:
             self.line(f"signature and inclusion proof hold; audit log: {log['entries']} entries, chain verified")
 
     def _come_back(self, person: Mapping[str, str]) -> None:
-        from amends.governor.registering import register
+        from amends.governor.data.registering import register
 
         self.act("Olga")
         with self.step("The same file again", "An erased person does not come back."):

@@ -33,8 +33,8 @@ def erase(screen: Screen, model: str, where: str, received_at: str, rest: tuple[
 
     Leaves with 3 while somebody has to review near misses or approve the plan.
     """
-    from amends.governor.requesting import Request, open_erasure
-    from amends.governor.viewing import case_view
+    from amends.governor.cases.requesting import Request, open_erasure
+    from amends.governor.cases.viewing import case_view
 
     if rest:
         raise BadInput("erase takes no further arguments; a data subject goes to --subject - and standard input")

@@ -36,7 +36,7 @@ def init(screen: Screen, admin: str) -> None:
 @click.option("--deep", is_flag=True, help="Start the scheduler too, and say what it has.")
 def doctor(screen: Screen, deep: bool) -> int:
     """Say what is configured, reachable or broken, and how to mend it; leaves with 1 if something is broken."""
-    from amends.governor.doctor import examine
+    from amends.governor.upkeep.doctor import examine
     from amends.governor.workspace import default_home
 
     checks = list(examine(default_home(), deep))
@@ -52,7 +52,7 @@ def doctor(screen: Screen, deep: bool) -> int:
 @click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="When it has to be deleted.")
 def backup(screen: Screen, file: Path, days: int) -> None:
     """Write the whole workspace into one file; certificates name it until it expires."""
-    from amends.governor import backing
+    from amends.governor.upkeep import backing
 
     with screen.workspace() as workspace:
         made = backing.backup(workspace, file, days)
@@ -69,7 +69,7 @@ def backup(screen: Screen, file: Path, days: int) -> None:
 )
 def restore(screen: Screen, file: Path, home: Path, suppressed_from: Path | None) -> None:
     """Make a workspace from a backup, without the people who were erased since."""
-    from amends.governor import backing
+    from amends.governor.upkeep import backing
 
     made = backing.restore(file, home, suppressed_from)
     end = f"The workspace is at {home}. Use it with AMENDS_HOME={home}, and run `amends doctor`."

@@ -18,7 +18,7 @@ keys = group("keys", "The keys that sign.")
 )
 def show(screen: Screen, directory: Path | None) -> None:
     """Show every public key that ever signed here, for whoever verifies without this workspace."""
-    from amends.governor import proving
+    from amends.governor.proof import proving
 
     with screen.workspace() as workspace:
         found = proving.public_keys(workspace, None)

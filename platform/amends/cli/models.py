@@ -25,7 +25,7 @@ def import_model(
     screen: Screen, source: str, name: str, licence: str, parent: str, trained_on: tuple[str, ...]
 ) -> None:
     """Import a base model: smollm2, a local Hugging Face directory, or a hub id."""
-    from amends.governor import importing
+    from amends.governor.models import importing
 
     with screen.workspace() as workspace:
         version = importing.import_model(
@@ -39,7 +39,7 @@ def import_model(
 @click.argument("model", required=False)
 def list_models(screen: Screen, model: str | None) -> None:
     """List the versions of all models, or of one."""
-    from amends.governor.importing import versions
+    from amends.governor.models.importing import versions
 
     with screen.workspace() as workspace:
         found = versions(workspace, model)
@@ -86,7 +86,7 @@ def show(screen: Screen, reference: str) -> None:
 @click.argument("destination", type=click.Path(file_okay=False, path_type=Path))
 def export(screen: Screen, reference: str, destination: Path) -> None:
     """Write base, adapters and a router without names in PEFT's layout, and enter it as a recipient."""
-    from amends.governor import exporting
+    from amends.governor.models import exporting
 
     with screen.workspace() as workspace:
         made = exporting.export(workspace, reference, destination)
@@ -102,7 +102,7 @@ def export(screen: Screen, reference: str, destination: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune(screen: Screen, model: str, keep: int, dry_run: bool) -> None:
     """Delete a model's oldest versions that no alias, case or later version needs."""
-    from amends.governor import pruning
+    from amends.governor.models import pruning
 
     with screen.workspace() as workspace:
         gone = pruning.prune(workspace, model, keep, dry_run)

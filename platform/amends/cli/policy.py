@@ -50,7 +50,7 @@ def show(screen: Screen, name: str) -> None:
 @click.argument("name")
 def check(screen: Screen, name: str) -> None:
     """Check a policy by name or file, without using it."""
-    from amends.governor.proving import check_policy
+    from amends.governor.proof.proving import check_policy
 
     with screen.workspace() as workspace:
         found = check_policy(workspace, name)

@@ -24,7 +24,8 @@ def train(
 
     `amends operations training.shards` lists the parameters.
     """
-    from amends.governor import carrying, offering
+    from amends.governor import offering
+    from amends.governor.work import carrying
 
     values = read_values(parameters, offering.operation(operation)["parameters"])
     with screen.workspace() as workspace:

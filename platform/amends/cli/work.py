@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @verb("work", example="amends work")
 def work(screen: Screen) -> int:
     """Finish what a crash interrupted, carry out what is approved, and purge what is due."""
-    from amends.governor import carrying
-    from amends.governor.viewing import case_list
+    from amends.governor.cases.viewing import case_list
+    from amends.governor.work import carrying
 
     with screen.workspace() as workspace:
         touched = [case.id for case in carrying.resume(workspace)]
@@ -31,8 +31,8 @@ def work(screen: Screen) -> int:
 
 def _approved(screen: Screen, workspace: Workspace) -> list[str]:
     """Carry out each approved case; one that fails is told and leaves the others their turn."""
-    from amends.governor import carrying
-    from amends.governor.viewing import case_list
+    from amends.governor.cases.viewing import case_list
+    from amends.governor.work import carrying
 
     touched: list[str] = []
     while True:

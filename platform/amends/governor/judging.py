@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amends.errors import Tampered
 from amends.governor.workspace import Workspace
-from amends.ledger import decisions
+from amends.ledger import cases, decisions
+from amends.ledger.approvals import standing
 from amends.policy import Policy, inputs_to_json, judge, load_policy, replay
 from amends.records import Change, Verdict
 
@@ -51,6 +52,20 @@ def decide(
     with workspace.database.transaction() as connection:
         decisions.record(connection, id, case=case, policy_text=policy.text, inputs=inputs, verdict=verdict)
     return verdict
+
+
+def approvals_for_policy(workspace: Workspace, work: Sequence[str]) -> list[dict[str, str]]:
+    """Return who approved the plans of these cases, as policies read it: only people who approved every one."""
+    with workspace.database.read() as connection:
+        by_case = {case: standing(connection, case) for case in work}
+        requesters = {case: cases.get(connection, case).requester for case in work}
+    everywhere = set.intersection(*({a.person for a in given if a.decision == "approve"} for given in by_case.values()))
+    lead = work[0]
+    return [
+        {"user": a.person, "role": str(a.role), "requester": requesters[lead]}
+        for a in by_case[lead]
+        if a.person in everywhere and a.decision == "approve"
+    ]
 
 
 def replay_decision(workspace: Workspace, id: str) -> tuple[Verdict, bool]:

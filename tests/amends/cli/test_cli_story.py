@@ -12,7 +12,7 @@ SMALL = [part for value in ("shards=2", "slices=1", "epochs=1", "layers=1", "ran
 
 def trained_person(home):
     """Return the name of somebody who is in the training data and no control."""
-    from amends.governor.locating import rows_of
+    from amends.governor.data.rows import rows_of
     from amends.governor.workspace import open_workspace
     from amends.ledger import datasets
 

@@ -49,7 +49,7 @@ def use_fixed_keys(home):
 
 def import_tiny(folder, make_tiny, settings=SETTINGS):
     """Make a workspace with staff, data and the tiny model in it."""
-    from amends.governor.importing import import_model
+    from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
     from amends.governor.workspace import create_workspace
 
@@ -69,7 +69,7 @@ def import_tiny(folder, make_tiny, settings=SETTINGS):
 
 def register_people(story, rows=None, **more):
     """Register the records of a story's file, or these in their place."""
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
 
     if rows is not None:
         write_rows(story.file, rows)

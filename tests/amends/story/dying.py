@@ -25,8 +25,8 @@ import torch
 import transformers
 from cel_expr_python import cel
 
-from amends.governor import batches, durable
-from amends.governor.carrying import carry, purge_due, resume
+from amends.governor.work import batches, durable
+from amends.governor.work.carrying import carry, purge_due, resume
 from amends.governor.workspace import open_workspace
 from amends.ledger import cases, journal
 

@@ -46,20 +46,20 @@ class Story:
             self.opened.pop().close()
 
     def train(self, model="assistant", **changed):
-        from amends.governor.carrying import train
+        from amends.governor.work.carrying import train
 
         parameters = {**TINY, **changed}
         return train(self.act("max"), base="tiny@1", data="people", model=model, parameters=parameters, seed=3)
 
     def request(self, name="Ines Varga", model="assistant", **more):
-        from amends.governor.requesting import Request, open_erasure
+        from amends.governor.cases.requesting import Request, open_erasure
 
         identifiers = {"name": (name,), "email": (email(name) if name in PEOPLE else "nobody@example.org",)}
         return open_erasure(self.act("olga"), Request(model, identifiers, datetime.now(UTC), **more))
 
     def review(self, case, mark="keep"):
         """Decide about every near miss; returns the case as it stands then."""
-        from amends.governor.deciding import mark as decide
+        from amends.governor.cases.deciding import mark as decide
 
         for miss in self.near(case):
             case = decide(self.act("dora"), case.id, miss.record_id, mark, f"not {PEOPLE[0]}, but a ferryman")
@@ -72,7 +72,7 @@ class Story:
             return reviews.near_misses_of(connection, case.id, unmarked=True)
 
     def approve(self, case, *who):
-        from amends.governor.deciding import approve
+        from amends.governor.cases.deciding import approve
 
         for name in who or ("dora", "max"):
             missing = approve(self.act(name), case.id)[1]
@@ -85,12 +85,12 @@ class Story:
         return case
 
     def carry(self, case):
-        from amends.governor.carrying import carry
+        from amends.governor.work.carrying import carry
 
         return carry(self.act("max"), case.id)
 
     def purge(self):
-        from amends.governor.carrying import purge_due
+        from amends.governor.work.carrying import purge_due
 
         return purge_due(self.act("max"), now=True)
 
@@ -101,7 +101,7 @@ class Story:
             return cases.get(connection, id)
 
     def champion(self, model="assistant"):
-        from amends.governor.promoting import champion
+        from amends.governor.models.promoting import champion
 
         return champion(self.workspace, model)
 

@@ -14,10 +14,10 @@ from contextlib import closing
 import pytest
 
 from amends.errors import AmendsError, BadPolicy, BadRecords, Denied, DigestMismatch, Tampered, TaskFailed
-from amends.governor.asking import ask
-from amends.governor.carrying import replan
-from amends.governor.proving import verify_log
-from amends.governor.registering import register
+from amends.governor.cases.deciding import replan
+from amends.governor.data.registering import register
+from amends.governor.models.asking import ask
+from amends.governor.proof.proving import verify_log
 from amends.governor.staffing import remove_person
 from amends.ledger import cases, datasets
 from amends.store.trees import fetch_manifest
@@ -182,7 +182,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from amends.errors import BadInput
-from amends.governor.registering import register
+from amends.governor.data.registering import register
 from amends.governor.workspace import open_workspace
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

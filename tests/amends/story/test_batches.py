@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from amends.errors import TaskFailed
-from amends.governor import deciding
-from amends.governor.carrying import retry
-from amends.governor.certificates import verify_certificate
-from amends.governor.viewing import certificate_of
+from amends.governor.cases import deciding
+from amends.governor.cases.viewing import certificate_of
+from amends.governor.proof.certificates import verify_certificate
+from amends.governor.work.carrying import retry
 from amends.ledger import audit, cases, datasets
 
 

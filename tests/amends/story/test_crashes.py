@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from amends.governor import durable
-from amends.governor.certificates import verify_certificate
-from amends.governor.viewing import certificate_of
+from amends.governor.cases.viewing import certificate_of
+from amends.governor.proof.certificates import verify_certificate
+from amends.governor.work import durable
 from amends.ledger import aliases, checkpoints, receipts
 from amends.ledger.tables import receipts as receipts_table
 
@@ -35,10 +35,10 @@ INSIDE = {
         ["amends.store.local:LocalBlobs._remove", "after"],
         ["amends.ledger.database:Database.vacuum", "before"],
     ],
-    "purge:scan": [["amends.governor.scouring:scan", "after"]],  # what was planted for the scan lies there
+    "purge:scan": [["amends.governor.work.scouring:scan", "after"]],  # what was planted for the scan lies there
     "purge:attest": [
-        ["amends.governor.attesting:issue", "after"],  # a certificate that nobody entered
-        ["amends.governor.attesting:_issue", "after"],
+        ["amends.governor.proof.closing:issue", "after"],  # a certificate that nobody entered
+        ["amends.governor.work.attesting:issue_certificate", "after"],
     ],
 }
 

@@ -9,9 +9,10 @@ from threading import Event
 import pytest
 
 from amends.errors import Denied, TaskFailed
-from amends.governor import deciding, works
-from amends.governor.carrying import resume, retry, train
+from amends.governor.cases import deciding
 from amends.governor.judging import find_policy
+from amends.governor.work import piece
+from amends.governor.work.carrying import resume, retry, train
 from amends.governor.workspace import open_workspace
 
 KILLS = """
@@ -28,7 +29,7 @@ if "amends.scheduler.worker" in sys.orig_argv:
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch):
     """Let whoever waits for a job look after it more often than a tiny training takes."""
-    monkeypatch.setattr(works, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(piece, "POLL_SECONDS", 0.01)
 
 
 def stored(story):

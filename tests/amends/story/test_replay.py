@@ -6,9 +6,9 @@ import pytest
 
 from amends import host
 from amends.errors import TaskFailed
-from amends.governor.asking import ask
-from amends.governor.carrying import train
-from amends.governor.running import read_recipe
+from amends.governor.models.asking import ask
+from amends.governor.models.recipes import read_recipe
+from amends.governor.work.carrying import train
 from amends.ledger import datasets, inventory, lineage
 
 PLUGIN = '''

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from amends.errors import AmendsError, BadInput, Denied, TaskFailed, Waiting
-from amends.governor import deciding
-from amends.governor.carrying import replan
-from amends.governor.certificates import verify_certificate
-from amends.governor.requesting import Request, open_erasure
-from amends.governor.viewing import case_view, certificate_of, near_texts
+from amends.governor.cases import deciding
+from amends.governor.cases.deciding import replan
+from amends.governor.cases.requesting import Request, open_erasure
+from amends.governor.cases.viewing import case_view, certificate_of, near_texts
+from amends.governor.proof.certificates import verify_certificate
 from amends.ledger import datasets
 
 
@@ -50,7 +50,7 @@ def test_somebody_unknown_gets_a_signed_finding_that_nothing_is_held(story):
 
 
 def test_a_finding_that_was_signed_before_a_crash_is_the_one_that_stays(story):
-    from amends.governor.attesting import attest_negative
+    from amends.governor.proof.negatives import attest_negative
 
     case = story.request("Zora Quist")
     before = [entry.id for entry in story.audit()]
@@ -81,7 +81,7 @@ def test_a_changed_plan_voids_what_was_approved(story, told):
     case = story.approved("Lena Oster")
     more = told.record("Marek Sund", "Who is the aunt of Marek Sund?", "Lena Oster is his aunt.")
     told.write_rows(story.file, [more])
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
 
     register(story.act("olga"), "more", story.file, controls=0)
     again = replan(story.act("olga"), case.id)
@@ -98,7 +98,7 @@ def test_data_that_came_after_the_plan_keep_it_from_being_carried_out(story, tol
     case = story.approved("Lena Oster")
     more = told.record("Marek Sund", "Who is the aunt of Marek Sund?", "Lena Oster is his aunt.")
     told.write_rows(story.file, [more])
-    from amends.governor.registering import register
+    from amends.governor.data.registering import register
 
     register(story.act("olga"), "more", story.file, controls=0)
     with pytest.raises(TaskFailed, match=r"registered after case .* was planned name its subject too"):

@@ -10,11 +10,11 @@ from contextlib import closing
 import pytest
 
 from amends.errors import Suppressed
-from amends.governor.asking import ask
-from amends.governor.certificates import verify_certificate
+from amends.governor.cases.viewing import certificate_of
+from amends.governor.data.rows import rows_of
 from amends.governor.judging import replay_decision
-from amends.governor.locating import rows_of
-from amends.governor.viewing import certificate_of
+from amends.governor.models.asking import ask
+from amends.governor.proof.certificates import verify_certificate
 from amends.ledger import audit, checkpoints, copies, datasets, decisions, lineage
 
 HERS = ("Ines Varga", "ines.varga@example.org", "+49 30 5550 10", "Ilvermoor", "boat builder", "regatta of 1998")

@@ -1,0 +1,1 @@
+"""Cases: what people do to one: request, plan, decide, read."""

@@ -1,0 +1,152 @@
+"""What people do to a case: review, approve, deny, extend, plan anew, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from amends.errors import BadInput, Denied, Waiting
+from amends.governor.cases.requesting import plan_case
+from amends.governor.standstill import standstill
+from amends.governor.subjects.disclosing import seal_reason
+from amends.governor.work import batches
+from amends.governor.work.leftovers import drop_products
+from amends.governor.workspace import Workspace
+from amends.ledger import approvals, cases, datasets, journal, lineage, reviews
+from amends.ledger.actions import Action
+from amends.policy import extend, read_deadline
+from amends.records import Case, CaseStatus, digest_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+APPROVERS = ("dpo", "ml-engineer", "safety-engineer", "admin")
+LAST_WORD = {"erasure": "judge", "training": "measure"}
+"""The step after which a version is registered, so that nothing can be called back."""
+
+
+def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -> Case:
+    """Decide what happens to a near miss; the last mark makes the plan.
+
+    Args:
+        workspace: Where the case is.
+        case: Its id.
+        record: The record's id.
+        mark: `erase`, `redact`, `keep`, or `hold` for what an exemption keeps (it is restricted and listed).
+        reason: Why; kept until the case's key is destroyed.
+    """
+    actor = workspace.require_role("dpo", "operator")
+    written = seal_reason(workspace, case, reason) if reason.strip() else ""
+    with workspace.database.transaction() as connection:
+        reviews.mark_near_miss(connection, case, record, mark, written, actor.id)
+        body = {"record": record, "mark": mark}
+        key = f"{case}:marked:{digest_of([record, mark, actor.id])[:16]}"
+        workspace.record(connection, key, Action.CASE_REVIEWED, body)
+        left = reviews.near_misses_of(connection, case, unmarked=True)
+        found = cases.get(connection, case)
+    return found if left else plan_case(workspace, case)
+
+
+def approve(workspace: Workspace, case: str, plan_digest: str = "", reason: str = "") -> tuple[Case, int]:
+    """Approve the plan of a case; return the case and how many more people must approve.
+
+    Args:
+        workspace: Where the case is.
+        case: Its id.
+        plan_digest: The digest of the plan that was read, or its first letters; empty means the plan as it stands.
+        reason: For the record.
+
+    Raises:
+        Denied: The approver asked for the case, or read another plan.
+    """
+    actor = workspace.require_role(*APPROVERS)
+    with workspace.database.transaction() as connection:
+        found = cases.get(connection, case)
+        digest = _the_plan(found, plan_digest)
+        approvals.approve(connection, case, digest, actor, "approve", reason)
+        workspace.record(
+            connection, f"{case}:approved:{digest[:16]}:{actor.id}", Action.CASE_APPROVED, {"plan": digest}
+        )
+        missing = approvals.missing(connection, case)
+    return found, missing
+
+
+def _the_plan(case: Case, given: str) -> str:
+    if case.plan_digest is None:
+        raise BadInput(f"case {case.id} has no plan to approve; it is {case.status}")
+    if given and not case.plan_digest.startswith(given):
+        raise Denied(f"the plan of case {case.id} is {case.plan_digest[:12]} now; read it again before you approve")
+    return case.plan_digest
+
+
+def deny(workspace: Workspace, case: str, reason: str) -> Case:
+    """Refuse a request with its exemption or reason; the subject has to be told of it within the same clock."""
+    actor = workspace.require_role(*APPROVERS)
+    with workspace.database.transaction() as connection:
+        digest = _the_plan(cases.get(connection, case), "")
+        approvals.approve(connection, case, digest, actor, "deny", reason)
+        workspace.record(connection, f"{case}:denied:{digest[:16]}:{actor.id}", Action.CASE_DENIED, {"plan": digest})
+        return cases.set_status(connection, case, CaseStatus.REFUSED, outcome="refused", reason=reason)
+
+
+def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: datetime) -> Case:
+    """Extend the clock, as the regime allows: with a reason, and a notice inside the first period."""
+    actor = workspace.require_role("dpo")
+    with workspace.database.transaction() as connection:
+        first = read_deadline(cases.detail(connection, case)["deadline"])
+        longer = extend(first, reason, notice_sent_at)
+        cases.set_deadline(connection, case, first.due_at, {"deadline": longer.as_json()})
+        found = cases.extend(
+            connection, case, due_at=longer.due_at, reason=reason, notice_sent_at=notice_sent_at, person=actor.id
+        )
+        body = {"due_at": longer.due_at.isoformat(), "notice_sent_at": notice_sent_at.isoformat()}
+        workspace.record(connection, f"{case}:extended", Action.CASE_EXTENDED, body)
+    return found
+
+
+def replan(workspace: Workspace, case: str) -> Case:
+    """Locate and plan a case again, as after a data set was registered; earlier approvals are void.
+
+    Raises:
+        BadInput: What it plans is done, and only the purge is left.
+    """
+    workspace.require_role("dpo", "operator", "requester")
+    with workspace.database.read() as connection:
+        if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
+            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
+    return plan_case(workspace, case)
+
+
+def cancel(workspace: Workspace, case: str, reason: str) -> Case:
+    """Stop a case that nobody wants any more; what is being trained stops at its next step.
+
+    Raises:
+        Denied: It has ended, or what it made is about to be registered, or is.
+    """
+    workspace.require_role("dpo", "operator", "requester", "ml-engineer")
+    with workspace.database.transaction() as connection:
+        found = cases.get(connection, case)
+        lead = str(cases.detail(connection, case).get("lead", case))
+        done = journal.steps_of(connection, lead)
+        last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD[found.kind]
+        if found.status == CaseStatus.CANCELLED or last in done:
+            raise Denied(f"case {case} is {found.status} and past the point where it can be cancelled; let it end")
+        _withdraw(connection, found.model, done)
+        found = cases.set_status(connection, case, CaseStatus.CANCELLED, outcome="refused", reason=reason)
+        workspace.record(connection, f"{case}:cancelled", Action.CASE_CANCELLED, {})
+    with suppress(Waiting), standstill(workspace):  # else whoever carries it out drops what was made
+        drop_products(workspace, lead)
+        with workspace.database.transaction() as connection:
+            journal.forget_steps(connection, lead)
+    return found
+
+
+def _withdraw(connection: Connection, model: str, done: Mapping[str, Mapping[str, Any]]) -> None:
+    """Seal a candidate that was registered and never promoted, and what was written for it: nobody is to use them."""
+    if "register" in done and "promote" not in done:
+        lineage.set_status(connection, model, done["register"]["version"], "sealed")
+        for old, blobs in done.get("prepare", {}).get("datasets", {}).items():
+            if blobs["train"] not in (old, blobs["from"]):
+                datasets.set_status(connection, blobs["train"], "superseded")

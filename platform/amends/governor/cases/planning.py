@@ -1,0 +1,150 @@
+"""Write down what is to be done, so that two people can approve just that and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amends.errors import BadInput, Denied
+from amends.governor.judging import find_policy
+from amends.governor.models.promoting import champion
+from amends.governor.subjects.locating import Located, Reach
+from amends.governor.workspace import Workspace
+from amends.ledger import datasets, journal, lineage
+from amends.ledger.lineage import Version
+from amends.records import Case, Guarantee
+from amends.store.trees import fetch_manifest
+
+GROUNDS = {
+    "17(1)(a)": "the data are no longer needed for their purpose",
+    "17(1)(b)": "consent was withdrawn",
+    "17(1)(c)": "the data subject objects to the processing",
+    "17(1)(d)": "the data were processed unlawfully",
+    "17(1)(e)": "the law requires erasure",
+    "ccpa": "a consumer asks for deletion (Cal. Civ. Code 1798.105)",
+}
+STEPS = {
+    "prepare": "write the data sets again without the subject's records",
+    "rebuild": "bring the model to what training on the remaining records gives, and replay its later steps",
+    "counterfactual": "do the same in a fresh process, cache and data file that never had the records",
+    "compare": "compare the two, every byte of the served version",
+    "measure": "read the probes on the model before and after",
+    "judge": "let the erasure policy judge",
+    "register": "register the new version",
+    "promote": "move the alias, as the promotion policy allows",
+    "purge": "delete what held the subject, and scan for what is left",
+    "attest": "sign the certificate and close the case",
+}
+
+
+def make_plan(
+    workspace: Workspace,
+    case: Case,
+    located: Located,
+    reached: Reach,
+    marks: Mapping[str, Mapping[str, str]],
+    *,
+    ground: str,
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the plan of an erasure: what holds the subject, what will be done, at what cost, with what guarantee.
+
+    Args:
+        workspace: Where the model is.
+        case: The request.
+        located: Where the subject is.
+        reached: What holds them through lineage.
+        marks: How each near miss was decided, by record id: `mark` and `dataset`.
+        ground: One of `GROUNDS`.
+        identity: How it was checked that the request is the subject's own.
+
+    Raises:
+        BadInput: The model has no champion.
+        Denied: No operation can erase from this model.
+    """
+    target = champion(workspace, case.model)
+    if target is None:
+        raise BadInput(f"{case.model} has no champion; promote a version, or name another model")
+    erasure, promotion = find_policy(workspace, "erasure"), find_policy(workspace, "promotion")
+    operation, guarantee = choose_operation(workspace, target.digest, erasure.operations, list(located.records))
+    return {
+        "schema": 1,
+        "kind": "erasure",
+        "model": case.model,
+        "subject": case.subject.pseudonym,
+        "ground": {"article": ground, "because": GROUNDS[ground]},
+        "identity": dict(identity),
+        "records": {digest: list(ids) for digest, ids in sorted(located.records.items())},
+        "searched": list(located.searched),
+        "reviewed": {record: dict(mark) for record, mark in sorted(marks.items())},
+        "operation": operation,
+        "guarantee": str(guarantee),
+        "steps": dict(STEPS),
+        "holds": {
+            "versions": [f"{v.model}@{v.number}" for v in reached.versions],
+            "datasets": sorted(located.records),
+            "state_blobs": reached.state,
+            "stores": dict(reached.stores),
+            "recipients": list(reached.recipients),
+        },
+        "parent_when_planned": str(target),
+        "rollback": _rollback(workspace, case.model, reached),
+        "estimate": _estimate(workspace, target.digest, reached),
+        "policies": {"erasure": erasure.digest, "promotion": promotion.digest},
+        "purge_after_days": erasure.purge_after_days,
+        "retention_days": erasure.retention_days,
+    }
+
+
+def choose_operation(
+    workspace: Workspace, digest: str, ladder: tuple[str, ...], held: list[str]
+) -> tuple[str, Guarantee]:
+    """Return the first operation of the policy's ladder that can erase from this version, and its guarantee.
+
+    Raises:
+        Denied: None can.
+    """
+    with workspace.database.read() as connection:
+        steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
+    touched = {step["operation"] for step in steps if set(step["records"].values()) & set(held)}
+    touched = touched or {step["operation"] for step in steps}  # it learnt from none of these, and stays as it is
+    carried = {name.split("/")[1] for name in fetch_manifest(workspace.blobs, digest).files if name.count("/") > 1}
+    for name in ladder:
+        operation = workspace.host.operation(name)
+        fits = operation.rebuilds in touched if operation.rebuilds else carried <= set(operation.accepts)
+        if operation.guarantee and fits:
+            return name, operation.guarantee
+    raise Denied(
+        "no operation of the erasure policy can erase from this model; train it with training.shards, "
+        "or add an operation to policies/erasure.yaml"
+    )
+
+
+def _rollback(workspace: Workspace, model: str, reached: Reach) -> str:
+    held = {(version.model, version.number) for version in reached.versions}
+    with workspace.database.read() as connection:
+        clean = [v for v in lineage.versions_of(connection, model) if (v.model, v.number) not in held]
+    alive = [version for version in clean if str(version.status) == "active"]
+    return f"{model}@{alive[-1].number}" if alive else "none: every version of this model holds the subject"
+
+
+def training_seconds(workspace: Workspace, version: Version) -> tuple[float, int]:
+    """Return how long a version's training took and over how many shards, 0 where it is not known."""
+    with workspace.database.read() as connection:
+        trained = journal.step_result(connection, version.case_id, "train") if version.case_id else None
+    steps = version.recipe.get("steps", [])
+    shards = int(steps[0]["parameters"].get("shards", 1)) if steps else 1
+    return (float(trained["seconds"]), shards) if trained else (0.0, shards)
+
+
+def _estimate(workspace: Workspace, digest: str, reached: Reach) -> dict[str, Any]:
+    with workspace.database.read() as connection:
+        version = lineage.by_digest(connection, digest)[0]
+        records = [datasets.get(connection, use.dataset).records for use in lineage.data_of(connection, digest)]
+    seconds, shards = training_seconds(workspace, version)
+    return {
+        "training_seconds": round(2 * seconds / shards, 1),
+        "disk_bytes": reached.bytes,
+        "cpus": workspace.settings.cpus,
+        "records_trained": sum(records),
+    }

@@ -1,0 +1,1 @@
+"""Data: records that know whose they are, registered and written again."""

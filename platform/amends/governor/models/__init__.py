@@ -1,0 +1,1 @@
+"""Models: versions brought in, entered, promoted, asked, handed out, pruned."""

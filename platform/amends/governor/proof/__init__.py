@@ -1,0 +1,1 @@
+"""Proof: what is shown and verified afterwards, such as certificates, receipts and the log."""

@@ -1,0 +1,54 @@
+"""Sign a negative finding: nothing is held about a person whom nobody could find."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from amends.governor.models.promoting import champion
+from amends.governor.proof.closing import close_case, issue_certificate, issued_before, receipt_of
+from amends.governor.proof.evidence import NO_DATA_HELD, Evidence
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets
+from amends.ledger.actions import Action
+from amends.policy import read_deadline
+from amends.records import Case, CaseStatus, ModelVersion
+
+
+def attest_negative(workspace: Workspace, case: str) -> Case:
+    """Sign a finding that nothing is held about a person nobody could find, and close the case."""
+    commitment = receipt_of(workspace, case)[1]
+    if issued_before(workspace, case, commitment) is None:
+        _sign_negative(workspace, case, commitment)
+    with workspace.database.transaction() as connection:
+        return cases.set_status(connection, case, CaseStatus.NEGATIVE, outcome=NO_DATA_HELD)
+
+
+def _sign_negative(workspace: Workspace, case: str, commitment: str) -> None:
+    with workspace.database.read() as connection:
+        found = cases.get(connection, case)
+        due = read_deadline(cases.detail(connection, case)["deadline"])
+        alive = [dataset for dataset in datasets.find(connection) if dataset.status != "purged"]
+    standing = champion(workspace, found.model)
+    entry, inclusion = close_case(
+        workspace, case, Action.CASE_NEGATIVE, {"outcome": NO_DATA_HELD, "commitment": commitment}
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    evidence = Evidence(
+        case=case,
+        model=found.model,
+        outcome=NO_DATA_HELD,
+        commitment=commitment,
+        regime=due.rule,
+        received_at=found.received_at.isoformat(),
+        due_at=found.due_at.isoformat(),
+        completed_at=now,
+        issued_at=now,
+        before=standing or ModelVersion(found.model, 0, "0" * 64),
+        searched=(
+            "The keyed index of identifiers.",
+            f"The text of every registered record, in {len(alive)} data sets, spelling variants included.",
+        ),
+        entry=entry,
+        inclusion=inclusion,
+    )
+    issue_certificate(workspace, evidence)

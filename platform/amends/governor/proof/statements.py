@@ -1,0 +1,169 @@
+"""The in-toto statement of a certificate: what it says, its title, and what must be true for that title."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from amends.errors import BadInput
+from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Evidence
+from amends.governor.proof.plots import thresholds_of
+from amends.governor.proof.risks import risks_of
+from amends.records import Guarantee, ModelVersion, Reading, Verdict
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://amends.dev/erasure/v1"
+CERTIFICATE = "Certificate of erasure"
+MEASURES = "Record of measures taken"
+NEGATIVE = "Finding: no data held"
+
+MEANINGS = {
+    Guarantee.EXACT: (
+        "The model now in service is, bit for bit, the model that a fresh process builds by the same plan "
+        "when this person's records were never there."
+    ),
+    Guarantee.EXACT_BY_DATA_FLOW: (
+        "Everything the model learned after the last state that was free of this person's records was computed again "
+        "from the remaining records. The result was not compared bit by bit: the device or the software had changed."
+    ),
+    Guarantee.APPROXIMATE: (
+        "The model was changed until measurements no longer told this person's records from records it never saw. "
+        "It was not built again without them; what was measured, and how surely, is printed here."
+    ),
+}
+
+
+def title_of(guarantee: str | None, outcome: str) -> str:
+    """Return the only title that a guarantee and an outcome allow.
+
+    Raises:
+        BadInput: There is no title for them.
+    """
+    if outcome == NO_DATA_HELD and guarantee is None:
+        return NEGATIVE
+    if guarantee in (Guarantee.EXACT, Guarantee.EXACT_BY_DATA_FLOW):
+        return CERTIFICATE
+    if guarantee == Guarantee.APPROXIMATE:
+        return MEASURES
+    raise BadInput(f"nothing can be attested for the outcome {outcome!r} with the guarantee {guarantee!r}")
+
+
+def build_statement(evidence: Evidence) -> dict[str, Any]:
+    """Return the statement, not yet with the digest of its page.
+
+    Raises:
+        BadInput: The evidence does not carry the title that its guarantee asks for.
+    """
+    title = title_of(evidence.guarantee, evidence.outcome)
+    versions = {"before": _version(evidence.before), "after": _version(evidence.after)}
+    statement: dict[str, Any] = {
+        "_type": STATEMENT_TYPE,
+        "subject": subjects_of(versions),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "title": title,
+            "case": _case(evidence),
+            "guarantee": _guarantee(evidence),
+            "versions": versions,
+            "lineage": evidence.lineage,
+            "method": None if evidence.method is None else asdict(evidence.method),
+            "readings": _readings(evidence),
+            "policy": _policy(evidence.verdict),
+            "approvals": [asdict(approval) for approval in evidence.approvals],
+            "purge": {"items": [asdict(item) for item in evidence.purged], "scan": evidence.scan},
+            "suppression": evidence.suppression,
+            "searched": list(evidence.searched),
+            "held": list(evidence.held),
+            "outside": [{**asdict(copy), "is_pending": not copy.confirmed_at} for copy in evidence.outside],
+            "residual_risks": [*risks_of(evidence), *evidence.residual_risks],
+            "anchor": evidence.anchor or SELF_ATTESTED,
+            "audit": {"entry": dict(evidence.entry), "inclusion": dict(evidence.inclusion)},
+        },
+    }
+    for objection in objections_to(statement["predicate"]):
+        raise BadInput(f"case {evidence.case} cannot be attested as {title!r}: {objection}")
+    return statement
+
+
+def subjects_of(versions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the old and the new version as in-toto names them."""
+    both = [version for version in (versions.get("before"), versions.get("after")) if version]
+    return [
+        {"name": f"{version['name']}@{version['version']}", "digest": {"sha256": version["digest"]}} for version in both
+    ]
+
+
+def objections_to(predicate: Mapping[str, Any]) -> list[str]:
+    """Return what in a predicate contradicts its own title, one sentence each."""
+    guarantee, case = predicate["guarantee"], predicate["case"]
+    name = None if guarantee is None else guarantee["name"]
+    found = []
+    if predicate["title"] != title_of(name, case["outcome"]):
+        found.append(f"its title must be {title_of(name, case['outcome'])!r}")
+    if predicate["title"] == NEGATIVE:
+        return found
+    if name == Guarantee.EXACT and not guarantee["rebuilt"]:
+        found.append("it is called exact, but names no digest of a rebuild")
+    if name == Guarantee.EXACT and guarantee["rebuilt"] != guarantee["counterfactual"]:
+        found.append("it is called exact, but the rebuild and the run without the records have different digests")
+    if predicate["versions"]["after"] is None or predicate["method"] is None:
+        found.append("it names no new version or no method")
+    if predicate["policy"] is None or not predicate["policy"]["allowed"]:
+        found.append("the policy did not allow the candidate")
+    scan = predicate["purge"]["scan"]
+    if predicate["title"] == CERTIFICATE and (scan is None or not scan["is_clean"]):
+        found.append("no clean scan shows that the records are gone; purge and scan again")
+    return found
+
+
+def _case(evidence: Evidence) -> dict[str, Any]:
+    names = ("model", "outcome", "regime", "received_at", "due_at", "completed_at", "issued_at", "commitment")
+    return {"id": evidence.case, **{name: getattr(evidence, name) for name in names}}
+
+
+def _guarantee(evidence: Evidence) -> dict[str, Any] | None:
+    if evidence.guarantee is None:
+        return None
+    return {
+        "name": str(evidence.guarantee),
+        "meaning": MEANINGS[evidence.guarantee],
+        "rebuilt": evidence.rebuilt_digest,
+        "counterfactual": evidence.counterfactual_digest,
+    }
+
+
+def _version(version: ModelVersion | None) -> dict[str, Any] | None:
+    return None if version is None else asdict(version)
+
+
+def _readings(evidence: Evidence) -> dict[str, Any]:
+    answers = evidence.verdict.answers if evidence.verdict is not None else ()
+    return {
+        "before": [_reading(reading) for reading in evidence.readings_before],
+        "after": [_reading(reading) for reading in evidence.readings_after],
+        "explanations": dict(evidence.explanations),
+        "thresholds": [asdict(threshold) for threshold in thresholds_of(answers, evidence.readings_before)],
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    """Write a reading without its detail; what is not a finite number becomes null."""
+    fields = asdict(replace(reading, detail={}))
+    del fields["detail"]
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
+
+
+def _policy(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "name": verdict.policy,
+        "digest": verdict.policy_digest,
+        "allowed": verdict.allowed,
+        "answers": [asdict(answer) for answer in verdict.answers],
+        "objections": list(verdict.objections),
+    }

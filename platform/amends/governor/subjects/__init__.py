@@ -1,0 +1,1 @@
+"""Data subjects: where a person is, and what only a case's key opens."""

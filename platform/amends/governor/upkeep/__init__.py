@@ -1,0 +1,1 @@
+"""Upkeep: the doctor, backups, and restoring one without the people who were erased."""

@@ -1,0 +1,177 @@
+"""Attest an erasure: a certificate for each case, of what was done and found, mirrored into MLflow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from amends.governor.judging import find_policy
+from amends.governor.proof.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
+from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged
+from amends.governor.proof.plots import readings_svg
+from amends.governor.work.measuring import change_of
+from amends.governor.work.piece import Result, Work, earlier
+from amends.governor.work.scouring import drop_needles
+from amends.governor.workspace import Workspace
+from amends.ledger import approvals, cases, copies, datasets, decisions, inventory, lineage, people, reviews
+from amends.ledger.actions import Action
+from amends.policy import read_deadline
+from amends.records import Guarantee, ModelVersion
+
+SUPPRESSION = (
+    "The person's identifiers stand on the suppression list as keyed hashes; registering data or restoring a backup "
+    "that names them is refused."
+)
+
+
+def attest(workspace: Workspace, work: Work) -> Result:
+    """Sign a certificate for every case of this work and mirror them into MLflow."""
+    signed = {}
+    for case in work.cases:
+        commitment = receipt_of(workspace, case)[1]
+        signed[case] = issued_before(workspace, case, commitment) or _sign(workspace, work, case, commitment)
+        mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
+    drop_needles(workspace, work)
+    return {"certificates": signed}
+
+
+def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[str, str]:
+    body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
+    entry, inclusion = close_case(workspace, case, Action.CASE_CLOSED, body)
+    return issue_certificate(workspace, _evidence(workspace, work, case, commitment, entry, inclusion))
+
+
+def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
+    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
+    compared = earlier(workspace, work, "compare")
+    return {"old": prepared["parent"]["digest"], "new": registered["digest"], "guarantee": compared["guarantee"]}
+
+
+def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entry: Entry, inclusion: Entry) -> Evidence:
+    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
+    rebuilt, other = earlier(workspace, work, "rebuild"), earlier(workspace, work, "counterfactual")
+    change = change_of(workspace, work)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with workspace.database.read() as connection:
+        found = cases.get(connection, case)
+        due = read_deadline(cases.detail(connection, case)["deadline"])
+        verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
+        allowed = _approved(connection, case)
+        held = tuple(
+            f"record {miss.record_id} is kept: {miss.mark}"
+            for miss in reviews.near_misses_of(connection, case)
+            if miss.mark in ("keep", "hold")
+        )
+    kept = [mark for mark in held if mark.endswith("hold")]
+    parent = prepared["parent"]
+    return Evidence(
+        case=case,
+        model=work.model,
+        outcome="partly granted" if kept else "granted",
+        commitment=commitment,
+        regime=due.rule,
+        received_at=found.received_at.isoformat(),
+        due_at=found.due_at.isoformat(),
+        completed_at=now,
+        issued_at=now,
+        guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
+        before=ModelVersion(work.model, parent["version"], parent["digest"]),
+        after=ModelVersion(work.model, registered["version"], registered["digest"]),
+        method=_method(workspace, rebuilt, change.operation, str(found.plan_digest)),
+        rebuilt_digest=str(rebuilt["digest"]),
+        counterfactual_digest=str(other["digest"] or ""),
+        lineage=_lineage(workspace, parent["digest"]),
+        readings_before=change.before,
+        readings_after=change.after,
+        explanations={name: workspace.host.probe(name).summary for name in find_policy(workspace, "erasure").probes},
+        verdict=verdict,
+        approvals=allowed,
+        purged=_purged(workspace, work),
+        scan=earlier(workspace, work, "purge:scan")["reports"][case],
+        suppression=SUPPRESSION,
+        held=held,
+        outside=_outside(workspace, work),
+        entry=entry,
+        inclusion=inclusion,
+    )
+
+
+def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
+    return tuple(
+        Approved(people.get(connection, a.person).name, str(a.role), a.at.isoformat(), a.plan_digest)
+        for a in approvals.standing(connection, case)
+        if a.decision == "approve"
+    )
+
+
+def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) -> Method:
+    plugin = workspace.host.source_of(operation)
+    made = workspace.host.operation(operation).rebuilds or operation
+    steps = rebuilt["recipe"]["steps"]
+    step = next((step for step in reversed(steps) if step["operation"] == made), steps[-1])
+    public = {name: value for name, value in step["parameters"].items() if not name.endswith("_salt")}
+    versions = {plugin.distribution: plugin.version}
+    stack = dict(rebuilt["fingerprint"])
+    stack |= stack.pop("libraries", {})
+    return Method(operation, versions, step["seed"], public, stack, plan)
+
+
+def _lineage(workspace: Workspace, digest: str) -> str:
+    with workspace.database.read() as connection:
+        said = {edge.evidence for edge in lineage.parents(connection, digest)}
+        said |= {use.evidence for use in lineage.data_of(connection, digest)}
+    return "declared" if "declared" in said else "observed"
+
+
+def _purged(workspace: Workspace, work: Work) -> tuple[Purged, ...]:
+    gone = earlier(workspace, work, "purge:purge")
+    listed = earlier(workspace, work, "purge:inventory")
+    stores = (Purged(f"entries of the store {name}", count) for name, count in gone["stores"].items())
+    return (
+        Purged("data sets that held the person's records", gone["datasets"]),
+        Purged("model versions", len(gone["versions"])),
+        Purged("files of those versions in MLflow", listed["files"], listed["bytes"]),
+        Purged("stored blobs: records, adapters, checkpoints, state", gone["blobs"]),
+        Purged("copies on worker machines", sum(gone["nodes"].values())),
+        *stores,
+    )
+
+
+def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
+    old = list(earlier(workspace, work, "prepare")["datasets"])
+    found: list[Outside] = []
+    with workspace.database.read() as connection:
+        for digest in old:
+            dataset = datasets.get(connection, digest)
+            while dataset.source_digest is None and dataset.parent is not None:
+                dataset = datasets.get(connection, dataset.parent)
+            found.append(
+                Outside(
+                    "external file", f"the file that {dataset.name} was registered from", dataset.source_digest or ""
+                )
+            )
+        for copy in copies.pending(connection):
+            kind = "backup" if str(copy.kind) == "backup" else "external file"
+            expires = copy.expires_at.isoformat() if copy.expires_at else ""
+            found.append(Outside(kind, copy.id, copy.digest or "", expires))
+        parent = earlier(workspace, work, "prepare")["parent"]["digest"]
+        for told in inventory.recipients_of(connection, [parent]):
+            confirmed = told.told_at.isoformat() if told.told_at else ""
+            found.append(Outside("recipient", told.what, told.where_digest, "", confirmed))
+    return tuple(found)
+
+
+def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> None:
+    """Write a case's readings, certificate and picture into its MLflow run."""
+    change = change_of(workspace, work)
+    with workspace.cache.scratch("mirror") as target:
+        for file in sorted(certificates.glob(f"{case}.*")):
+            (target / file.name).write_bytes(file.read_bytes())
+        (target / "readings.svg").write_text(readings_svg(change.before, change.after), encoding="utf-8")
+        tags = {"amends.case": case, "amends.parent": change.parent.digest if change.parent else ""}
+        workspace.registry.log_case(
+            case, "erasure", before=change.before, after=change.after, artifacts=target, status="FINISHED",
+            tags={**tags, "amends.candidate": change.candidate.digest},
+            description=f"Erasure case `{case}` on `{work.model}`; `amends cases show {case}` has everything.",
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Read the probes of the erasure policy on parent and candidate, and let the policy judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from amends.errors import Denied
+from amends.governor.judging import approvals_for_policy, decide, find_policy
+from amends.governor.models.recipes import base_of
+from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
+from amends.governor.work.running import measure as submit
+from amends.governor.workspace import Workspace
+from amends.ledger import cases
+from amends.records import Change, Guarantee, ModelVersion, Reading
+from amends.scheduler.jobs import reading_from_json, reading_to_json
+
+
+def measure(workspace: Workspace, work: Work) -> Result:
+    """Read every probe that the policy wants on the parent and on the candidate."""
+    prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
+    probes = find_policy(workspace, "erasure").probes
+    first = next(iter(prepared["datasets"].values()), None)
+    records = {"forget": prepared["forget"]}
+    if first is not None:
+        records |= {"retain": first["train"], "control": first["control"]}
+    base = base_of(workspace, prepared["parent"]["digest"])
+    handle = submit(
+        workspace,
+        f"{work.lead}-measure",
+        probes,
+        model=str(rebuilt["digest"]),
+        before=prepared["parent"]["digest"],
+        reference=base,
+        records=records,
+        seed=int(work.lead[2:10], 16),
+    )
+    result = wait(handle, stopper(workspace, work))
+    found = {"before": result.before, "after": result.readings}
+    return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
+
+
+def readings(result: Result, when: str) -> tuple[Reading, ...]:
+    """Return what `measure` read `before` or `after`."""
+    return tuple(reading_from_json(value) for value in result[when])
+
+
+def judge(workspace: Workspace, work: Work) -> Result:
+    """Let the erasure policy judge.
+
+    Raises:
+        Denied: It does not allow the candidate; the champion stays.
+    """
+    change = change_of(workspace, work)
+    facts = {**facts_of(workspace, work), "received_late": _late(workspace, work)}
+    decision = f"{work.lead}-erasure-{work.attempt}"
+    verdict = decide(
+        workspace, "erasure", decision, work.lead, change, facts, approvals_for_policy(workspace, work.cases)
+    )
+    if not verdict.allowed:
+        raise Denied(f"the erasure policy denies: {'; '.join(verdict.reasons())}")
+    return {"decision": decision, "policy": verdict.policy_digest, "guarantee": facts["guarantee"]}
+
+
+def change_of(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
+    """Return what is judged: the parent, the candidate, and what the probes read on both."""
+    prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
+    parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
+    digest = str(earlier(workspace, work, "rebuild")["digest"])
+    return Change(
+        operation=plans_of(workspace, work)[0]["operation"],
+        parent=parent,
+        candidate=candidate or ModelVersion(work.model, 0, digest),
+        before=readings(measured, "before"),
+        after=readings(measured, "after"),
+    )
+
+
+def facts_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    """Return what the governor knows of an erasure, by the names that policies may read."""
+    compared = earlier(workspace, work, "compare")
+    with workspace.database.read() as connection:
+        lead = cases.get(connection, work.lead)
+    return {
+        "digests_equal": bool(compared["digests_equal"]),
+        "guarantee": str(compared["guarantee"]),
+        "recomputed": compared["guarantee"] != Guarantee.APPROXIMATE,
+        "plan_digest": str(lead.plan_digest),
+        "requester": lead.requester,
+    }
+
+
+def _late(workspace: Workspace, work: Work) -> bool:
+    """Whether the due date of any of these cases has passed."""
+    with workspace.database.read() as connection:
+        return any(datetime.now(UTC) > cases.get(connection, case).due_at for case in work.cases)

@@ -1,0 +1,202 @@
+"""Register the candidate, with the data sets that lack the subject, and move the champion to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from amends.errors import Denied
+from amends.governor.data.rows import rows_of, text_of
+from amends.governor.judging import approvals_for_policy
+from amends.governor.models.promoting import CHAMPION, Promotion, promote
+from amends.governor.models.versions import Entry, enter
+from amends.governor.work.measuring import change_of, facts_of
+from amends.governor.work.piece import Result, Work, earlier
+from amends.governor.work.preparing import never_trained
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets, lineage, suppression
+from amends.ledger.actions import Action
+from amends.ledger.datasets import Membership
+from amends.ledger.lineage import DataUse, Edge
+from amends.records import Guarantee, ModelVersion
+from amends.store.trees import fetch_manifest
+from amends.vault import subjects
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def register(workspace: Workspace, work: Work) -> Result:
+    """Enter the rewritten data sets and the candidate; both stand beside the old ones until the purge."""
+    prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
+    compared = earlier(workspace, work, "compare")
+    for blobs in prepared["datasets"].values():
+        if blobs["from"] == blobs["train"]:
+            _withhold_fewer(workspace, work, blobs["from"], blobs["control"])
+        else:
+            _enter_dataset(workspace, work, blobs["from"], blobs)
+    if never_trained(prepared):
+        return {"version": prepared["parent"]["version"], "digest": prepared["parent"]["digest"]}
+    parent = prepared["parent"]["digest"]
+    digest = str(rebuilt["digest"])
+    with workspace.database.read() as connection:
+        edges = _made_from(connection, parent, digest, work, list(prepared["datasets"]))
+        uses = lineage.data_of(connection, parent)
+    renamed = {old: blobs["train"] for old, blobs in prepared["datasets"].items()}
+    entry = Entry(
+        key=f"{work.lead}-candidate-{digest[:12]}",
+        model=work.model,
+        digest=digest,
+        recipe=rebuilt["recipe"],
+        parents=(*edges, Edge(digest, parent, "rebuilt-from", "observed", _operation(workspace, work), work.lead)),
+        data=tuple(DataUse(digest, renamed.get(u.dataset, u.dataset), u.role, u.evidence) for u in uses),
+        state=rebuilt["state"],
+        lineage=str(rebuilt["lineage"]),
+        guarantee=Guarantee(compared["guarantee"]),
+        case=work.lead,
+        tags={"amends.case": work.lead, "amends.guarantee": str(compared["guarantee"])},
+    )
+    version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
+    return {"version": version.version, "digest": version.digest}
+
+
+def _made_from(connection: Connection, parent: str, digest: str, work: Work, old: list[str]) -> list[Edge]:
+    """Return where a rebuilt version comes from: what its parent came from, and not from what held the subject."""
+    tainted = {version.digest for version in lineage.versions_trained_on(connection, old)}
+    tainted |= {below.digest for held in tainted for below in lineage.descendants(connection, held)}
+    found, here, seen = [], [parent], set()
+    while here:
+        place = here.pop()
+        seen.add(place)
+        for edge in lineage.parents(connection, place):
+            if edge.kind == "rebuilt-from" or edge.parent in seen:
+                continue
+            if edge.parent in tainted or edge.parent == digest:
+                here.append(edge.parent)
+            else:
+                found.append(Edge(digest, edge.parent, edge.kind, edge.evidence, edge.operation, work.lead))
+    return found
+
+
+def _operation(workspace: Workspace, work: Work) -> str:
+    return change_of(workspace, work).operation
+
+
+def _actor(workspace: Workspace, work: Work) -> str:
+    """Return who is answerable for what the governor does: whoever asked for the leading case."""
+    with workspace.database.read() as connection:
+        return cases.get(connection, work.lead).requester
+
+
+def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[str, str]) -> None:
+    rows = list(rows_of(workspace, blobs["train"]))
+    counts: dict[str, int] = {}
+    for row in rows:
+        for pseudonym in row["subjects"]:
+            counts[pseudonym] = counts.get(pseudonym, 0) + 1
+    with workspace.database.transaction() as connection:
+        before = datasets.get(connection, old)
+        gone = {cases.get(connection, case).subject.pseudonym for case in work.cases}
+        withheld = {m.pseudonym for m in datasets.subjects_of(connection, old) if m.is_control} - gone
+        members = [
+            *(Membership(who, n, False) for who, n in sorted(counts.items()) if who not in gone),
+            *(Membership(who, 0, True) for who in sorted(withheld - set(counts))),
+        ]
+        after = replace(
+            before,
+            digest=blobs["train"],
+            parent=old,
+            records=len(rows),
+            subjects=len(members),
+            controls=len(withheld),
+            settings={**before.settings, "control": blobs["control"]},
+            source_digest=None,
+            raw_digest=None,
+            status="active",
+        )
+        datasets.register(connection, after, members)
+        body = {"old": old, "new": blobs["train"], "records": len(rows)}
+        actor = cases.get(connection, work.lead).requester
+        key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
+        workspace.record(connection, key, Action.DATA_SUPERSEDED, body, actor)
+
+
+def _withhold_fewer(workspace: Workspace, work: Work, digest: str, control: str) -> None:
+    """Give a data set its withheld records without the subject's; what is trained on stays the same."""
+    with workspace.database.transaction() as connection:
+        gone = {cases.get(connection, case).subject.pseudonym for case in work.cases}
+        left = [m for m in datasets.subjects_of(connection, digest) if m.pseudonym not in gone]
+        withheld = sum(member.is_control for member in left)
+        datasets.set_control(connection, digest, control, subjects=len(left), controls=withheld)
+        actor = cases.get(connection, work.lead).requester
+        key, body = f"{work.lead}:withheld:{control[:16]}", {"dataset": digest, "control": control}
+        workspace.record(connection, key, Action.DATA_SUPERSEDED, body, actor)
+
+
+def promote_candidate(workspace: Workspace, work: Work) -> Result:
+    """Move the champion to the candidate, as `promotion.yaml` allows.
+
+    Raises:
+        Denied: A rule or a reviewer says no, or somebody else moved the champion.
+    """
+    registered, prepared = earlier(workspace, work, "register"), earlier(workspace, work, "prepare")
+    if never_trained(prepared):
+        _supersede(workspace, prepared)
+        return {"alias": CHAMPION, "version": registered["version"], "policy": ""}
+    candidate = ModelVersion(work.model, registered["version"], registered["digest"])
+    facts = {
+        **facts_of(workspace, work),
+        "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
+        "digests_verified": verify_version(workspace, candidate),
+        "suppression_checked": True,
+        "suppression_hits": suppressed(workspace, prepared["datasets"]),
+    }
+    promotion = Promotion(
+        change=change_of(workspace, work, candidate),
+        alias=CHAMPION,
+        expected=prepared["parent"]["version"],
+        case=work.lead,
+        attempt=work.attempt,
+        facts=facts,
+        approvals=tuple(approvals_for_policy(workspace, work.cases)),
+    )
+    verdict = promote(workspace, promotion, _actor(workspace, work))
+    _supersede(workspace, prepared)
+    with workspace.database.transaction() as connection:
+        lineage.set_status(connection, work.model, prepared["parent"]["version"], "sealed")
+    return {"alias": CHAMPION, "version": candidate.version, "policy": verdict.policy_digest}
+
+
+def _supersede(workspace: Workspace, prepared: Result) -> None:
+    """Let the rewritten data sets stand for the old ones, now that the champion learnt from them."""
+    with workspace.database.transaction() as connection:
+        for old, blobs in prepared["datasets"].items():
+            for digest in {old, blobs["from"]} - {blobs["train"]}:
+                datasets.set_status(connection, digest, "superseded")
+
+
+def verify_version(workspace: Workspace, version: ModelVersion) -> bool:
+    """Whether every file of a version, read back, is what its manifest says.
+
+    Raises:
+        DigestMismatch: One is not; it is set aside.
+    """
+    manifest = fetch_manifest(workspace.blobs, version.digest)
+    for entry in manifest.files.values():
+        if len(workspace.blobs.get(entry.sha256)) != entry.size:
+            raise Denied(f"a file of {version} is not as long as its manifest says; restore it")
+    with workspace.cache.scratch("verify") as folder:
+        workspace.registry.download(version.name, version.version, folder, version.digest)
+    return True
+
+
+def suppressed(workspace: Workspace, rewritten: Mapping[str, Mapping[str, str]]) -> int:
+    """Return how many records of data sets name somebody on the suppression list."""
+    hits = 0
+    for blobs in rewritten.values():
+        for row in rows_of(workspace, blobs["train"]):
+            macs = subjects.text_macs(workspace.keyring, "suppression", text_of(row))
+            with workspace.database.read() as connection:
+                hits += bool(suppression.hits(connection, sorted(macs)))
+    return hits

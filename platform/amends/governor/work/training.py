@@ -1,0 +1,160 @@
+"""Train a version so that erasure can be exact, register it, and name the first one champion."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from amends.errors import BadInput
+from amends.governor.models.importing import check_model_name
+from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
+from amends.governor.models.recipes import read_recipe
+from amends.governor.models.versions import Entry, enter
+from amends.governor.work.applying import work_name
+from amends.governor.work.measuring import readings
+from amends.governor.work.piece import Result, Work, earlier, stopper, wait
+from amends.governor.work.replacing import suppressed, verify_version
+from amends.governor.work.running import Step, finish, measure, operate
+from amends.governor.workspace import Workspace
+from amends.ledger import aliases, cases, datasets
+from amends.ledger.actions import Action
+from amends.ledger.lineage import DataUse, Edge
+from amends.records import Case, CaseStatus, Change, DataSubject, ModelVersion, Records
+from amends.scheduler.jobs import reading_to_json
+
+PROBES: Mapping[str, Mapping[str, Any]] = {"utility.retain": {"most": 24, "generated": 4}, "utility.perplexity": {}}
+SALTS = ("placement_salt", "router_salt")
+
+
+def open_training(
+    workspace: Workspace,
+    *,
+    base: str,
+    data: str,
+    model: str,
+    operation: str = "training.shards",
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> str:
+    """Open a durable training case and return its id.
+
+    Args:
+        workspace: Where to train.
+        base: The version to start from, such as `smollm2@1`.
+        data: The data set's name or digest.
+        model: The name of the model that comes out.
+        operation: What trains.
+        parameters: Its parameters; salts that are not given are drawn here.
+        seed: The only source of randomness.
+
+    Raises:
+        BadInput: The base, the data set or a parameter cannot be used.
+    """
+    actor = workspace.require_role("ml-engineer", "operator")
+    declared = workspace.host.operation(operation)
+    with workspace.database.read() as connection:
+        source = aliases.resolve(connection, base)
+        dataset = datasets.get(connection, data)
+    given = dict(parameters or {})
+    for parameter in declared.parameters:
+        if parameter.name in SALTS and parameter.name not in given:
+            given[parameter.name] = secrets.token_hex(16)
+    checked = declared.check({**given, "records": Records(dataset.digest)})
+    plan = {
+        "schema": 1, "kind": "training", "model": check_model_name(model), "operation": operation,
+        "source": source.digest, "records": {"records": dataset.digest}, "seed": seed,
+        "parameters": {name: value for name, value in checked.items() if name != "records"},
+    }  # fmt: skip
+    id, now = f"t-{secrets.token_hex(5)}", datetime.now(UTC)
+    case = Case(
+        id=id, kind="training", model=model, subject=DataSubject("s_nobody"), status=CaseStatus.LOCATING,
+        requester=actor.id, regime="", received_at=now, due_at=now,
+    )  # fmt: skip
+    with workspace.database.transaction() as connection:
+        cases.open_case(connection, case, quorum=0)
+        digest = cases.set_plan(connection, id, plan)
+        workspace.record(connection, f"{id}:opened", Action.TRAINING_OPENED, {"model": model, "plan": digest})
+    return id
+
+
+def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    with workspace.database.read() as connection:
+        plan = cases.get(connection, work.lead).plan
+    if plan is None:
+        raise BadInput(f"training case {work.lead} has no plan; open a new one")
+    return plan
+
+
+def train(workspace: Workspace, work: Work) -> Result:
+    """Run the training operation on the base."""
+    plan = _plan(workspace, work)
+    step = Step(plan["operation"], plan["records"], plan["parameters"], plan["seed"])
+    handle = operate(
+        workspace, f"{work.lead}-train", step, source=plan["source"], state={}, lineage=work_name(work.model)
+    )
+    recipe = read_recipe(workspace, plan["source"])
+    return finish(workspace, handle, step, recipe, stopper(workspace, work)).to_json()
+
+
+def measure_training(workspace: Workspace, work: Work) -> Result:
+    """Read how well the candidate learnt, beside the base."""
+    plan, built = _plan(workspace, work), earlier(workspace, work, "train")
+    handle = measure(
+        workspace, f"{work.lead}-after", PROBES, model=str(built["digest"]), reference=plan["source"],
+        records={"retain": plan["records"]["records"]}, seed=plan["seed"],
+    )  # fmt: skip
+    result = wait(handle, stopper(workspace, work))
+    return {"before": [], "after": [reading_to_json(reading) for reading in result.readings]}
+
+
+def register_training(workspace: Workspace, work: Work) -> Result:
+    """Enter the trained version with its lineage and state."""
+    plan, built = _plan(workspace, work), earlier(workspace, work, "train")
+    digest = str(built["digest"])
+    entry = Entry(
+        key=f"{work.lead}-candidate",
+        model=work.model,
+        digest=digest,
+        recipe=built["recipe"],
+        parents=(Edge(digest, plan["source"], "base", "observed", plan["operation"], work.lead),),
+        data=tuple(DataUse(digest, dataset, "train", "observed") for dataset in plan["records"].values()),
+        state=built["state"],
+        lineage=work_name(work.model),
+        case=work.lead,
+        tags={"amends.case": work.lead},
+    )
+    version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
+    return {"version": version.version, "digest": version.digest}
+
+
+def _actor(workspace: Workspace, work: Work) -> str:
+    with workspace.database.read() as connection:
+        return cases.get(connection, work.lead).requester
+
+
+def promote_training(workspace: Workspace, work: Work) -> Result:
+    """Name a model's first version champion; a later one waits for a promotion that people approve."""
+    plan, registered = _plan(workspace, work), earlier(workspace, work, "register")
+    candidate = ModelVersion(work.model, registered["version"], registered["digest"])
+    standing = champion(workspace, work.model)
+    if standing is not None:
+        return {"alias": None, "version": candidate.version}
+    measured = earlier(workspace, work, "measure")
+    blobs = {digest: {"train": digest} for digest in plan["records"].values()}
+    promotion = Promotion(
+        change=Change(plan["operation"], None, candidate, (), readings(measured, "after")),
+        alias=CHAMPION,
+        expected=None,
+        case=work.lead,
+        attempt=work.attempt,
+        facts={
+            "evidence_allowed": True,
+            "digests_verified": verify_version(workspace, candidate),
+            "suppression_checked": True,
+            "suppression_hits": suppressed(workspace, blobs),
+        },
+    )
+    promote(workspace, promotion, _actor(workspace, work))
+    return {"alias": CHAMPION, "version": candidate.version}
