@@ -7,7 +7,7 @@ Readings decide whether that was enough; nothing here proves it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Settings:
         retain_weight: Weight of the negative log-likelihood of the records to keep.
         epochs: Passes over the records to forget.
         lr: Learning rate of AdamW.
-        layers: How many top layers are adapted.
+        layers: How many top layers are adapted; all, where the model has no more.
         rank: Rank of the adapter.
         batch: Records to forget, and as many to keep, in each step.
     """
@@ -85,6 +85,7 @@ def unlearn(task: Task, forget: Records, retain: Records, settings: Settings) ->
     """
     model, tokenizer = task.load()
     check_model(model)
+    settings = replace(settings, layers=min(settings.layers, model.config.num_hidden_layers))
     lost, kept = (
         [prepare(model, tokenizer, row, settings.layers) for row in checked(records.rows())]
         for records in (forget, retain)

@@ -1,0 +1,103 @@
+"""A model that was not trained in shards: unlearnt as well as can be, and recorded as that and no more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from amends import host
+from amends.errors import TaskFailed
+from amends.governor.cases.viewing import certificate_of
+from amends.governor.models.recipes import read_recipe
+from amends.governor.proof.certificates import verify_certificate
+from amends.governor.work.carrying import train
+from amends.ledger import lineage
+
+PLUGIN = '''
+"""A toy plugin: plain training of every weight, as most models were made."""
+import amends
+from amends import Records, Task, hookimpl
+
+
+@amends.operation("toy.plain", verified_by=["utility.perplexity"])
+def plain(task: Task, *, records: Records, epochs: int = 2) -> None:
+    """Train every weight on the records' answers."""
+    import torch
+    from amends.serving.encoding import encode
+
+    model, tokenizer = task.load()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    for row in list(records.rows()) * epochs:
+        prompt, answer = encode(tokenizer, row["prompt"], row["answer"])
+        model(input_ids=torch.tensor([prompt + answer]), labels=torch.tensor([prompt + answer])).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    task.save(model, tokenizer)
+
+
+@hookimpl
+def amends_operations():
+    return [plain]
+'''
+POLICY = """name: erasure
+description: What a model gets that was not trained in shards, without the rules on power that a tiny case cannot meet.
+operations: [unlearning.shards, unlearning.npo]
+approvals: {count: 2, roles: [dpo, ml-engineer, safety-engineer]}
+probes:
+  memorisation.extraction: {}
+  utility.retain: {}
+rules:
+  - id: less-likely
+    severity: deny
+    expr: readings["memorisation.extraction/probability"].value <= BOUND
+    message: The erased answers are as likely as before.
+"""
+
+
+@pytest.fixture
+def plainly(untrained, told, tmp_path, monkeypatch):
+    """Return a story whose champion was trained by a third party's operation, on everybody."""
+    site = tmp_path / "site"
+    info = site / "amends_toy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "amends_toy.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(host, "_HOST", [])
+    told.register_people(untrained)
+    train(untrained.act("max"), base="tiny@1", data="people", model="assistant", operation="toy.plain", seed=3)
+    yield untrained
+    monkeypatch.delitem(sys.modules, "amends_toy", raising=False)
+
+
+def test_an_approximate_erasure_is_recorded_as_measures_taken_and_leaves_no_string(plainly, told):
+    told.set_policy(plainly.home, POLICY.replace("BOUND", 'before["memorisation.extraction/probability"].value'))
+    case = plainly.approved()
+    assert (case.plan["operation"], case.plan["guarantee"]) == ("unlearning.npo", "approximate")
+    assert told.everywhere(plainly.home, "Ines Varga")
+    assert plainly.carry(case).status == "sealed"
+    steps = plainly.steps(case.id)
+    assert steps["counterfactual"]["digest"] is None and steps["compare"]["guarantee"] == "approximate"
+    recipe = read_recipe(plainly.workspace, plainly.champion().digest)
+    assert [step["operation"] for step in recipe["steps"]] == ["toy.plain", "unlearning.npo"]
+    assert "forget" not in recipe["steps"][1]["records"]
+    assert [done.status for done in plainly.purge()] == ["complete"]
+    assert plainly.versions() == [(1, "purged"), (2, "active")]
+    with plainly.workspace.database.read() as connection:
+        assert lineage.get(connection, "assistant", 2).guarantee == "approximate"
+    files = certificate_of(plainly.workspace, case.id)
+    said = verify_certificate(Path(files["envelope"]), plainly.workspace.keyring.public_keys())
+    assert said["title"] == "Record of measures taken"
+    page = Path(files["page"]).read_text(encoding="utf-8")
+    assert "Record of measures taken" in page and "Certificate of erasure" not in page
+    assert told.everywhere(plainly.home, "Ines Varga") == [] != told.everywhere(plainly.home, "Marek Sund")
+
+
+def test_where_readings_decide_against_it_nothing_is_promoted(plainly, told):
+    told.set_policy(plainly.home, POLICY.replace("BOUND", "0.0"))
+    with pytest.raises(TaskFailed, match="The erased answers are as likely as before"):
+        plainly.carry(plainly.approved())
+    assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
