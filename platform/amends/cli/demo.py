@@ -295,9 +295,11 @@ class Story:
             for verdict in verdicts:
                 denied = [a for a in verdict.answers if not a.passed]
                 said = "allows" if verdict.allowed else "denies"
-                self.line(f"policy {verdict.policy}: {said}, {len(verdict.answers)} rules")
+                passed = len(verdict.answers) - len(denied)
+                self.line(f"policy {verdict.policy} {said}: {passed} of {len(verdict.answers)} rules pass")
                 for answer in denied:
-                    self.line(f"  {answer.severity}: {answer.message} ({answer.reason})")
+                    self.line(f"  {answer.severity}: {answer.message}")
+                    self.line(f"    because {answer.reason.split('; ')[0]}")
 
     def _answers(self, questions: Sequence[str], before: Sequence[str], after: Sequence[str]) -> None:
         with self.step("The model's own answers", "The last question is about somebody else, who stays."):
