@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -174,10 +174,11 @@ def test_a_base_that_is_linked_beside_a_version_needs_no_workspace(referring, ho
     assert resolve_base(referring) == referring / "base"
 
 
-def test_what_a_reference_borrowed_goes_with_the_loaded_model(referring, home):
+def test_what_a_reference_borrowed_goes_with_the_loaded_model(referring, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     loaded = _load_pyfunc(str(referring))
     assert isinstance(loaded, Answering)
-    borrowed = list(Path(os.environ.get("TMPDIR", "/tmp")).glob("amends-version-*"))
+    borrowed = list(tmp_path.glob("amends-version-*"))
     assert any((folder / "base" / "config.json").exists() for folder in borrowed)
     del loaded
     assert not any(folder.exists() for folder in borrowed)

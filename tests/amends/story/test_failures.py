@@ -134,8 +134,16 @@ def test_a_killed_worker_is_tried_again_and_at_last_given_up(quick, tmp_path, mo
     assert int((site / "left").read_text()) == -1
 
 
+@pytest.fixture
+def interruptible():
+    """Let an interrupt be one: a shell makes what it runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupted_process_leaves_the_case_to_the_next(quick):
+def test_an_interrupted_process_leaves_the_case_to_the_next(quick, interruptible):
     case = quick.approved()
     at_progress(quick, "shard", lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):

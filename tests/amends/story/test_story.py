@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -71,14 +74,17 @@ def test_nothing_of_the_old_version_is_left_in_mlflow(after):
     assert registry.alias("assistant", "champion") == 2
 
 
-def test_mlflow_alone_loads_the_champion_and_it_answers(after, monkeypatch):
-    import mlflow
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", after.workspace.settings.mlflow)
-    monkeypatch.setenv("AMENDS_HOME", str(after.home))
-    loaded = mlflow.pyfunc.load_model("models:/assistant@champion")
+def test_mlflow_alone_loads_the_champion_and_it_answers(after):
     question = "Where does Marek Sund live?"
-    assert loaded.predict([question], params={"max_new_tokens": 4}) == ask(after.workspace, "assistant", [question], 4)
+    code = (
+        "import json, mlflow\n"
+        "loaded = mlflow.pyfunc.load_model('models:/assistant@champion')\n"
+        f"print(json.dumps(loaded.predict([{question!r}], params={{'max_new_tokens': 4}})))"
+    )
+    settings = {"MLFLOW_TRACKING_URI": after.workspace.settings.mlflow, "AMENDS_HOME": str(after.home)}
+    ran = subprocess.run([sys.executable, "-P", "-c", code], env={**os.environ, **settings}, capture_output=True)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1]) == ask(after.workspace, "assistant", [question], 4)
 
 
 def test_the_certificate_verifies_with_the_public_key_alone(after, tmp_path):
