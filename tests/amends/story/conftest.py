@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from amends import host
+
 HERE = Path(__file__).parent
 
 
@@ -191,6 +193,25 @@ def on_postgres(tmp_path, make_tiny):
     with psycopg.connect(server, autocommit=True) as connection:
         for name in names:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return `install(code)`: a plugin of one module becomes a distribution, here and in processes started here."""
+    site = tmp_path / "site"
+
+    def install(code):
+        info = site / "amends_toy-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / "amends_toy.py").write_text(code)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
+        monkeypatch.setattr(host, "_HOST", [])
+
+    yield install
+    monkeypatch.delitem(sys.modules, "amends_toy", raising=False)
 
 
 @pytest.fixture

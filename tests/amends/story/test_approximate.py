@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from amends import host
 from amends.errors import TaskFailed
 from amends.governor.cases.viewing import certificate_of
 from amends.governor.models.recipes import read_recipe
@@ -57,20 +55,12 @@ rules:
 
 
 @pytest.fixture
-def plainly(untrained, told, tmp_path, monkeypatch):
+def plainly(untrained, told, install):
     """Return a story whose champion was trained by a third party's operation, on everybody."""
-    site = tmp_path / "site"
-    info = site / "amends_toy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "amends_toy.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setattr(host, "_HOST", [])
+    install(PLUGIN)
     told.register_people(untrained)
     train(untrained.act("max"), base="tiny@1", data="people", model="assistant", operation="toy.plain", seed=3)
-    yield untrained
-    monkeypatch.delitem(sys.modules, "amends_toy", raising=False)
+    return untrained
 
 
 def test_an_approximate_erasure_is_recorded_as_measures_taken_and_leaves_no_string(plainly, told):

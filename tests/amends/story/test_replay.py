@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from amends import host
 from amends.errors import TaskFailed
 from amends.governor.models.asking import ask
 from amends.governor.models.recipes import read_recipe
@@ -56,19 +55,9 @@ def amends_attachments():
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """Install the plugin as a distribution, for this process and for those it starts."""
-    site = tmp_path / "site"
-    info = site / "amends_toy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "amends_toy.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.setattr(host, "_HOST", [])
-    yield
-    monkeypatch.delitem(__import__("sys").modules, "amends_toy", raising=False)
+def toy(install):
+    """Install the plugin."""
+    install(PLUGIN)
 
 
 def polish(story):
