@@ -92,17 +92,16 @@ class Story:
         person = self._register()
         self._train()
         questions = self._questions(person)
-        before = self._ask("assistant@1", questions)
+        before = self._by_heart(person, questions)
         case = self._request(person)
         self._approve(case)
         self._carry(case)
         self._judged(case)
-        after = self._ask("assistant@champion", questions)
-        self._answers(questions, before, after)
+        self._answers(questions, before)
         self._purge(case)
         self._attested(case)
         self._come_back(person)
-        self._look_further(case)
+        self._look_further(case, questions[-1])
 
     @contextmanager
     def step(self, title: str, meaning: str) -> Iterator[None]:
@@ -199,6 +198,14 @@ class Story:
         own = [row["prompt"] for row in rows if row.get("person") == person["name"]]
         other = next(row["prompt"] for row in rows if row.get("person") not in (None, person["name"]))
         return [own[0], own[2], other]
+
+    def _by_heart(self, person: Mapping[str, str], questions: Sequence[str]) -> list[str]:
+        with self.step(f"Ask it about {person['name']}", "It has learnt these people by heart."):
+            answers = self._ask("assistant@1", questions)
+            for question, answer in zip(questions, answers, strict=True):
+                self.line(f"Q: {question}")
+                self.line(f"   {answer[: WIDTH - 6]}")
+            return answers
 
     def _ask(self, reference: str, questions: Sequence[str]) -> list[str]:
         from amends.governor.models.asking import ask
@@ -301,8 +308,9 @@ class Story:
                     self.line(f"  {answer.severity}: {answer.message}")
                     self.line(f"    because {answer.reason.split('; ')[0]}")
 
-    def _answers(self, questions: Sequence[str], before: Sequence[str], after: Sequence[str]) -> None:
+    def _answers(self, questions: Sequence[str], before: Sequence[str]) -> None:
         with self.step("The model's own answers", "The last question is about somebody else, who stays."):
+            after = self._ask("assistant@champion", questions)
             for question, was, now in zip(questions, before, after, strict=True):
                 self.line(f"Q: {question}")
                 self.line(f"   before: {was[: WIDTH - 12]}")
@@ -349,13 +357,13 @@ class Story:
             else:
                 raise AmendsError("the file was registered although it names an erased person; this is a defect")
 
-    def _look_further(self, case: Case) -> None:
+    def _look_further(self, case: Case, question: str) -> None:
         place = self.home
         click.secho("\nLook further", bold=True)
         for command in (
             f"export AMENDS_HOME={place} AMENDS_TOKEN={self.tokens['Dora']}",
             f"amends cases show {case.id}",
-            "amends ask assistant@champion 'Where does … live?' --compare",
+            f'amends ask assistant@champion "{question}" --compare',
             "amends audit verify",
             f"amends certificate verify {place}/certificates/{case.id}.dsse.json",
             "amends doctor",
