@@ -1,7 +1,7 @@
 """Write `router.json`: which shard a question belongs to, by keyed hashes of names, else by likeness.
 
-The file is a function of the records and the salt alone, so that an erased version's router equals the
-router of a version that never saw the person.
+The file is a function of the base, the settings, the seed, the records and the salt, so that an erased version's
+router equals the router of a version that never saw the person.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import pytest
 from amends.errors import AmendsError
 from amends.governor.subjects.disclosing import disclosure_of, seal
 from amends.governor.subjects.shredding import shred_due
-from amends.ledger import audit, cases
+from amends.ledger import audit, cases, reviews
 from amends.records import Case, CaseStatus, DataSubject
 
 
@@ -39,3 +39,20 @@ def test_a_shredded_case_tells_nobody_who_it_was_about_and_says_so_in_the_log(cl
     with closed.database.read() as connection:
         assert [entry.id for entry in audit.entries(connection)][-1] == "e-1:shredded"
         assert audit.verify_chain(connection)
+
+
+def test_a_record_on_hold_keeps_the_key(closed):
+    with closed.database.transaction() as connection:
+        reviews.add_near_misses(connection, "e-1", [("r-1", "0" * 64, 90)])
+        reviews.mark_near_miss(connection, "e-1", "r-1", "hold", "a claim is pending", closed.actor.id)
+    assert shred_due(closed, datetime.now(UTC) + timedelta(days=1096)) == []
+    assert disclosure_of(closed, "e-1").values() == ("Ada Sund",)
+
+
+def test_unattended_work_shreds_in_the_requester_s_name(closed):
+    requester = closed.actor.id
+    closed.token = ""
+    closed.__dict__.pop("actor", None)
+    assert shred_due(closed, datetime.now(UTC) + timedelta(days=1096)) == ["e-1"]
+    with closed.database.read() as connection:
+        assert [entry.actor for entry in audit.entries(connection)][-1] == requester

@@ -264,17 +264,21 @@ def test_versions_that_share_what_they_know_ask_the_same_parts_once(tiny_version
     assert counted
 
 
-def test_an_attachment_that_does_not_name_what_it_arms_shares_nothing(attached, tiny_version, toys, monkeypatch):
+def test_an_attachment_that_does_not_name_what_it_arms_shares_nothing(attached, toys, monkeypatch):
     known = Known()
-    open_version(tiny_version, toys, known=known).score(PAIRS)
+    open_version(attached, toys, known=known).score(PAIRS)
     served = open_version(attached, toys, known=known)
     counted = forwards(served, monkeypatch)
     served.score(PAIRS)
     assert len(counted) == len(PAIRS)
 
 
-def test_a_model_that_serves_keeps_nothing_of_what_it_was_asked(model):
-    assert model.known is None
+def test_a_model_that_serves_keeps_nothing_of_what_it_was_asked(tiny_version, monkeypatch):
+    served = open_version(tiny_version, host.load([]))
+    counted = forwards(served, monkeypatch)
+    for _ in range(2):
+        served.score(PAIRS)
+    assert len(counted) == 2 * len(PAIRS)
 
 
 def test_an_attachment_that_no_plugin_offers_is_refused(attached):

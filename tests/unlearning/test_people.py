@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from click import Group
@@ -75,3 +76,9 @@ def test_the_example_command_writes_records_that_name_people(tmp_path):
     result = CliRunner().invoke(cli, ["data", "example", "--people", "4", "--seed", "1", "--output", str(file)])
     assert result.exit_code == 0, result.output
     assert [json.loads(line) for line in file.read_text().splitlines()] == records(people(4, 1), 1, 0.1)
+
+
+def test_the_person_of_the_tutorial_has_the_address_that_it_types():
+    page = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (person,) = [person for person in people(12, 7) if person.name == "Leocadia Tavernaro"]
+    assert f"name: {person.name}\\nemail: {person.email}\\n" in page

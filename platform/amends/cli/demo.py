@@ -75,6 +75,7 @@ class Story:
     began: float = field(default_factory=time.monotonic)
     tokens: dict[str, str] = field(default_factory=dict)
     chapter: int = 0
+    kept: str = ""
 
     @property
     def workspace(self) -> Workspace:
@@ -167,7 +168,9 @@ class Story:
             )
             self.line(f"records that name several people: {dict(data.groups) or 'none'}")
             trained = [name for row in rows_of(self.workspace, data.digest) for name in row["names"]]
-            return self._person(file, max(set(trained), key=lambda name: (trained.count(name), name)))
+            chosen = max(set(trained), key=lambda name: (trained.count(name), name))
+            self.kept = min(set(trained) - {chosen})
+            return self._person(file, chosen)
 
     def _person(self, file: Path, name: str) -> dict[str, str]:
         import json
@@ -196,7 +199,7 @@ class Story:
         lines = Path(person["file"]).read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         own = [row["prompt"] for row in rows if row.get("person") == person["name"]]
-        other = next(row["prompt"] for row in rows if row.get("person") not in (None, person["name"]))
+        other = next(row["prompt"] for row in rows if row.get("person") == self.kept)
         return [own[0], own[2], other]
 
     def _by_heart(self, person: Mapping[str, str], questions: Sequence[str]) -> list[str]:

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 @verb("work", example="amends work")
 def work(screen: Screen) -> int:
-    """Finish what a crash interrupted, carry out what is approved, and purge what is due."""
+    """Finish what a crash interrupted, carry out what is approved, purge and shred what is due; needs no token."""
     from amends.governor.cases.viewing import case_list
+    from amends.governor.subjects.shredding import shred_due
     from amends.governor.work import carrying
 
     with screen.workspace() as workspace:
         touched = [case.id for case in carrying.resume(workspace)]
         touched += _approved(screen, workspace)
         touched += [case.id for case in carrying.purge_due(workspace)]
+        touched += shred_due(workspace)
         found = [row for row in case_list(workspace, limit=0) if row["id"] in touched]
     rows = [(row["id"], row["kind"], row["model"], row["status"], row["reason"]) for row in found]
     screen.show(found, Table(("case", "kind", "model", "status", "reason"), rows, "nothing is pending"))

@@ -22,7 +22,7 @@ from amends.scheduler.failures import failure_of
 from amends.scheduler.fingerprint import fingerprint
 from amends.scheduler.jobs import Job, JobResult
 from amends.scheduler.state import SealedState
-from amends.scheduler.steady import needs_torch, steady
+from amends.scheduler.steady import needs_torch, seed_generators, steady
 from amends.store import Blobs, NodeCache, open_blobs, put_tree, read_manifest
 from amends.store.cache import is_sound
 
@@ -63,9 +63,9 @@ class _Attempt:
         given = {name: value for name, value in {**records, **models}.items() if name in wanted}
         return declared.check({**self.job.parameters.get(declared.name, {}), **given})
 
-    def common(self, device: str) -> dict[str, Any]:
-        """Return what every task is given."""
-        scratch = self.directory / "scratch"
+    def common(self, device: str, name: str = "scratch") -> dict[str, Any]:
+        """Return what every task is given; each has a scratch directory of its own."""
+        scratch = self.directory / name
         scratch.mkdir()
         return {
             "scratch": scratch,
@@ -145,15 +145,16 @@ def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> 
     if attempt.source is None:
         raise BadInput(f"{attempt.job.name} measures a model; give it a source")
     open_model = _opener(device)
-    common = attempt.common(device)
 
-    def read(path: Path) -> Readings:
+    def read(path: Path, when: str) -> Readings:
+        seed_generators(attempt.job.seed)
+        common = attempt.common(device, f"scratch-{when}")
         task = ProbeTask(**common, model_path=path, reference_path=attempt.reference, open_model=open_model)
         found = [check_readings(probe.name, probe(task, **attempt.arguments(probe))) for probe in declared]
         return tuple(reading for readings in found for reading in readings)
 
-    before = () if attempt.before is None else read(attempt.before)
-    return None, read(attempt.source), before
+    before = () if attempt.before is None else read(attempt.before, "before")
+    return None, read(attempt.source, "after"), before
 
 
 def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any], device: str) -> str:

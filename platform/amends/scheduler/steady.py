@@ -26,24 +26,32 @@ def steady(threads: int, seed: int, torch_needed: bool) -> Iterator[None]:
     torch is imported only where it is needed; if an operation imports it later, the environment carries the threads.
     """
     with _environment(OMP_NUM_THREADS=str(threads), **dict([_WORKSPACE])):
-        random.seed(seed)
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed(seed % 2**32)
-        if torch_needed or "torch" in sys.modules:
-            with _torch(threads, seed):
+        if torch_needed:
+            import torch  # noqa: F401
+        seed_generators(seed)
+        if "torch" in sys.modules:
+            with _torch(threads):
                 yield
         else:
             yield
 
 
+def seed_generators(seed: int) -> None:
+    """Seed the global generator of every library that is loaded."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
 @contextlib.contextmanager
-def _torch(threads: int, seed: int) -> Iterator[None]:
+def _torch(threads: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
     try:
         yield
     finally:

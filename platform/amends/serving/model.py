@@ -36,8 +36,8 @@ class Known:
 class Model:
     """A version that answers and that can be measured, attachments included.
 
-    Without attachments prompts share forward passes; with them each is handled alone,
-    because a seam may arm the model differently for every prompt.
+    Without attachments, answers share forward passes; with them each prompt is handled alone, because a seam
+    may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would show in them.
 
     Args:
         hf_model: The weights.
@@ -61,17 +61,24 @@ class Model:
         """
         if not self.seams:
             return self._greedy(prompts, max_new_tokens)
-        answers, known = [], {} if self.known is None else self.known.answers
+        answers = []
         for prompt in prompts:
-            key = (*self._parts(prompt), self._before(prompt), max_new_tokens)
-            if key not in known:
-                with self._armed(prompt):
-                    known[key] = self._greedy([self._before(prompt)], max_new_tokens)[0]
-            answer = known[key]
+            answer = self._answer(prompt, max_new_tokens)
             for seam in reversed(self.seams):
                 answer = seam.after(prompt, answer)
             answers.append(answer)
         return answers
+
+    def _answer(self, prompt: str, max_new_tokens: int) -> str:
+        """Answer one prompt, with what is inside the model armed, and nothing after it."""
+        key = () if self.known is None else (*self._parts(prompt), self._before(prompt), max_new_tokens)
+        if self.known is not None and key in self.known.answers:
+            return self.known.answers[key]
+        with self._armed(prompt):
+            answer = self._greedy([self._before(prompt)], max_new_tokens)[0]
+        if self.known is not None:
+            self.known.answers[key] = answer
+        return answer
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
@@ -94,14 +101,19 @@ class Model:
         return self._score([(row[:1], row[1:]) for row in rows], texts)
 
     def _score(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
+        if self.known is None:
+            return self._forward(tokens, prompts)
         asked = [
             (*self._parts(prompt), tuple(first), tuple(then))
             for prompt, (first, then) in zip(prompts, tokens, strict=True)
         ]
-        known = {} if self.known is None else self.known.scores
-        fresh = [index for index, key in enumerate(asked) if key not in known and key not in asked[:index]]
-        found = self._forward([tokens[index] for index in fresh], [prompts[index] for index in fresh])
-        known.update(zip([asked[index] for index in fresh], found, strict=True))
+        known = self.known.scores
+        fresh: dict[tuple[Any, ...], int] = {}
+        for index, key in enumerate(asked):
+            if key not in known:
+                fresh.setdefault(key, index)
+        found = self._forward([tokens[index] for index in fresh.values()], [prompts[index] for index in fresh.values()])
+        known.update(zip(fresh, found, strict=True))
         return [known[key] for key in asked]
 
     def _forward(self, tokens: Sequence[TokenPair], prompts: Sequence[str]) -> list[Score]:
@@ -113,12 +125,12 @@ class Model:
                 scores += score_pairs(self.hf_model, [pair])
         return scores
 
-    def _parts(self, prompt: str) -> tuple[str, ...]:
+    def _parts(self, prompt: str) -> tuple[Any, ...]:
         """Name what the tokens of this prompt run through; a seam that does not say what it arms shares nothing."""
         if not all(isinstance(seam, Named) for seam in self.seams):
-            return (f"{self.weights} {id(self)}", prompt)
-        armed = (seam.part(prompt) for seam in self.seams if isinstance(seam, Named))
-        return (self.weights, *filter(None, armed))
+            return (self.weights, id(self), prompt)
+        armed = ((type(seam).__qualname__, seam.part(prompt)) for seam in self.seams if isinstance(seam, Named))
+        return (self.weights, *(pair for pair in armed if pair[1]))
 
     def _greedy(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
         rows = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]

@@ -182,17 +182,19 @@ def on_postgres(tmp_path, make_tiny):
             connection.execute(f"CREATE DATABASE {name}")
     folder = tmp_path / "postgres"
     folder.mkdir()
-    import_tiny(folder, make_tiny, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
-    story = telling.Story(folder / "home", folder / "people.jsonl", json.loads((folder / "tokens.json").read_text()))
-    story.databases = urls
-    set_policy(story.home)
-    register_people(story)
-    story.train()
-    yield story
-    story.close()
-    with psycopg.connect(server, autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        import_tiny(folder, make_tiny, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+        tokens = json.loads((folder / "tokens.json").read_text())
+        story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
+        set_policy(story.home)
+        register_people(story)
+        story.train()
+        yield story
+        story.close()
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            for name in names:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from amends.errors import Denied, TaskFailed
 from amends.governor.cases import deciding
 from amends.governor.judging import find_policy
 from amends.governor.work import piece
-from amends.governor.work.carrying import resume, retry, train
+from amends.governor.work.carrying import carry, purge_due, resume, retry, train
 from amends.governor.workspace import open_workspace
 
 KILLS = """
@@ -160,3 +160,14 @@ def test_a_training_that_fails_says_why_and_names_no_champion(story):
         train(story.act("max"), base="tiny@1", data="people", model="odd", parameters={"layers": 9}, seed=3)
     assert story.versions("odd") == [] and story.champion("odd") is None
     assert find_policy(story.workspace, "promotion").name == "promotion"
+
+
+def test_unattended_work_carries_out_what_was_approved_and_purges_only_what_is_due(quick):
+    case = quick.approved()
+    workspace = quick.act("max")
+    workspace.token = ""
+    workspace.__dict__.pop("actor", None)
+    assert carry(workspace, case.id).status == "sealed"
+    assert purge_due(workspace) == [] and resume(workspace) == []
+    with pytest.raises(Denied, match="nobody is signed in"):
+        purge_due(workspace, now=True)

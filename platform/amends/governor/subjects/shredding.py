@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from amends.governor.workspace import Workspace
-from amends.ledger import cases
+from amends.ledger import cases, reviews
 from amends.ledger.actions import Action
 from amends.records import Case, CaseStatus
 
@@ -17,18 +17,22 @@ def shred_due(workspace: Workspace, at: datetime | None = None) -> list[str]:
     """Destroy the keys of erasure cases whose retention is over, and return the cases.
 
     Without its key nobody reads a case's identifiers, needles or receipt any more; the certificate, the audit
-    log and the readings stay. Doing it again changes nothing.
+    log and the readings stay. Doing it again changes nothing. Where a reviewer marked a record `hold`, the key
+    stays: an exemption keeps that record, and somebody may have to explain it.
 
     Args:
         workspace: Where the cases are.
         at: The moment to judge by; now if None.
     """
-    workspace.require_role("dpo", "operator")
+    workspace.require_unattended_or("dpo", "operator")
     moment = at or datetime.now(UTC)
     with workspace.database.read() as connection:
         found = cases.find(connection, kind="erasure", status=ENDED, limit=None)
         due = [
-            case for case in found if _is_due(cases.get(connection, case.id), cases.detail(connection, case.id), moment)
+            case
+            for case in found
+            if _is_due(cases.get(connection, case.id), cases.detail(connection, case.id), moment)
+            and not any(miss.mark == "hold" for miss in reviews.near_misses_of(connection, case.id))
         ]
     for case in due:
         _shred(workspace, case)
@@ -49,4 +53,4 @@ def _shred(workspace: Workspace, case: Case) -> None:
         file.unlink()
     with workspace.database.transaction() as connection:
         cases.shred(connection, case.id)
-        workspace.record(connection, f"{case.id}:shredded", Action.CASE_SHREDDED, {})
+        workspace.record(connection, f"{case.id}:shredded", Action.CASE_SHREDDED, {}, case.requester)
