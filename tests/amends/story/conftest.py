@@ -211,9 +211,10 @@ def install(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(site)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
         monkeypatch.setattr(host, "_HOST", [])
+        sys.modules.pop("amends_toy", None)
 
     yield install
-    monkeypatch.delitem(sys.modules, "amends_toy", raising=False)
+    sys.modules.pop("amends_toy", None)
 
 
 @pytest.fixture
