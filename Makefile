@@ -33,7 +33,7 @@ demo: setup ## Tell the whole story on a real model: a person is erased, provabl
 	@$(BIN)/amends demo
 
 test: setup ## Run every test.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: setup ## Check style, types, layers and generated pages.
 	$(BIN)/ruff check .
