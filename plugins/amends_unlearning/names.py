@@ -13,7 +13,7 @@ LONGEST = 4
 
 def keys_of(salt: str, name: str) -> set[str]:
     """Return the keyed hashes of a name in each of its forms; of a longer one its first four words."""
-    return {_mac(salt, form.split()[:LONGEST]) for form in forms("name", name)}
+    return {keyed(salt, " ".join(form.split()[:LONGEST])) for form in forms("name", name)}
 
 
 def find_keys(salt: str, text: str, is_known: Callable[[str], bool]) -> list[str]:
@@ -22,7 +22,7 @@ def find_keys(salt: str, text: str, is_known: Callable[[str], bool]) -> list[str
     while start < len(words):
         length = 1
         for count in range(min(LONGEST, len(words) - start), 0, -1):
-            key = _mac(salt, words[start : start + count])
+            key = keyed(salt, " ".join(words[start : start + count]))
             if is_known(key):
                 found.append(key)
                 length = count
@@ -31,6 +31,6 @@ def find_keys(salt: str, text: str, is_known: Callable[[str], bool]) -> list[str
     return found
 
 
-def _mac(salt: str, words: list[str]) -> str:
-    """Return the keyed hash of some words in a row; without the salt it says nothing."""
-    return hmac.new(bytes.fromhex(salt), " ".join(words).encode(), hashlib.sha256).hexdigest()
+def keyed(salt: str, text: str) -> str:
+    """Return the keyed hash of a text, in hex; without the salt, itself hex, it says nothing."""
+    return hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).hexdigest()

@@ -6,8 +6,6 @@ router equals the router of a version that never saw the person.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from amends import BadInput, State
 from amends.records import canonical_json, digest_of
 from amends.serving.encoding import TEMPLATE
 
-from .names import keys_of
+from .names import keyed, keys_of
 from .plan import Row, Shard
 from .sentences import Vector, encode
 
@@ -69,8 +67,7 @@ def check_salt(salt: str) -> None:
 
 def salt_of(key: str, shards: Sequence[Shard]) -> str:
     """Return the salt of one version, in hex: other records, other hashes, so that two routers cannot be joined."""
-    chains = digest_of([shard.chain for shard in shards])
-    return hmac.new(bytes.fromhex(key), chains.encode(), hashlib.sha256).hexdigest()
+    return keyed(key, digest_of([shard.chain for shard in shards]))
 
 
 def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list[int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 
@@ -51,16 +52,18 @@ def test_it_reports_progress_that_ends_and_names_nobody(trial, told):
 
 
 def test_it_stops_when_it_is_cancelled_and_leaves_nothing(trial):
-    before, handles = set(trial.blobs.digests()), []
+    before, started, cancelled = set(trial.blobs.digests()), threading.Event(), threading.Event()
 
-    def cancel(*step):
-        while not handles:  # the handle is there a moment after the job
-            pass
-        handles[0].cancel()
+    def pause(*step):
+        started.set()
+        cancelled.wait(60)
 
-    handles.append(trial.submit(cancel))
+    handle = trial.submit(pause)
+    assert started.wait(60)
+    handle.cancel()
+    cancelled.set()
     with pytest.raises(Cancelled):
-        handles[0].result(60)
+        handle.result(60)
     assert set(trial.blobs.digests()) == before and trial.blobs.fences() == ()
 
 

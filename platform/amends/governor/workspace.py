@@ -144,14 +144,10 @@ class Workspace:
             with self.database.transaction() as connection:
                 audit.advance(connection, "plugins", fresh[-1].seq)
 
-    def release_scheduler(self) -> None:
-        """Stop the scheduler, if it runs; the next work starts a fresh one."""
-        if "scheduler" in self.__dict__:
-            self.__dict__.pop("scheduler").close()
-
     def close(self) -> None:
         """Let go of the scheduler and the database, if they were opened."""
-        self.release_scheduler()
+        if "scheduler" in self.__dict__:
+            self.scheduler.close()
         if "database" in self.__dict__:
             self.database.close()
 

@@ -134,7 +134,7 @@ def set_status(
         connection: A writing connection.
         case: Its id.
         status: Where it goes.
-        outcome: `granted`, `partly` or `refused`, where it is known now; None leaves it.
+        outcome: `granted`, `partly granted` or `refused`, where it is known now; None leaves it.
         reason: One sentence for people, without personal data; None leaves it.
 
     Raises:

@@ -64,6 +64,16 @@ def near_misses_of(connection: Connection, case: str, *, unmarked: bool = False)
     return tuple(NearMiss(*row) for row in rows)
 
 
+def has_hold(connection: Connection, case: str) -> bool:
+    """Whether an exemption keeps a record of the case."""
+    return any(miss.mark == "hold" for miss in near_misses_of(connection, case))
+
+
+def outcome_of(connection: Connection, case: str) -> str:
+    """Return what an erasure that was carried out comes to: `granted`, or `partly granted` where a record is held."""
+    return "partly granted" if has_hold(connection, case) else "granted"
+
+
 def forget_reasons(connection: Connection, case: str) -> None:
     """Blank the reasons, which people wrote and which may name somebody."""
     written = (near_misses.c.case_id == case) & near_misses.c.reason.is_not(None)

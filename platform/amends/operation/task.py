@@ -145,7 +145,7 @@ class ProbeTask(_Work):
     """One run of a probe: `model` and, where it compares, `reference`, both served with their attachments.
 
     Args:
-        open_model: Serves a version's directory; the host fills it in.
+        open_model: Serves a version's directory, each loaded once; the host fills it in.
         model_path: The version to measure.
         reference_path: The parent, gold or counterfactual to compare with, or None.
     """
@@ -153,19 +153,13 @@ class ProbeTask(_Work):
     model_path: Path = Path()
     reference_path: Path | None = None
     open_model: Callable[[Path], Any] = field(default=lambda path: None, repr=False)
-    _opened: dict[Path, Any] = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> Any:
         """The served model (`amends.serving.Model`)."""
-        return self._open(self.model_path)
+        return self.open_model(self.model_path)
 
     @property
     def reference(self) -> Any:
         """The served reference, or None."""
-        return None if self.reference_path is None else self._open(self.reference_path)
-
-    def _open(self, path: Path) -> Any:
-        if path not in self._opened:
-            self._opened[path] = self.open_model(path)
-        return self._opened[path]
+        return None if self.reference_path is None else self.open_model(self.reference_path)

@@ -31,7 +31,7 @@ class Keeper:
     def _keep(self, start: Callable[[], object]) -> None:
         try:
             self._started.set_result(start())
-        except BaseException as error:
+        except BaseException as error:  # raised again where the keeper was asked for
             self._started.set_exception(error)
             return
         self._released.wait()

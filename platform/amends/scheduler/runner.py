@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import secrets
@@ -25,6 +26,8 @@ from amends.scheduler.state import SealedState
 from amends.scheduler.steady import needs_torch, seed_generators, steady
 from amends.store import Blobs, NodeCache, open_blobs, put_tree, read_manifest
 from amends.store.cache import is_sound
+
+Readings = tuple[Reading, ...]
 
 
 @dataclass
@@ -136,9 +139,6 @@ def _run(
     )
 
 
-Readings = tuple[Reading, ...]
-
-
 def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> tuple[str | None, Readings, Readings]:
     if isinstance(declared[0], Operation):
         return _operate(attempt, declared[0], attempt.arguments(declared[0]), device), (), ()
@@ -188,15 +188,8 @@ def _opener(device: str) -> Callable[[Path], Any]:
     """Return what opens each version once; they share what they know."""
     from amends.serving import Known, open_version
 
-    opened: dict[Path, Any] = {}
     known = Known()
-
-    def open_model(path: Path) -> Any:
-        if path not in opened:
-            opened[path] = open_version(path, host.current(), device, known)
-        return opened[path]
-
-    return open_model
+    return functools.cache(lambda path: open_version(path, host.current(), device, known))
 
 
 def _device(job: Job) -> str:

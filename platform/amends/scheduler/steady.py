@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import sys
@@ -27,7 +28,7 @@ def steady(threads: int, seed: int, torch_needed: bool) -> Iterator[None]:
     """
     with _environment(OMP_NUM_THREADS=str(threads), **dict([_WORKSPACE])):
         if torch_needed:
-            import torch  # noqa: F401
+            importlib.import_module("torch")
         seed_generators(seed)
         if "torch" in sys.modules:
             with _torch(threads):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +151,15 @@ def test_a_person_who_was_withheld_is_erased_without_a_new_version(quick, told):
     with quick.workspace.database.read() as connection:
         (kept,) = datasets.find(connection)
     assert (kept.status, kept.controls) == ("active", 1)
+
+
+def test_an_erasure_that_leaves_a_held_record_is_partly_granted_everywhere(quick):
+    case = quick.review(quick.request(), mark="hold")
+    assert quick.approve(case) == 0
+    assert quick.carry(case).outcome == "partly granted"
+    assert [done.outcome for done in quick.purge()] == ["partly granted"]
+    (closing,) = (entry for entry in quick.audit(f"{case.id}:") if entry.action == "case:request:closed")
+    assert closing.body["outcome"] == "partly granted"
+    envelope = json.loads(Path(certificate_of(quick.workspace, case.id)["envelope"]).read_bytes())
+    predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+    assert predicate["case"]["outcome"] == "partly granted"

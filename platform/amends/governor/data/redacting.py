@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amends.errors import BadInput
+from amends.governor.data.rows import text_of
 from amends.vault.identifiers import Finder
 
 BLANK = "[redacted]"
@@ -22,7 +23,7 @@ def redact(row: Mapping[str, Any], finder: Finder) -> dict[str, Any]:
     """
     lists = {name: [_blank(text, finder) for text in row.get(name, ())] for name in ("paraphrases", "wrong")}
     clean = {**row, "prompt": _blank(row["prompt"], finder), "answer": _blank(row["answer"], finder), **lists}
-    match = finder.find("\n".join((clean["prompt"], clean["answer"], *clean["paraphrases"], *clean["wrong"])))
+    match = finder.find(text_of(clean))
     if match.exact or match.near is not None:
         raise BadInput(f"record {row['id']} cannot be redacted; mark it erase or keep")
     return clean

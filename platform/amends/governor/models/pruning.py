@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from amends.errors import BadInput, UnknownModel
+from amends.governor.models.recipes import referenced_base
 from amends.governor.standstill import standstill
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, datasets, inventory, journal, lineage
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
-from amends.operation.files import REFERENCE
 from amends.records import CaseStatus
 from amends.store.trees import fetch_manifest
 
@@ -77,10 +76,8 @@ def _old(workspace: Workspace, model: str, keep: int, named: _Mentions) -> list[
 
 def _base(workspace: Workspace, digest: str) -> set[str]:
     """Return the base that a version refers to, should its lineage not say so."""
-    if not workspace.blobs.has(digest):
-        return set()
-    entry = fetch_manifest(workspace.blobs, digest).files.get(f"model/{REFERENCE}")
-    return {str(json.loads(workspace.blobs.get(entry.sha256))["base"])} if entry is not None else set()
+    base = referenced_base(workspace, digest) if workspace.blobs.has(digest) else None
+    return set() if base is None else {base}
 
 
 def _mentions(workspace: Workspace) -> _Mentions:

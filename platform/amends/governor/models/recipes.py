@@ -8,6 +8,7 @@ from typing import Any
 
 from amends.governor.workspace import Workspace
 from amends.ledger import lineage
+from amends.operation.files import REFERENCE
 from amends.records import canonical_json
 from amends.store.digests import digest_bytes
 from amends.store.trees import Entry, Manifest, fetch_manifest
@@ -29,6 +30,12 @@ def write_recipe(workspace: Workspace, tree: str, recipe: Mapping[str, Any]) -> 
     files[RECIPE] = Entry(digest_bytes(data), len(data))
     workspace.blobs.put_bytes(data)
     return str(workspace.blobs.put_bytes(Manifest(files).to_bytes()))
+
+
+def referenced_base(workspace: Workspace, tree: str) -> str | None:
+    """Return the base that a version's weights are a reference to, or None where it carries its own."""
+    entry = fetch_manifest(workspace.blobs, tree).files.get(f"model/{REFERENCE}")
+    return None if entry is None else str(json.loads(workspace.blobs.get(entry.sha256))["base"])
 
 
 def base_of(workspace: Workspace, digest: str) -> str:

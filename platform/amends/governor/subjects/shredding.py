@@ -32,7 +32,7 @@ def shred_due(workspace: Workspace, at: datetime | None = None) -> list[str]:
             case
             for case in found
             if _is_due(cases.get(connection, case.id), cases.detail(connection, case.id), moment)
-            and not any(miss.mark == "hold" for miss in reviews.near_misses_of(connection, case.id))
+            and not reviews.has_hold(connection, case.id)
         ]
     for case in due:
         _shred(workspace, case)

@@ -37,7 +37,9 @@ def attest(workspace: Workspace, work: Work) -> Result:
 
 
 def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[str, str]:
-    body = {"outcome": "granted", "commitment": commitment, **_digests(workspace, work)}
+    with workspace.database.read() as connection:
+        outcome = reviews.outcome_of(connection, case)
+    body = {"outcome": outcome, "commitment": commitment, **_digests(workspace, work)}
     entry, inclusion = close_case(workspace, case, Action.CASE_CLOSED, body)
     return issue_certificate(workspace, _evidence(workspace, work, case, commitment, entry, inclusion))
 
@@ -63,12 +65,12 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
             for miss in reviews.near_misses_of(connection, case)
             if miss.mark in ("keep", "hold")
         )
-    kept = [mark for mark in held if mark.endswith("hold")]
+        outcome = reviews.outcome_of(connection, case)
     parent = prepared["parent"]
     return Evidence(
         case=case,
         model=work.model,
-        outcome="partly granted" if kept else "granted",
+        outcome=outcome,
         commitment=commitment,
         regime=due.rule,
         received_at=found.received_at.isoformat(),

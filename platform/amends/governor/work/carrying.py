@@ -79,7 +79,8 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
     """
     if now:
         workspace.require_role(*CARRIERS)
-    workspace.require_unattended_or(*CARRIERS)
+    else:
+        workspace.require_unattended_or(*CARRIERS)
     done: dict[str, CaseStatus] = {}
     with executor(workspace):
         for _ in range(2):

@@ -30,7 +30,7 @@ from amends.governor.work import (
 )
 from amends.governor.work.piece import OneFailed, Result, Work, is_current
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, journal
+from amends.ledger import cases, journal, reviews
 from amends.records import CaseStatus
 
 logger = logging.getLogger(__name__)
@@ -246,6 +246,6 @@ def finish(workspace: Workspace, kind: str, work: Work) -> None:
     with workspace.database.transaction() as connection:
         if is_current(connection, work):
             for case in work.cases:
-                outcome = "granted" if kind != "training" else None
+                outcome = reviews.outcome_of(connection, case) if kind != "training" else None
                 cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason="")
     workspace.tell()

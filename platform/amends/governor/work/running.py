@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from amends.governor.models.recipes import write_recipe
+from amends.governor.models.recipes import referenced_base, write_recipe
 from amends.governor.work.piece import wait
 from amends.governor.workspace import Workspace
 from amends.operation import Probe
-from amends.operation.files import REFERENCE
 from amends.records import Records
 from amends.store.trees import fetch_manifest
 
 if TYPE_CHECKING:
     from amends.scheduler import Handle
-
-MODELS_AT_ONCE = 3  # the candidate, the version before it, and what both are compared with
 
 
 @dataclass(frozen=True)
@@ -172,23 +168,14 @@ def measure(
         seed=seed,
         cpus=min(2, workspace.settings.cpus),
         gpus=0,
-        memory_gb=_memory_gb(workspace, found, model),
+        memory_gb=_memory_gb(workspace, found, model, len([tree for tree in (before, reference) if tree is not None])),
         blobs_uri=workspace.settings.blobs,
     )
     return workspace.scheduler.submit(job, workspace.bar)
 
 
-def _memory_gb(workspace: Workspace, probes: Sequence[Probe], tree: str) -> float:
-    """Return what probes claim for one model, and the weights of the others that are open at once."""
-    one = max((probe.memory_gb for probe in probes), default=1.0)
-    return one + (MODELS_AT_ONCE - 1) * _weights_gb(workspace, tree)
-
-
-def _weights_gb(workspace: Workspace, tree: str) -> float:
-    """Return the size of a version's weights, its base's where it refers to one."""
-    sizes = {name: entry.size for name, entry in fetch_manifest(workspace.blobs, tree).files.items()}
-    if f"model/{REFERENCE}" in sizes:
-        manifest = fetch_manifest(workspace.blobs, tree)
-        base = json.loads(workspace.blobs.get(manifest.files[f"model/{REFERENCE}"].sha256))["base"]
-        return _weights_gb(workspace, str(base))
-    return sum(size for name, size in sizes.items() if name.endswith(".safetensors")) / 2**30
+def _memory_gb(workspace: Workspace, probes: Sequence[Probe], tree: str, others: int) -> float:
+    """Return what probes claim for one model, and the weights of the others that are open beside it."""
+    weights = fetch_manifest(workspace.blobs, referenced_base(workspace, tree) or tree).files
+    size = sum(entry.size for name, entry in weights.items() if name.endswith(".safetensors")) / 2**30
+    return max((probe.memory_gb for probe in probes), default=1.0) + others * size
