@@ -7,7 +7,8 @@ import json
 import pytest
 
 ROLES = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
-SMALL = [part for value in ("shards=2", "slices=1", "epochs=1", "layers=1", "rank=2") for part in ("-p", value)]
+SALTS = (f"placement_salt={'1b' * 16}", f"router_salt={'2c' * 16}")
+SMALL = [part for value in ("shards=2", "slices=1", "epochs=1", "layers=1", "rank=2", *SALTS) for part in ("-p", value)]
 
 
 def trained_person(home):
@@ -26,8 +27,9 @@ def trained_person(home):
 
 
 @pytest.mark.slow
-def test_the_story_from_training_to_certificate(make_shell, make_tiny, tmp_path):
+def test_the_story_from_training_to_certificate(make_shell, make_tiny, use_fixed_keys, tmp_path):
     amends = make_shell(tmp_path / "home", "Max", **ROLES)
+    use_fixed_keys(tmp_path / "home", "shell", 5)
     people = tmp_path / "people.jsonl"
     assert amends("data", "example", "--people", 10, "--output", people).exit_code == 0
     register = ("data", "register", people, "--identifier", "name,email,phone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -43,13 +42,7 @@ SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 KEPT_AWAY = {"Pia Lorenz", "Ruben Kast"}  # the controls, under the keys below
 
 
-def use_fixed_keys(home):
-    """Give a workspace the keys of every other one here, so that the same people get the same pseudonyms and ids."""
-    for name in ("pseudonym", "index"):
-        (home / "keys" / name).write_bytes(hashlib.sha256(f"story:{name}:102".encode()).digest())
-
-
-def import_tiny(folder, make_tiny, settings=SETTINGS):
+def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
     """Make a workspace with staff, data and the tiny model in it."""
     from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
@@ -59,7 +52,7 @@ def import_tiny(folder, make_tiny, settings=SETTINGS):
     home.mkdir()
     (home / "amends.toml").write_text(settings)
     workspace, token = create_workspace(home)
-    use_fixed_keys(home)
+    use_fixed_keys(home, "story", 102)
     (home / "cache").mkdir(exist_ok=True)
     tokens = {"admin": token} | {name: add_person(workspace, name, role)[1] for name, role in STAFF.items()}
     import_model(workspace, str(make_tiny(folder / "tiny") / "model"), name="tiny", licence="Apache-2.0")
@@ -86,9 +79,9 @@ def told():
 
 
 @pytest.fixture(scope="session")
-def imported(tmp_path_factory, make_tiny):
+def imported(tmp_path_factory, make_tiny, use_fixed_keys):
     """Return the folder of a workspace with the tiny base and nothing else."""
-    return import_tiny(tmp_path_factory.mktemp("imported"), make_tiny)
+    return import_tiny(tmp_path_factory.mktemp("imported"), make_tiny, use_fixed_keys)
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +161,7 @@ def story(trained, tmp_path):
 
 
 @pytest.fixture
-def on_postgres(tmp_path, make_tiny):
+def on_postgres(tmp_path, make_tiny, use_fixed_keys):
     """Return a story whose ledger and durable work live in two PostgreSQL databases of its own."""
     server = os.environ.get("AMENDS_TEST_POSTGRES")
     if not server:
@@ -183,7 +176,7 @@ def on_postgres(tmp_path, make_tiny):
     folder = tmp_path / "postgres"
     folder.mkdir()
     try:
-        import_tiny(folder, make_tiny, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+        import_tiny(folder, make_tiny, use_fixed_keys, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
         tokens = json.loads((folder / "tokens.json").read_text())
         story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
         set_policy(story.home)
