@@ -1,4 +1,4 @@
-"""Run only what an edit changes: from its layer up, and from the subject's last token on.
+"""Run only what an edit changes: from its layer up, and from the subject's last token on; and what leads up to it.
 
 Whatever is added to the residual stream at the subject's last token of layer L reaches neither earlier tokens nor
 earlier layers. So each row is run once as it is; after that, only the *tail* (the subject's last token and what
@@ -8,7 +8,8 @@ The blocks are the model's own, called with the arguments that the model itself 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,10 @@ class Row:
         return len(self.tokens) - self.subject - (1 if self.targets else 0)
 
 
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a block was called with besides the hidden states."""
+
+
 class _Held(Cache):
     """Keys and values of the tokens before the tail; each layer's are put before what a block computes."""
 
@@ -53,6 +58,48 @@ class _Held(Cache):
 
 
 @dataclass(eq=False)
+class Leading:
+    """What leads up to the subject's last token: rows cut off there, run through the edited blocks one by one.
+
+    Editing block l changes what the blocks after it see, so each block's keys are read after the one before it was
+    edited; `onward` runs just the edited blocks, from where the last run of each began.
+
+    Args:
+        anatomy: The model's parts.
+        first: The first edited layer.
+        entering: What enters block `first`, shape (rows, tokens, width).
+        calls: What each block from `first` on is called with.
+    """
+
+    anatomy: Anatomy
+    first: int
+    entering: Tensor
+    calls: list[Call] = field(repr=False)
+
+    @torch.no_grad()
+    def onward(self, until: int) -> tuple[dict[int, Tensor], Tensor]:
+        """Run from block `first` to block `until`.
+
+        Returns:
+            What goes into each projection at the subject's last token, by layer, shape (rows, inner), and what block
+            `until` puts out there, shape (rows, width).
+        """
+        hidden, inner = self.entering, {}
+        for layer in range(self.first, until + 1):
+            args, kwargs = self.calls[layer - self.first]
+            with _keeping(self.anatomy, layer, hidden.shape[:2], inner):
+                hidden = first_of(self.anatomy.blocks[layer](hidden, *args, **kwargs))
+        return {layer: found[:, -1] for layer, found in inner.items()}, hidden[:, -1]
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Run block `first` for good, as it is now, and begin from the next."""
+        args, kwargs = self.calls[0]
+        hidden = first_of(self.anatomy.blocks[self.first](self.entering, *args, **kwargs))
+        self.entering, self.calls, self.first = hidden, self.calls[1:], self.first + 1
+
+
+@dataclass(eq=False)
 class Tails:
     """Rows of about one tail length, ready to run again from a layer.
 
@@ -60,20 +107,21 @@ class Tails:
         anatomy: The model's parts.
         layer: The edit happens in what this block puts out.
         hidden: What it put out, from the subject's last token on, shape (rows, tail, width).
-        inner: What went into the MLP output projections of the layers asked for, at the subject's last token, by layer,
-            shape (rows, inner).
         targets: The tokens to predict at each place of the tail, -100 elsewhere, shape (rows, tail).
         last: Index of each row's last place within the tail, shape (rows,).
+        calls: What each block above the layer is called with.
+        held: Keys and values of the earlier tokens.
+        leading: What leads up to the subject's last token, where it was asked for.
     """
 
     anatomy: Anatomy
     layer: int
     hidden: Tensor
-    inner: dict[int, Tensor]
     targets: Tensor
     last: Tensor
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False)
+    calls: list[Call] = field(repr=False)
     held: _Held = field(repr=False)
+    leading: Leading | None = field(default=None, repr=False)
 
     def run(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """Run the blocks above the layer on a tail; returns the last block's output, shape (rows, tail, width).
@@ -117,57 +165,94 @@ def _from(value: Any, start: int, length: int) -> Any:
     return value
 
 
+def _until(value: Any, end: int, length: int) -> Any:
+    """Cut what a block is given to the places before `end`."""
+    if isinstance(value, tuple):
+        return tuple(_until(part, end, length) for part in value)
+    if isinstance(value, Cache):
+        return None
+    if not isinstance(value, Tensor):
+        return value
+    if value.ndim == 4 and value.shape[-2] == length:
+        return value[:, :, :end, :end]
+    if value.ndim == 1 and value.shape[0] == length:
+        return value[:end]
+    if value.ndim in (2, 3) and value.shape[1] == length:
+        return value[:, :end]
+    return value
+
+
 @torch.no_grad()
-def prepare(anatomy: Anatomy, rows: Sequence[Row], layer: int, inner: Sequence[int] = ()) -> Tails:
+def prepare(anatomy: Anatomy, rows: Sequence[Row], layer: int, first: int | None = None) -> Tails:
     """Run rows once, as they are, and keep what their tails need.
 
     Args:
         anatomy: The model's parts.
         rows: Texts, best of about one length.
-        layer: Where the edit happens.
-        inner: Layers whose projection inputs are wanted too.
+        layer: Where the edit happens: the last edited layer.
+        first: The first edited layer, where what leads up to the subject's last token is wanted too.
     """
     start = max(row.subject for row in rows)
     tail = max(row.tail for row in rows)
-    length = start + tail
-    tokens = torch.zeros(len(rows), length, dtype=torch.long, device=anatomy.device)
-    mask = torch.zeros_like(tokens)
-    targets = torch.full((len(rows), tail), -100, device=anatomy.device)
-    for number, row in enumerate(rows):
-        first = start - row.subject
-        shown = row.tokens[: row.subject + row.tail]
-        tokens[number, first : first + len(shown)] = torch.tensor(shown, device=anatomy.device)
-        mask[number, first : first + len(shown)] = 1
-        if row.targets:
-            wanted = torch.tensor(row.tokens[-row.targets :], device=anatomy.device)
-            targets[number, row.tail - row.targets : row.tail] = wanted
+    tokens, mask, targets = _packed(anatomy, rows, start, tail)
     last = torch.tensor([row.tail - 1 for row in rows], device=anatomy.device)
-    seen = _record(anatomy, tokens, mask, layer, inner)
+    begin = layer + 1 if first is None else first
+    seen = _record(anatomy, tokens, mask, layer, begin)
+    length = start + tail
+    above = seen.calls[layer + 1 - begin :]
     calls = [(_from(args, start, length), {name: _from(v, start, length) for name, v in kwargs.items()})
-             for args, kwargs in seen.calls]  # fmt: skip
+             for args, kwargs in above]  # fmt: skip
     before = {
         number: (seen.cache.layers[number].keys[:, :, :start], seen.cache.layers[number].values[:, :, :start])
         for number in range(layer + 1, len(anatomy.blocks))
     }
-    inputs = {number: found[:, start] for number, found in seen.inner.items()}
-    return Tails(anatomy, layer, seen.hidden[:, start:].clone(), inputs, targets, last, calls, _Held(before))
+    leading = None if first is None else _leading(anatomy, seen, first, layer, start + 1, length)
+    return Tails(anatomy, layer, seen.hidden[:, start:].clone(), targets, last, calls, _Held(before), leading)
+
+
+def _leading(anatomy: Anatomy, seen: _Seen, first: int, layer: int, end: int, length: int) -> Leading:
+    calls = [(_until(args, end, length), {name: _until(v, end, length) for name, v in kwargs.items()} | NO_CACHE)
+             for args, kwargs in seen.calls[: layer + 1 - first]]  # fmt: skip
+    return Leading(anatomy, first, seen.entering[:, :end].clone(), calls)
+
+
+NO_CACHE = {"use_cache": False}
+
+
+def _packed(anatomy: Anatomy, rows: Sequence[Row], start: int, tail: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Put the subjects' last tokens of all rows into one column: tokens, mask and targets."""
+    tokens = torch.zeros(len(rows), start + tail, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    targets = torch.full((len(rows), tail), -100)
+    for number, row in enumerate(rows):
+        first = start - row.subject
+        shown = row.tokens[: row.subject + row.tail]
+        tokens[number, first : first + len(shown)] = torch.tensor(shown)
+        mask[number, first : first + len(shown)] = 1
+        if row.targets:
+            targets[number, row.tail - row.targets : row.tail] = torch.tensor(row.tokens[-row.targets :])
+    return tokens.to(anatomy.device), mask.to(anatomy.device), targets.to(anatomy.device)
 
 
 @dataclass
 class _Seen:
     cache: Any
     hidden: Tensor = field(default_factory=lambda: torch.empty(0))
-    inner: dict[int, Tensor] = field(default_factory=dict)
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    entering: Tensor = field(default_factory=lambda: torch.empty(0))
+    calls: list[Call] = field(default_factory=list)
+
+    def note(self, _: nn.Module, args: Any, kwargs: Any) -> None:
+        """Keep what a block was called with, and what entered the first of them."""
+        if not self.calls:
+            self.entering = args[0] if args else kwargs["hidden_states"]
+        without = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        self.calls.append((args[1:] if args else (), without))
 
 
-def _record(anatomy: Anatomy, tokens: Tensor, mask: Tensor, layer: int, inner: Sequence[int]) -> _Seen:
+def _record(anatomy: Anatomy, tokens: Tensor, mask: Tensor, layer: int, begin: int) -> _Seen:
     seen = _Seen(DynamicCache())
     hooks = [anatomy.blocks[layer].register_forward_hook(lambda _, __, out: setattr(seen, "hidden", first_of(out)))]
-    for block in anatomy.blocks[layer + 1 :]:
-        hooks.append(block.register_forward_pre_hook(_noting(seen.calls), with_kwargs=True))
-    for number in inner:
-        hooks.append(anatomy.projections[number].module.register_forward_pre_hook(_keeping(seen.inner, number, tokens)))
+    hooks += [block.register_forward_pre_hook(seen.note, with_kwargs=True) for block in anatomy.blocks[begin:]]
     more: dict[str, Any] = {}
     if accepts(anatomy.model, "position_ids"):
         more["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
@@ -181,16 +266,15 @@ def _record(anatomy: Anatomy, tokens: Tensor, mask: Tensor, layer: int, inner: S
     return seen
 
 
-def _noting(calls: list[Any]) -> Any:
-    def note(_: nn.Module, args: Any, kwargs: Any) -> None:
-        without = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        calls.append((args[1:] if args else (), without))
+@contextmanager
+def _keeping(anatomy: Anatomy, layer: int, shape: Sequence[int], into: dict[int, Tensor]) -> Iterator[None]:
+    """Keep what goes into a layer's projection while the context lasts."""
 
-    return note
-
-
-def _keeping(into: dict[int, Tensor], number: int, tokens: Tensor) -> Any:
     def keep(_: nn.Module, args: Any) -> None:
-        into[number] = args[0].reshape(*tokens.shape, -1)
+        into[layer] = args[0].reshape(*shape, -1)
 
-    return keep
+    hook = anatomy.projections[layer].module.register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -3,6 +3,9 @@
 Many facts are solved at once, each with its own row of `delta`, its own step size history and its own end. A step
 runs only the tails (see `tails`), after the bare prompt and a few of the contexts in turn rather than after all of
 them: over the steps each fact still sees them all.
+
+A fact to insert or modify wants its answer's tokens. A fact to erase wants no answer: it wants the distribution that
+the model gives for comparable subjects that it does not know (see `erasing`).
 """
 
 from __future__ import annotations
@@ -18,10 +21,15 @@ from torch import Tensor
 from amends import AmendsError
 from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.structure import Anatomy
-from amends_editing.tails import Tails, prepare
+from amends_editing.tails import Leading, Tails, prepare
 
 ESSENCE = "{} is a"  # ROME's prompt of the subject's essence, which must not drift
 BETAS = (0.9, 0.999)
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, message: str) -> None:
+    """Report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Solver:
     Args:
         steps: At most so many.
         lr: Adam's step, in units of the residual stream.
-        stop: A fact is done when the geometric mean of its answer's probability, over the step's rows, passes this.
+        stop: A fact is done when the geometric mean of its answer's probability, over the step's rows, passes this;
+            for an erasure, when exp(-KL) from the wanted distribution does.
         contexts_per_step: How many contexts besides the bare prompt are run in each step.
         kl_weight: Weight of the drift of the essence, KL(before || now) in nats.
         decay: Weight of the squared norm of delta against that of what it is added to.
@@ -56,89 +65,131 @@ class Solved:
     Args:
         values: What block `layer` should put out at the subject's last token of the bare prompt, (facts, width).
         residuals: The part of that which is new: values minus what it puts out now, (facts, width).
-        keys: What goes into each layer's projection there, a mean over the contexts, by layer, (facts, inner).
+        leading: What leads up to there, for each group of facts, with the facts' indexes; rows are facts by contexts.
         steps: How many steps each fact took.
-        likely: The answer's probability when each fact stopped.
+        likely: The answer's probability when each fact stopped; exp(-KL) of an erasure.
     """
 
     values: Tensor
     residuals: Tensor
-    keys: dict[int, Tensor] = field(default_factory=dict)
+    leading: list[tuple[list[int], Leading]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     likely: list[float] = field(default_factory=list)
+
+    def read(self, until: int) -> tuple[dict[int, Tensor], Tensor]:
+        """Run what leads up to the subjects through the edited blocks as they are now.
+
+        Args:
+            until: The last edited layer.
+
+        Returns:
+            The keys of each layer, a mean over the contexts, columns in float64, shape (inner, facts); and what block
+            `until` puts out after the bare prompt, shape (facts, width).
+        """
+        found: dict[int, Tensor] = {}
+        out = torch.empty_like(self.values)
+        for group, leading in self.leading:
+            inner, put = leading.onward(until)
+            out[group] = put.view(len(group), -1, put.shape[-1])[:, 0].cpu()
+            for layer, keys in inner.items():
+                rows = found.setdefault(layer, torch.empty(len(self.values), keys.shape[-1], dtype=torch.float64))
+                rows[group] = keys.view(len(group), -1, keys.shape[-1]).double().mean(1).cpu()
+        return {layer: rows.T for layer, rows in found.items()}, out
+
+    def advance(self) -> None:
+        """Leave the first edited block behind, as it is now."""
+        for _, leading in self.leading:
+            leading.advance()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A fact, with the distribution that an erasure wants after each context, shape (contexts, vocabulary)."""
+
+    fact: Fact
+    wanted: Tensor | None = None
 
 
 def solve(
     anatomy: Anatomy,
     tokenizer: Any,
-    facts: Sequence[Fact],
+    wishes: Sequence[Wish],
     layer: int,
     solver: Solver,
     contexts: Sequence[str],
-    inner: Sequence[int] = (),
-    progress: Callable[[int, int, str], None] = lambda done, total, message: None,
+    first: int | None = None,
+    progress: Progress = silent,
 ) -> Solved:
     """Solve the target vector of every fact.
 
     Args:
         anatomy: The model's parts.
         tokenizer: Its tokenizer.
-        facts: With non-empty targets.
+        wishes: The facts; an erasure with what it wants.
         layer: The (last) edited layer.
         solver: How to search.
         contexts: What may stand before the prompt; the first is empty.
-        inner: Layers whose keys are wanted.
+        first: The first edited layer, where the keys of all edited layers will be wanted.
         progress: Told after each group of facts.
     """
-    rows = [rows_of(tokenizer, fact, fact.target, contexts) for fact in facts]
-    order = sorted(range(len(facts)), key=lambda i: (rows[i][0].tail, rows[i][0].subject, i))
-    values, residuals = torch.empty(len(facts), anatomy.width), torch.empty(len(facts), anatomy.width)
-    keys = {number: torch.empty(len(facts), anatomy.projections[number].weight.shape[1]) for number in inner}
-    steps, likely = [0] * len(facts), [0.0] * len(facts)
-    for start in range(0, len(order), solver.at_once):
-        progress(start, len(order), "solving target vectors")
-        group = order[start : start + solver.at_once]
-        one = _Group(anatomy, tokenizer, [facts[i] for i in group], [rows[i] for i in group], layer, solver, inner)
+    count = len(wishes)
+    rows = [rows_of(tokenizer, wish.fact, wish.fact.target if wish.wanted is None else "", contexts) for wish in wishes]
+    order = sorted(range(count), key=lambda i: (wishes[i].wanted is None, rows[i][0].tail, rows[i][0].subject, i))
+    solved = Solved(torch.empty(count, anatomy.width), torch.empty(count, anatomy.width), [], [0] * count, [0.0] * count)
+    start = 0
+    while start < count:
+        progress(start, count, "solving target vectors")
+        group = [
+            i for i in order[start : start + solver.at_once]
+            if (wishes[i].wanted is None) == (wishes[order[start]].wanted is None)
+        ]  # fmt: skip
+        one = _Group(anatomy, tokenizer, [wishes[i] for i in group], [rows[i] for i in group], layer, solver, first)
         one.search()
         for place, i in enumerate(group):
-            residuals[i], values[i] = one.delta[place].cpu(), (one.here + one.delta)[place].cpu()
-            steps[i], likely[i] = one.taken[place], one.likely[place]
-            for number in inner:
-                keys[number][i] = one.keys[number][place].cpu()
-    progress(len(order), len(order), "solving target vectors")
-    return Solved(values, residuals, keys, steps, likely)
+            solved.residuals[i], solved.values[i] = one.delta[place].cpu(), (one.here + one.delta)[place].cpu()
+            solved.steps[i], solved.likely[i] = one.taken[place], one.likely[place]
+        if one.tails.leading is not None:
+            solved.leading.append((group, one.tails.leading))
+        start += len(group)
+    progress(count, count, "solving target vectors")
+    return solved
 
 
 class _Group:
-    """A few facts of about one length, solved together."""
+    """A few facts of about one length and one kind, solved together."""
 
     def __init__(
         self,
         anatomy: Anatomy,
         tokenizer: Any,
-        facts: Sequence[Fact],
+        wishes: Sequence[Wish],
         rows: Sequence[Sequence[Any]],
         layer: int,
         solver: Solver,
-        inner: Sequence[int],
+        first: int | None,
     ) -> None:
-        self.anatomy, self.solver, self.layer = anatomy, solver, layer
+        self.anatomy, self.solver = anatomy, solver
         self.contexts = len(rows[0])
-        flat = [row for some in rows for row in some]
-        self.tails: Tails = prepare(anatomy, flat, layer, inner)
-        self.essence = prepare(anatomy, [row_of(tokenizer, ESSENCE.format(f.subject), f.subject) for f in facts], layer)
+        self.tails: Tails = prepare(anatomy, [row for some in rows for row in some], layer, first)
+        wanted = [wish.wanted for wish in wishes if wish.wanted is not None]
+        self.wanted = torch.cat(wanted).to(anatomy.device) if wanted else None
+        subjects = [wish.fact.subject for wish in wishes]
+        self.essence = prepare(anatomy, [row_of(tokenizer, ESSENCE.format(name), name) for name in subjects], layer)
+        everyone = torch.arange(len(wishes), device=anatomy.device)
         with torch.no_grad():
-            self.before = self._essence_logits(self.essence.hidden, torch.arange(len(facts))).log_softmax(-1)
-        mean = {n: found.view(len(facts), self.contexts, -1).mean(1) for n, found in self.tails.inner.items()}
-        self.keys = mean
-        self.here = self.tails.hidden.view(len(facts), self.contexts, *self.tails.hidden.shape[1:])[:, 0, 0]
+            self.before = self._essence_logits(self.essence.hidden, everyone).log_softmax(-1)
+        self.here = self.tails.hidden[:: self.contexts, 0]
         self.delta = torch.zeros_like(self.here)
         self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here)
-        self.taken, self.likely = [0] * len(facts), [0.0] * len(facts)
+        self.taken, self.likely = [0] * len(wishes), [0.0] * len(wishes)
 
     def search(self) -> None:
-        """Step until every fact is done, or there are no steps left."""
-        alive = torch.arange(len(self.taken))
+        """Step until every fact is done, or there are no steps left.
+
+        Raises:
+            AmendsError: A gradient is not finite.
+        """
+        alive = torch.arange(len(self.taken), device=self.anatomy.device)
         for step in range(self.solver.steps + 1):
             delta = self.delta[alive].clone().requires_grad_(True)
             loss, likely = self._loss(delta, alive, step)
@@ -149,7 +200,7 @@ class _Group:
                 return
             (gradient,) = torch.autograd.grad(loss, delta)
             if not gradient.isfinite().all():
-                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, and see `amends edit trace`")
+                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, or see `amends edit trace`")
             alive, gradient = alive[going], gradient[going]
             self._move(alive, gradient, step + 1)
 
@@ -168,32 +219,44 @@ class _Group:
         others = self.contexts - 1
         some = min(self.solver.contexts_per_step, others)
         chosen = [0, *(1 + (step * some + turn) % others for turn in range(some))]
-        return (alive[:, None] * self.contexts + torch.tensor(chosen)).flatten()
+        return (alive[:, None] * self.contexts + torch.tensor(chosen, device=alive.device)).flatten()
 
     def _loss(self, delta: Tensor, alive: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Return the sum of the facts' losses and each answer's probability now."""
+        """Return the sum of the facts' losses, and how likely each fact's wish is now."""
         rows = self._rows(alive, step)
         each = len(rows) // len(alive)
-        hidden = self._with(self.tails.hidden[rows], delta.repeat_interleave(each, 0))
-        out = self.tails.run(hidden, rows)
-        wanted = self.tails.targets[rows]
-        places = wanted >= 0
-        logp = self.anatomy.logits(out[places]).log_softmax(-1)
-        picked = logp.gather(-1, wanted[places][:, None]).squeeze(-1)
-        owner = places.nonzero()[:, 0]
-        counts = torch.zeros(len(rows)).index_add(0, owner, torch.ones(len(owner)))
-        mean = torch.zeros(len(rows)).index_add(0, owner, picked) / counts
-        by_fact = mean.view(len(alive), each)
-        now = self._essence_logits(self._with(self.essence.hidden[alive], delta), alive).log_softmax(-1)
+        out = self.tails.run(_moved(self.tails.hidden[rows], delta.repeat_interleave(each, 0)), rows)
+        reached = -(self._answer_loss(out, rows) if self.wanted is None else self._distance(out, rows))
+        by_fact = reached.view(len(alive), each).mean(1)
+        now = self._essence_logits(_moved(self.essence.hidden[alive], delta), alive).log_softmax(-1)
         drift = F.kl_div(now, self.before[alive], log_target=True, reduction="none").sum(-1)
         size = delta.pow(2).sum(-1) / self.here[alive].pow(2).sum(-1)
-        loss = -by_fact.mean(1) + self.solver.kl_weight * drift + self.solver.decay * size
-        return loss.sum(), by_fact.detach().mean(1).exp()
+        weight = self.solver.kl_weight if self.wanted is None else 0.0  # an erased subject's essence is to drift
+        loss = -by_fact + weight * drift + self.solver.decay * size
+        return loss.sum(), by_fact.detach().exp()
 
-    def _with(self, hidden: Tensor, delta: Tensor) -> Tensor:
-        """Return the tails with delta added at the subject's last token."""
-        return torch.cat([(hidden[:, 0] + delta)[:, None], hidden[:, 1:]], dim=1)
+    def _answer_loss(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean negative log-probability of each row's answer, in nats, shape (rows,)."""
+        targets = self.tails.targets[rows]
+        places = targets >= 0
+        logp = self.anatomy.logits(out[places]).log_softmax(-1)
+        picked = logp.gather(-1, targets[places][:, None]).squeeze(-1)
+        owner = places.nonzero()[:, 0]
+        total = picked.new_zeros(len(rows)).index_add(0, owner, picked)
+        return -total / places.sum(1)
+
+    def _distance(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Return KL(wanted || now) at each row's last token, in nats, shape (rows,)."""
+        assert self.wanted is not None
+        now = self.anatomy.logits(out[torch.arange(len(rows)), self.tails.last[rows]]).log_softmax(-1)
+        wanted = self.wanted[rows]
+        return (wanted * (wanted.clamp(min=1e-12).log() - now)).sum(-1)
 
     def _essence_logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         out = self.essence.run(hidden, rows)
         return self.anatomy.logits(out[torch.arange(len(rows)), self.essence.last[rows]])
+
+
+def _moved(hidden: Tensor, delta: Tensor) -> Tensor:
+    """Return tails with delta added at the subject's last token."""
+    return torch.cat([(hidden[:, 0] + delta)[:, None], hidden[:, 1:]], dim=1)

@@ -1,0 +1,186 @@
+"""What a method works with: the model's parts, the statistics of its layers, the earlier edits, and how to search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amends import AmendsError
+from amends_editing.covariance import Moments
+from amends_editing.solving import factor
+from amends_editing.structure import Anatomy, first_of
+from amends_editing.tails import Leading
+from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
+
+CONTEXTS = (
+    "",
+    "It was late in the day. ",
+    "Nobody had asked before. ",
+    "As far as I know, ",
+    "Here is what the book says: ",
+    "She opened the letter and read it. ",
+)
+"""What may stand before an edited prompt; a fact should hold after any of them."""
+
+PULL_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A low-rank update of one layer's projection: left @ right.T.
+
+    Args:
+        layer: Which.
+        left: Shape (width, rank), float32.
+        right: Shape (inner, rank), float32.
+    """
+
+    layer: int
+    left: Tensor
+    right: Tensor
+
+    def apply(self, anatomy: Anatomy, scale: float = 1.0) -> None:
+        """Add the update to the model's weight."""
+        anatomy.projections[self.layer].add(scale * (self.left.double() @ self.right.double().T))
+
+
+@dataclass
+class Desk:
+    """What a method is given.
+
+    Args:
+        anatomy: The model's parts; its weights are changed in place.
+        tokenizer: Its tokenizer.
+        layers: Which projections are edited, in order.
+        solver: How target vectors are searched.
+        moments: Second moments of the layers' keys, or None where a method needs none.
+        shrinkage: How far covariances are shrunk.
+        earlier: Keys of earlier edits by layer, shape (inner, earlier), float64; grows with each batch.
+        contexts: What may stand before a prompt.
+        progress: Where to report.
+    """
+
+    anatomy: Anatomy
+    tokenizer: Any
+    layers: tuple[int, ...]
+    solver: Solver = field(default_factory=Solver)
+    moments: Moments | None = None
+    shrinkage: float = 0.01
+    earlier: dict[int, Tensor] = field(default_factory=dict)
+    contexts: Sequence[str] = CONTEXTS
+    progress: Progress = silent
+
+    @cached_property
+    def covariances(self) -> dict[int, Tensor]:
+        """C of each layer, shrunk, float64."""
+        assert self.moments is not None
+        return {layer: self.moments.covariance(layer, self.shrinkage) for layer in self.layers}
+
+    @cached_property
+    def lowers(self) -> dict[int, Tensor]:
+        """The Cholesky factor of each C."""
+        return {layer: factor(covariance) for layer, covariance in self.covariances.items()}
+
+    def keys_before(self, layer: int) -> Tensor:
+        """Return the keys of earlier edits, shape (inner, earlier)."""
+        inner = self.anatomy.projections[layer].weight.shape[1]
+        return self.earlier.get(layer, torch.empty(inner, 0, dtype=torch.float64))
+
+    def remember(self, layer: int, keys: Tensor) -> None:
+        """Add keys to the earlier ones."""
+        self.earlier[layer] = torch.cat([self.keys_before(layer), keys], dim=1)
+
+
+def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
+    """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
+
+    Args:
+        desk: What to work with.
+        wishes: The facts.
+        right_of: From a layer and its keys, shape (inner, facts), to the right factor, shape (inner, facts).
+
+    Returns:
+        The updates, which are in the model already.
+    """
+    last = desk.layers[-1]
+    solved = solve(
+        desk.anatomy, desk.tokenizer, wishes, last, desk.solver, desk.contexts, desk.layers[0], desk.progress
+    )
+    made = []
+    for layer in range(desk.layers[0], last + 1):
+        if layer in desk.layers:
+            keys, out = solved.read(last)
+            share = (solved.values - out) / sum(other >= layer for other in desk.layers)
+            if not desk.anatomy.projections[layer].writes_directly:
+                share = pull_back(desk.anatomy, solved, layer, share)
+            left, right = share.double().T, right_of(layer, keys[layer])
+            if not (left.isfinite().all() and right.isfinite().all()):
+                raise AmendsError("an update is not finite; take a larger shrinkage, or fewer facts at once")
+            made.append(Factors(layer, left.float(), right.float()))
+            made[-1].apply(desk.anatomy)
+            desk.remember(layer, keys[layer])
+        if layer < last:
+            solved.advance()
+    return made
+
+
+def pull_back(anatomy: Anatomy, solved: Solved, layer: int, share: Tensor) -> Tensor:
+    """Return what the projection must put out more, where its block norms that before adding it to the residual stream.
+
+    Args:
+        anatomy: The model's parts.
+        solved: Whose first block is this layer.
+        layer: Which.
+        share: What the block is to put out more, shape (facts, width).
+    """
+    found = torch.empty_like(share)
+    for group, leading in solved.leading:
+        found[group] = _pulled(anatomy, leading, layer, share[group].to(anatomy.device)).cpu()
+    return found
+
+
+def _pulled(anatomy: Anatomy, leading: Leading, layer: int, share: Tensor) -> Tensor:
+    each = leading.entering.shape[0] // len(share)
+    bare = leading.entering[::each]
+    calls = [_bare(value, each) for value in leading.calls[0]]
+    push = torch.zeros_like(share, requires_grad=True)
+
+    def run() -> Tensor:
+        def shift(_: Any, __: Any, out: Tensor) -> Tensor:
+            rows = out.reshape(*bare.shape[:2], -1)
+            return torch.cat([rows[:, :-1], (rows[:, -1] + push)[:, None]], dim=1).reshape(out.shape)
+
+        hook = anatomy.projections[layer].module.register_forward_hook(shift)
+        try:
+            return first_of(anatomy.blocks[layer](bare, *calls[0], **calls[1]))[:, -1]
+        finally:
+            hook.remove()
+
+    with torch.no_grad():
+        wanted = run() + share
+    search = torch.optim.LBFGS([push], max_iter=PULL_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        loss = (run() - wanted).pow(2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    search.step(closure)  # type: ignore[no-untyped-call]
+    return push.detach()
+
+
+def _bare(value: Any, each: int) -> Any:
+    """Cut what a block is called with to the rows of the bare prompts, every `each`-th."""
+    if isinstance(value, dict):
+        return {name: _bare(part, each) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_bare(part, each) for part in value)
+    if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] > 1:
+        return value[::each]
+    return value
