@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import click
 
@@ -82,15 +83,15 @@ def group(name: str, help: str) -> Group:
     return Group(name, help=help, no_args_is_help=True)
 
 
-_GATHERED: set[int] = set()
+_GATHERED: WeakSet[click.Group] = WeakSet()  # by the roots themselves: a number of one that is gone may come back
 
 
 def gather(ctx: click.Context) -> None:
     """Let every plugin add its commands to the root, once; a plugin that cannot leaves ours working."""
     root = ctx.find_root().command
-    if not isinstance(root, click.Group) or id(root) in _GATHERED:
+    if not isinstance(root, click.Group) or root in _GATHERED:
         return
-    _GATHERED.add(id(root))
+    _GATHERED.add(root)
     from amends import host
 
     try:

@@ -165,6 +165,12 @@ def test_a_plugin_adds_commands_to_the_root_and_to_a_group(use_plugin):
     assert CliRunner().invoke(root, ["data", "weave"]).output == "from the plugin\n"
 
 
+def test_a_plugin_adds_its_commands_to_every_root_of_a_process(use_plugin):
+    use_plugin(plugin_that_adds(("", "greet")))
+    for _ in range(50):  # where one root is gone, the next may lie at its place in memory
+        assert CliRunner().invoke(roots.Root(), ["greet"]).output == "from the plugin\n"
+
+
 def test_a_plugin_is_found_by_a_group_that_is_loaded_already(use_plugin):
     root = use_plugin(plugin_that_adds(("data", "weave")))
     assert CliRunner().invoke(root, ["data", "list", "--help"]).exit_code == 0

@@ -1,0 +1,145 @@
+"""From checked edits to a case: register, open, follow, or only try. What `commands` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from amends import BadInput, BadRecords
+from amends.cli import casetext
+from amends.cli.output import Screen
+from amends.cli.tables import Table
+from amends.governor import offering
+from amends.governor.cases.viewing import case_view
+from amends.governor.judging import find_policy
+from amends.governor.work.carrying import carry
+from amends.governor.workspace import Workspace
+from amends_editing import holding
+from amends_editing.files import read_edits
+
+POLICY = "editing"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for beside the edits themselves.
+
+    Args:
+        model: The model to change.
+        method: The operation; empty for the policy's choice.
+        parameters: The operation's scalars.
+        seed: The only source of randomness.
+        text: A file of passages to measure the model's activations on, or None.
+    """
+
+    model: str
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    text: Path | None = None
+
+
+def parameters_of(method: str, given: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the parameters that an operation declares.
+
+    Raises:
+        BadInput: Values were given and nobody says for which operation.
+    """
+    if given and not method:
+        raise BadInput("a parameter belongs to one operation; say which with --method")
+    found: Sequence[Mapping[str, Any]] = offering.operation(method)["parameters"] if method else ()
+    return found
+
+
+def open_and_follow(
+    screen: Screen,
+    workspace: Workspace,
+    request: Request,
+    rows: Rows,
+    name: str,
+    file: Path,
+    drop_suppressed: bool,
+) -> int:
+    """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve."""
+    registering = import_module("amends.governor.data.registering")
+    changing = import_module("amends.governor.cases.changing")
+    made = registering.register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
+    records = {holding.EDITS: made.digest}
+    if request.text is not None:
+        texts = text_rows(request.text)
+        records["text"] = registering.register_rows(workspace, f"{name}-text", texts, source=request.text).digest
+    case = changing.open_change(
+        workspace, model=request.model, policy=POLICY, records=records, operation=request.method,
+        parameters=request.parameters, seed=request.seed,
+    )  # fmt: skip
+    return follow(screen, workspace, case.id)
+
+
+def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Sequence[str], step: int) -> int:
+    """Open a case that rebuilds a model's champion without these edits, and carry it on."""
+    workspace.require_role(*holding.SEES)
+    held = holding.held_edits(workspace, holding.resolve(workspace, model))
+    chosen = holding.of_one_step(held, ids, step)
+    changing = import_module("amends.governor.cases.changing")
+    records = [str(one.row["id"]) for one in chosen]
+    case = changing.drop_records(workspace, model, chosen[0].dataset, records)
+    return follow(screen, workspace, case.id)
+
+
+def follow(screen: Screen, workspace: Workspace, case: str) -> int:
+    """Carry a case on if it waits for nobody, show where it stands, and return the exit code."""
+    view = case_view(workspace, case)
+    if view["status"] in ("awaiting approval", "in progress") and not view["missing_approvals"]:
+        carry(workspace, case)
+        view = case_view(workspace, case)
+    steps = casetext.next_steps(view)
+    screen.show({**view, "next": steps}, *casetext.case_lines(view), *steps)
+    return casetext.exit_code(view)
+
+
+def text_rows(file: Path) -> list[dict[str, str]]:
+    """Return the passages of a text, a row for each line that is not blank.
+
+    Raises:
+        BadRecords: It cannot be read, or there is none.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise BadRecords(f"{file} cannot be read as UTF-8; give a text file") from None
+    rows = [{"prompt": line.strip()} for line in lines if line.strip()]
+    if not rows:
+        raise BadRecords(f"{file} is empty; give a text of some thousand words")
+    return rows
+
+
+def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Rows) -> int:
+    """Show what a version answers before and after a few edits; nothing is kept."""
+    from amends_editing.trying import try_edits
+
+    method = request.method or _first_method(workspace)
+    texts = text_rows(request.text) if request.text else ()
+    tried = try_edits(workspace, request.model, method, rows, request.parameters, request.seed, texts)
+    shown = [(one.id, one.prompt, one.before.strip(), one.after.strip()) for one in tried]
+    document = {"method": method, "tried": [asdict(one) for one in tried]}
+    screen.show(document, Table(("edit", "prompt", "before", f"after {method}"), shown), "nothing was kept")
+    return 0
+
+
+def _first_method(workspace: Workspace) -> str:
+    for name in find_policy(workspace, POLICY).operations:
+        if name in workspace.host.operations:
+            return str(name)
+    raise BadInput(f"no operation of the policy {POLICY!r} is installed; name one with --method")
+
+
+def show_trace(screen: Screen, workspace: Workspace, model: str, file: Path, format: str, seed: int) -> None:
+    """Trace where a model keeps facts, and show the layers and settings that are proposed."""
+    tracing = import_module("amends_editing.tracing")
+    found = tracing.trace(workspace, model, read_edits(file, format), seed)
+    screen.show(found.to_json(), *found.lines())
