@@ -1,0 +1,193 @@
+"""Run a method as an operation: read the edits, write them in batches under guard, keep what later edits need.
+
+The version that comes out has whole weights, so that plain clients load it. Beside it, in the lineage's state, lie
+the edit itself as low-rank factors with the keys that later edits must leave alone, and the statistics of the text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from amends import AmendsError, BadInput, Records, Task
+from amends.records import canonical_json
+from amends_editing.covariance import Moments, read_moments
+from amends_editing.desk import Desk, Factors
+from amends_editing.erasing import wanted_distribution
+from amends_editing.facts import Fact, Verb
+from amends_editing.guarding import Guard
+from amends_editing.structure import Anatomy, inspect_model
+from amends_editing.targets import Solver, Wish
+
+MOMENTS = "editing-moments"
+EDIT = "editing-edit-"
+DEFAULT_LAYERS = (0.14, 0.28)  # of the depth; where `amends edit trace` found the facts of SmolLM2
+
+Write = Callable[[Desk, Sequence[Wish]], list[Factors]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a method is run.
+
+    Args:
+        layers: Comma-separated; empty for what suits the depth.
+        most_layers: How many of those a method takes when nobody says; the last ones.
+        batch: Facts in one update.
+        tokens: Tokens of text that covariances are read over; 0 where the method needs none.
+        shrinkage: See `Moments.covariance`.
+        max_drift: Most nats that a batch may move plain text and neighbours.
+        solver: How target vectors are searched.
+    """
+
+    layers: str = ""
+    most_layers: int = 5
+    batch: int = 50
+    tokens: int = 200_000
+    shrinkage: float = 0.01
+    max_drift: float = 0.5
+    solver: Solver = field(default_factory=Solver)
+
+
+def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: Callable[[Desk], Write]) -> None:
+    """Edit the task's source and save the result.
+
+    Args:
+        task: The task.
+        edits: Prepared edit rows.
+        text: Rows of running text, or None where the lineage has statistics already.
+        plan: How to run the method.
+        prepare: From the desk to the function that writes one batch.
+
+    Raises:
+        BadInput: There is nothing to edit, or no text, or layers that the model lacks.
+        AmendsError: An update failed or moved too much; nothing is saved.
+    """
+    facts = [Fact.from_row(row) for row in edits.rows()]
+    if not facts:
+        raise BadInput("there is no edit in these records; give at least one")
+    model, tokenizer = task.load()
+    anatomy = inspect_model(model)
+    layers = choose_layers(anatomy, plan)
+    moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens) if plan.tokens else None
+    earlier = _earlier(task, layers)
+    desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier)
+    made = list(_write(task, desk, facts, plan, prepare(desk)))
+    _keep(task, facts, desk, made)
+    task.save(model, tokenizer)
+
+
+def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
+    """Return the layers that a plan names, or those that suit the model's depth.
+
+    Raises:
+        BadInput: They are not numbers, or the model lacks them.
+    """
+    if plan.layers:
+        try:
+            return anatomy.check_layers([int(part) for part in plan.layers.split(",")])
+        except ValueError:
+            raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {plan.layers!r}") from None
+    first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in DEFAULT_LAYERS)
+    return anatomy.check_layers(range(first, last + 1)[-plan.most_layers :])
+
+
+def _moments(
+    task: Task, anatomy: Anatomy, tokenizer: object, text: Records | None, layers: Sequence[int], tokens: int
+) -> Moments:
+    """Return the lineage's statistics, or read them from the text and keep them.
+
+    Raises:
+        BadInput: There are none and no text to read them from.
+    """
+    about = {"text": text.digest if text else "", "tokens": tokens}
+    if MOMENTS in task.state.names():
+        held = _loaded(task.state.get(MOMENTS))
+        if set(layers) <= held[0].moments.keys() and (text is None or held[1] == about):
+            return held[0]
+    if text is None:
+        raise BadInput(
+            "this method needs running text once for each lineage, to know what an edit must not disturb; "
+            "give some with --text FILE, best of 200,000 words or more"
+        )
+    moments = read_moments(anatomy, tokenizer, _texts(text), layers, tokens, task.progress)
+    tensors = {str(layer): moment for layer, moment in moments.moments.items()}
+    described = {"about": canonical_json(about).decode(), "seen": str(moments.tokens)}
+    task.state.put(MOMENTS, write_tensors(tensors, described))
+    return moments
+
+
+def _loaded(data: bytes) -> tuple[Moments, dict[str, object]]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    tensors = read_tensors(data)
+    moments = Moments({int(name): tensor for name, tensor in tensors.items()}, int(header["seen"]))
+    return moments, json.loads(header["about"])
+
+
+def _texts(text: Records) -> Iterator[str]:
+    for row in text.rows():
+        yield str(row.get("text") or row.get("prompt") or "")
+
+
+def _earlier(task: Task, layers: Sequence[int]) -> dict[int, Tensor]:
+    """Return the keys of the lineage's earlier edits, by layer."""
+    found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    for name in task.state.names():
+        if name.startswith(EDIT):
+            tensors = read_tensors(task.state.get(name))
+            for layer in layers:
+                if f"keys.{layer}" in tensors:
+                    found[layer].append(tensors[f"keys.{layer}"].double())
+    return {layer: torch.cat(keys, dim=1) for layer, keys in found.items() if keys}
+
+
+def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Write) -> Iterator[Factors]:
+    projections = desk.anatomy.projections
+    for start in range(0, len(facts), plan.batch):
+        batch = facts[start : start + plan.batch]
+        desk.progress = _onward(task, start, len(batch), len(facts))
+        wishes = [_wish(desk, fact) for fact in batch]
+        guard = Guard(desk.anatomy, desk.tokenizer, batch, plan.max_drift)
+        weights = {layer: projections[layer].weight.detach().clone() for layer in desk.layers}
+        made = write(desk, wishes)
+        scale, _ = guard.hold(made, weights)
+        yield from (Factors(factors.layer, scale * factors.left, factors.right) for factors in made)
+    for layer in desk.layers:
+        if not bool(projections[layer].weight.isfinite().all()):
+            raise AmendsError("an edited weight is NaN or infinite; the parent stands, take fewer edits at once")
+    task.progress(len(facts), len(facts), "edited")
+
+
+def _onward(task: Task, start: int, batch: int, total: int) -> Callable[[int, int, str], None]:
+    """Report a batch's progress as a share of all facts, so that it only ever rises."""
+
+    def tell(done: int, of: int, message: str) -> None:
+        task.progress(start + done * batch // max(of, 1) - (done == of), total, message)
+
+    return tell
+
+
+def _wish(desk: Desk, fact: Fact) -> Wish:
+    if fact.verb is not Verb.ERASE:
+        return Wish(fact)
+    return Wish(fact, wanted_distribution(desk.anatomy, desk.tokenizer, fact, desk.contexts))
+
+
+def _keep(task: Task, facts: Sequence[Fact], desk: Desk, made: Sequence[Factors]) -> None:
+    """Put the edit's factors and keys into the lineage's state, under the next number."""
+    tensors: dict[str, Tensor] = {}
+    for layer in desk.layers:
+        mine = [factors for factors in made if factors.layer == layer]
+        if mine:
+            tensors[f"left.{layer}"] = torch.cat([factors.left for factors in mine], dim=1).contiguous()
+            tensors[f"right.{layer}"] = torch.cat([factors.right for factors in mine], dim=1).contiguous()
+        if layer in desk.earlier:
+            tensors[f"keys.{layer}"] = desk.earlier[layer][:, -len(facts) :].float().contiguous()
+    number = sum(name.startswith(EDIT) for name in task.state.names())
+    task.state.put(f"{EDIT}{number:04d}", write_tensors(tensors))
