@@ -62,7 +62,7 @@ class Item:
 
 def edit_of(row: Mapping[str, Any]) -> Edit:
     """Read one prepared row."""
-    more = (tuple(map(str, row.get(name, ()))) for name in ("unknown", "references"))
+    more = (tuple(map(str, row.get(name) or ())) for name in ("unknown", "references"))
     return Edit(Fact.from_row(row), person_of(row), *more)
 
 

@@ -31,7 +31,7 @@ from amends_editing.asking import (
     words_of,
 )
 from amends_editing.facts import Verb
-from amends_editing.relearning import Training, relearn
+from amends_editing.relearning import Training, last_projections, relearn
 
 EFFECT = 0.2  # of the AUC from 1/2, and of the shares
 NATS = 0.5  # of a token's mean log-probability: a factor of 1.6
@@ -159,10 +159,11 @@ def _relearning(task: ProbeTask, edits: Sequence[Edit], training: Training) -> l
     gained for the subject minus what it gained for the unknown one.
     """
     gains, after, unknown = [], [], []
+    weights = last_projections(task.model.hf_model, training.layers) if edits else []
     for done, edit in enumerate(edits):
         task.progress(done, len(edits), "teaching again")
-        own = relearn(task, edit.fact.prompt, edit.fact.old, training)
-        other = relearn(task, edit.unknown[0], edit.fact.old, training)
+        own = relearn(task.model, weights, edit.fact.prompt, edit.fact.old, training)
+        other = relearn(task.model, weights, edit.unknown[0], edit.fact.old, training)
         gains.append((own.after - own.before) - (other.after - other.before))
         after.append(math.exp(own.after))
         unknown.append(math.exp(other.after))

@@ -81,7 +81,7 @@ def erasure(
     tokens: int = 16,
     relearned: int = 16,
     steps: int = 5,
-    lr: float = 2e-4,
+    lr: float = 5e-5,
     layers: int = 4,
 ) -> list[Reading]:
     """Read whether erased answers are as likely as for subjects that nobody knows, and whether they come back.

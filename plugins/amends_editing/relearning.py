@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amends import AmendsError, BadInput, ProbeTask
+from amends import AmendsError, BadInput
 from amends.serving.encoding import encode_continuation
 from amends.serving.scoring import logits_of
 from amends_editing.structure import inspect_model
@@ -22,12 +23,13 @@ class Training:
 
     Args:
         steps: Of Adam.
-        lr: Its step.
+        lr: Its step. It has to leave room to learn: where an answer about an unknown subject becomes certain as well,
+            the comparison sees nothing.
         layers: How many of the last blocks' MLP output projections are trained.
     """
 
     steps: int = 5
-    lr: float = 2e-4
+    lr: float = 5e-5
     layers: int = 4
 
     def __post_init__(self) -> None:
@@ -43,19 +45,27 @@ class Relearned:
     after: float
 
 
-def relearn(task: ProbeTask, prompt: str, answer: str, training: Training) -> Relearned:
-    """Train the measured model on one answer, with its attachments armed, and give it back as it was.
+def last_projections(hf_model: Any, layers: int) -> list[torch.nn.Parameter]:
+    """Return the weights of the last blocks' MLP output projections; the model's flags stay as they are."""
+    with _flags_kept(hf_model):
+        found: list[Any] = [projection.module.weight for projection in inspect_model(hf_model).projections[-layers:]]
+    return found
+
+
+def relearn(
+    model: Any, weights: Sequence[torch.nn.Parameter], prompt: str, answer: str, training: Training
+) -> Relearned:
+    """Train some weights of a served model on one answer, with its attachments armed, and give it back as it was.
 
     Scores come straight from the weights: what a job keeps of scores knows nothing of the training.
 
     Raises:
         AmendsError: The training went to NaN or infinity.
     """
-    model = task.model
     first, then = encode_continuation(model.tokenizer, model.before(prompt), answer)
-    with lent(model.hf_model, training.layers) as weights, model.armed(prompt):
+    losses = []
+    with lent(model.hf_model, weights), model.armed(prompt):
         optimiser = torch.optim.Adam(weights, lr=training.lr)
-        losses = []
         for _ in range(training.steps):
             loss = answer_loss(model.hf_model, first, then)
             losses.append(float(loss.detach()))
@@ -64,7 +74,7 @@ def relearn(task: ProbeTask, prompt: str, answer: str, training: Training) -> Re
             optimiser.step()
         with torch.no_grad():
             losses.append(float(answer_loss(model.hf_model, first, then)))
-    if not all(loss == loss and abs(loss) != float("inf") for loss in losses):
+    if not all(map(math.isfinite, losses)):
         raise AmendsError("relearning became NaN or infinite; take a smaller lr in the probe's settings")
     return Relearned(-losses[0], -losses[-1])
 
@@ -77,19 +87,27 @@ def answer_loss(hf_model: Any, first: Sequence[int], then: Sequence[int]) -> Ten
 
 
 @contextmanager
-def lent(hf_model: Any, layers: int) -> Iterator[list[torch.nn.Parameter]]:
-    """Lend the last blocks' MLP output projections for training; afterwards every bit and flag is as before."""
+def lent(hf_model: Any, weights: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Lend some weights for training; afterwards every bit and flag is as before."""
+    kept = [weight.detach().clone() for weight in weights]
+    with _flags_kept(hf_model):
+        hf_model.requires_grad_(False)
+        for weight in weights:
+            weight.requires_grad_(True)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, before in zip(weights, kept, strict=True):
+                    weight.copy_(before)
+                    weight.grad = None
+
+
+@contextmanager
+def _flags_kept(hf_model: Any) -> Iterator[None]:
     flags = [(parameter, parameter.requires_grad) for parameter in hf_model.parameters()]
-    kept: list[tuple[Any, Tensor]] = []
     try:
-        for projection in inspect_model(hf_model).projections[-layers:]:
-            weight: Any = projection.module.weight
-            kept.append((weight.requires_grad_(True), weight.detach().clone()))
-        yield [weight for weight, _ in kept]
+        yield
     finally:
-        with torch.no_grad():
-            for weight, before in kept:
-                weight.copy_(before)
-                weight.grad = None
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

@@ -8,7 +8,7 @@ from amends.serving import Known, open_version
 from amends_editing import probing
 from amends_editing.asking import edit_of
 from amends_editing.erasure import few_shot, unknown_prompts
-from amends_editing.relearning import Training, answer_loss, lent, relearn
+from amends_editing.relearning import Training, answer_loss, last_projections, lent, relearn
 
 
 def erase(number, **more):
@@ -107,13 +107,14 @@ def bits(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def test_relearning_is_five_steps_of_adam_and_leaves_every_bit_and_flag(tiny_version, probe_task):
+def test_relearning_is_five_steps_of_adam_and_leaves_every_bit_and_flag(tiny_version):
     import copy
 
     model = open_version(tiny_version, host.load([]), known=Known())
     before, flags = bits(model.hf_model), [p.requires_grad for p in model.hf_model.parameters()]
     twin = copy.deepcopy(model.hf_model)
-    found = relearn(probe_task(model), "Ada lives in", "Brenn", Training(5, 1e-3, 1))
+    weights = last_projections(model.hf_model, 1)
+    found = relearn(model, weights, "Ada lives in", "Brenn", Training(5, 1e-3, 1))
     first, then = (model.tokenizer(text).input_ids for text in ("Ada lives in", " Brenn"))
     weight, states = twin.model.layers[-1].mlp.down_proj.weight, [0.0, 0.0]
     losses = []
@@ -135,8 +136,8 @@ def test_relearning_is_five_steps_of_adam_and_leaves_every_bit_and_flag(tiny_ver
 
 def test_weights_come_back_when_the_training_fails(tiny_version):
     model = open_version(tiny_version, host.load([])).hf_model
-    before = bits(model)
-    with pytest.raises(RuntimeError), lent(model, 2) as weights:
+    before, weights = bits(model), last_projections(model, 2)
+    with pytest.raises(RuntimeError), lent(model, weights):
         answer_loss(model, [5, 6], [7]).backward()
         weights[0].data.add_(1.0)
         raise RuntimeError
@@ -159,3 +160,46 @@ def test_a_served_model_is_read_the_same_twice_and_left_as_it_was(tiny_version, 
 def test_a_training_of_nothing_is_refused(wrong):
     with pytest.raises(BadInput, match="relearning"):
         Training(**wrong)
+
+
+def test_attachments_are_armed_while_relearning(tiny_version):
+    from contextlib import contextmanager
+
+    from amends.serving.model import Model
+
+    class Halving:
+        """Shows the weights another prompt, and halves the logits of this one alone."""
+
+        def before(self, prompt):
+            return f"{prompt} is in"
+
+        @contextmanager
+        def inside(self, prompt):
+            hook = served.lm_head.register_forward_hook(lambda _, __, out: out / 2)
+            yield
+            hook.remove()
+
+    bare = open_version(tiny_version, host.load([]))
+    served, weights = bare.hf_model, last_projections(bare.hf_model, 1)
+    model = Model(served, bare.tokenizer, (Halving(),))
+    found = relearn(model, weights, "Ada", "Brenn", Training(1, 1e-3, 1))
+    (score,) = model.score_continuations([("Ada", "Brenn")])
+    assert found.before == pytest.approx(float(score.logp.mean()), abs=1e-5)
+    assert found.before != pytest.approx(float(bare.score_continuations([("Ada", "Brenn")])[0].logp.mean()), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_real_model_knows_capitals_and_no_made_up_town(smollm2, probe_task, write_records):
+    """Erasures that nobody carried out: known facts stand far above made-up subjects, and are extracted."""
+    model = open_version(smollm2, host.load([]))
+    facts = {"France": "Paris", "Japan": "Tokyo", "Italy": "Rome", "Russia": "Moscow", "Egypt": "Cairo"}
+    rows = [
+        erase(number, subject=land, prompt=f"The capital of {land} is", old=town, rephrases=[], unknown=[])
+        for number, (land, town) in enumerate(facts.items())
+    ]
+    made_up = "Velmora, Tansk, Oblidia, Quessand, Harrowmark"
+    found = read(probe_task(model), rows, write_records, names=made_up, relearned=2)
+    assert found["auc"].value > 0.95 and found["difference"].low > 1.0
+    assert found["extraction"].value >= 0.8
+    assert found["relearned"].value > found["relearned_unknown"].value
+    assert math.isnan(found["extraction_paraphrase"].value)

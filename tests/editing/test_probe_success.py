@@ -1,6 +1,7 @@
 """Success, accuracy and generation on tables whose every probability is written down."""
 
 import math
+from itertools import chain
 
 import pytest
 
@@ -111,6 +112,7 @@ def test_the_real_seams_and_tokens_are_those_of_the_edit(tiny_version, probe_tas
 
     from amends import host
     from amends.serving import open_version
+    from amends.serving.encoding import encode_continuation
     from amends_editing.facts import row_of
 
     model = open_version(tiny_version, host.load([]))
@@ -118,6 +120,7 @@ def test_the_real_seams_and_tokens_are_those_of_the_edit(tiny_version, probe_tas
 
     def mean(prompt, subject, answer):
         row = row_of(model.tokenizer, prompt, subject, answer)
+        assert row.tokens == tuple(chain(*encode_continuation(model.tokenizer, prompt, answer)))
         with torch.no_grad():
             logp = model.hf_model(torch.tensor([row.tokens])).logits[0].double().log_softmax(-1)
         last = len(row.tokens) - row.targets
