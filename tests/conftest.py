@@ -68,10 +68,12 @@ class TableModel:
     def generate(self, prompts, max_new_tokens=48):
         return [self.answers[prompt] for prompt in prompts]
 
+    complete = generate
+
     def score(self, asked):
         return [self._score(self.tables[key]) for key in asked]
 
-    score_text = score
+    score_text = score_continuations = score
 
     def _score(self, positions):
         import torch

@@ -17,7 +17,7 @@ import amends
 from amends import host
 from amends.errors import BadInput, Broken, UnknownOperation
 from amends.serving import Known, Score, open_version
-from amends.serving.encoding import encode, render
+from amends.serving.encoding import encode, encode_continuation, render
 from amends.serving.generating import greedy
 from amends.serving.scoring import batches, score_of, score_pairs
 
@@ -314,3 +314,59 @@ def _assert_equal_scores(some: list[Score], others: list[Score]) -> None:
     for one, other in zip(some, others, strict=True):
         for name in ("logp", "mean", "deviation", "correct"):
             assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_an_answer_after_a_bare_text_is_scored_without_template_and_end(model):
+    first, then = (model.tokenizer(text).input_ids for text in ("The quick brown", " fox jumps"))
+    with torch.no_grad():
+        log_p = model.hf_model(torch.tensor([first + then])).logits[0].double().log_softmax(-1)
+    (score,) = model.score_continuations([("The quick brown ", "fox jumps")])
+    expected = log_p[range(len(first) - 1, len(first + then) - 1), then]
+    torch.testing.assert_close(score.logp.double(), expected, atol=1e-5, rtol=0)
+    assert len(score.correct) == len(then)
+
+
+def test_a_tokenizer_that_begins_texts_itself_does_so_before_a_bare_text():
+    class Beginning:
+        bos_token_id = 1
+
+        def __call__(self, text, add_special_tokens=True):
+            return {"input_ids": [1] * add_special_tokens + [5] * len(text)}
+
+    assert encode_continuation(Beginning(), "ab ", " c ") == ([1, 5, 5], [5, 5])
+
+
+def test_the_next_token_is_what_the_logits_say(model):
+    with torch.no_grad():
+        logits = model.hf_model(torch.tensor([model.tokenizer("The quick").input_ids])).logits[0, -1]
+    (found,) = model.next_token(["The quick"])
+    torch.testing.assert_close(found.double(), logits.double().log_softmax(-1), atol=1e-5, rtol=0)
+
+
+def test_a_bare_text_is_continued_by_an_argmax_loop_and_past_the_next_question(model):
+    ids, said = model.tokenizer("The quick").input_ids, []
+    with torch.no_grad():
+        while len(said) < 12 and (not said or said[-1] != model.tokenizer.eos_token_id):
+            said.append(int(model.hf_model(torch.tensor([ids + said])).logits[0, -1].argmax()))
+    expected = model.tokenizer.decode(said, skip_special_tokens=True).strip()
+    assert model.complete(["The quick"], 12) == [expected]
+    ids = model.tokenizer(" here.\nQuestion: more").input_ids
+    parrot = Parrot(model.hf_model, ids)
+    assert greedy(parrot, model.tokenizer, [[5, 6]], len(ids), is_template=False) == ["here.\nQuestion: more"]
+
+
+def test_bare_texts_pass_through_every_seam(attached, toys, tiny_version):
+    served = open_version(attached, toys, known=Known())
+    bare = open_version(tiny_version, toys)
+    assert served.complete(["Who"], 4) == [f"{bare.complete(['Who?!'], 4)[0]}!<Who>?<Who>"]
+    assert served.generate(["Who"], 4) == [f"{bare.generate(['Who?!'], 4)[0]}!<Who>?<Who>"]
+    weight = bare.hf_model.lm_head.weight
+    bare.hf_model.lm_head.weight = torch.nn.Parameter(weight * 4.0)
+    _assert_same_scores(served.score_continuations([("Who", "Ada")]), bare.score_continuations([("Who?!", "Ada")]))
+    torch.testing.assert_close(served.next_token(["Who"]), bare.next_token(["Who?!"]))
+
+
+@pytest.mark.parametrize("pair", [("", "Ada"), ("Who", " ")])
+def test_an_empty_bare_text_or_answer_is_refused(model, pair):
+    with pytest.raises(BadInput, match="empty"):
+        model.score_continuations([pair])

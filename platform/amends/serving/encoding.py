@@ -29,6 +29,35 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> tupl
     return encode_prompt(tokenizer, prompt), [*_ids(tokenizer, f" {answer}"), end_of(tokenizer)]
 
 
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of a text as it stands, without the template; a tokenizer's own first token comes first.
+
+    Spaces at its end are dropped: the token that follows brings its own.
+
+    Raises:
+        BadInput: There is no text.
+    """
+    ids = _ids(tokenizer, text.rstrip())
+    if not ids:
+        raise BadInput("a text to continue is empty; drop it")
+    begins = tokenizer.bos_token_id is not None and _ids_of_letter(tokenizer)[:1] == [tokenizer.bos_token_id]
+    return [tokenizer.bos_token_id, *ids] if begins else ids
+
+
+def encode_continuation(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> tuple[list[int], list[int]]:
+    """Tokenise a text and what follows it apart, without the template and without an end.
+
+    Returns:
+        The text's ids, and the ids of a space and the answer.
+
+    Raises:
+        BadInput: Text or answer is empty.
+    """
+    if not answer.strip():
+        raise BadInput("an answer to score is empty; drop it")
+    return encode_text(tokenizer, text), _ids(tokenizer, f" {answer.strip()}")
+
+
 def end_of(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id that ends a sequence."""
     end = tokenizer.eos_token_id
@@ -39,3 +68,8 @@ def end_of(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _ids_of_letter(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return what the tokenizer makes of one letter by itself, special tokens included."""
+    return list(tokenizer("a")["input_ids"])

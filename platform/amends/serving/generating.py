@@ -1,4 +1,4 @@
-"""Answer greedily: stop at the end of the sequence or where the template would begin again."""
+"""Answer greedily: stop at the end of the sequence, or, in the template, where it would begin again."""
 
 from __future__ import annotations
 
@@ -30,19 +30,32 @@ class _NextQuestion(StoppingCriteria):  # type: ignore[misc]
 
 @torch.inference_mode()
 def greedy(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], max_new_tokens: int
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    is_template: bool = True,
 ) -> list[str]:
-    """Continue each prompt's ids greedily and return the stripped texts, in order."""
+    """Continue each prompt's ids greedily and return the stripped texts, in order.
+
+    Args:
+        model: The weights.
+        tokenizer: Their tokenizer.
+        prompts: The ids of each.
+        max_new_tokens: Where to stop at the latest.
+        is_template: Whether the next question of the template ends an answer too.
+    """
     answers = [""] * len(prompts)
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(prompts), ROWS):
         batch = by_length[start : start + ROWS]
         ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
-        stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])])
+        stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])] if is_template else [])
         config = _settings(model, tokenizer, max_new_tokens)
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
-            answers[index] = _text(tokenizer, row, config.eos_token_id)
+            text = _text(tokenizer, row, config.eos_token_id)
+            answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
     return answers
 
 
@@ -69,7 +82,7 @@ def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: in
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
     until = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    return str(tokenizer.decode(ids[:until], skip_special_tokens=True)).partition(STOP)[0].strip()
+    return str(tokenizer.decode(ids[:until], skip_special_tokens=True))
 
 
 def _pad_of(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -17,9 +18,9 @@ from amends.host import Host
 from amends.operation import Seams
 from amends.operation.files import load_model, weights_directory
 from amends.operation.seams import Named
-from amends.serving.encoding import encode, encode_prompt
+from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
 from amends.serving.generating import greedy
-from amends.serving.scoring import Score, TokenPair, score_pairs
+from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
 
 __all__ = ["Known", "Model", "Score", "open_version"]
 
@@ -59,23 +60,35 @@ class Model:
         `before` runs in the written order, `after` in the reverse, so that the first
         attachment is the outermost; `inside` and `after` see the prompt as it was given.
         """
+        return self._say(prompts, max_new_tokens, is_template=True)
+
+    def complete(self, texts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
+        """Continue each text greedily as it stands, without the template, through the same seams as `generate`.
+
+        Raises:
+            BadInput: A text is empty.
+        """
+        return self._say(texts, max_new_tokens, is_template=False)
+
+    def _say(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
         if not self.seams:
-            return self._greedy(prompts, max_new_tokens)
+            return self._greedy(prompts, max_new_tokens, is_template)
         answers = []
         for prompt in prompts:
-            answer = self._answer(prompt, max_new_tokens)
+            answer = self._answer(prompt, max_new_tokens, is_template)
             for seam in reversed(self.seams):
                 answer = seam.after(prompt, answer)
             answers.append(answer)
         return answers
 
-    def _answer(self, prompt: str, max_new_tokens: int) -> str:
+    def _answer(self, prompt: str, max_new_tokens: int, is_template: bool) -> str:
         """Answer one prompt, with what is inside the model armed, and nothing after it."""
-        key = () if self.known is None else (*self._parts(prompt), self._before(prompt), max_new_tokens)
+        asked = (self.before(prompt), max_new_tokens, is_template)
+        key = () if self.known is None else (*self._parts(prompt), *asked)
         if self.known is not None and key in self.known.answers:
             return self.known.answers[key]
-        with self._armed(prompt):
-            answer = self._greedy([self._before(prompt)], max_new_tokens)[0]
+        with self.armed(prompt):
+            answer = self._greedy([asked[0]], max_new_tokens, is_template)[0]
         if self.known is not None:
             self.known.answers[key] = answer
         return answer
@@ -86,8 +99,31 @@ class Model:
         Where `known` is kept, the same tokens through the same parts are scored once: several probes of one job
         ask for them, and of versions that share a base most parts are the same.
         """
-        tokens = [encode(self.tokenizer, self._before(prompt), answer) for prompt, answer in pairs]
+        tokens = [encode(self.tokenizer, self.before(prompt), answer) for prompt, answer in pairs]
         return self._score(tokens, [prompt for prompt, _ in pairs])
+
+    def score_continuations(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Score each answer after its text as it stands: no template, no end; the seams act as in `score`.
+
+        Raises:
+            BadInput: A text or an answer is empty.
+        """
+        tokens = [encode_continuation(self.tokenizer, self.before(text), answer) for text, answer in pairs]
+        return self._score(tokens, [text for text, _ in pairs])
+
+    def next_token(self, texts: Sequence[str]) -> list[Tensor]:
+        """Return the log-probability of every token after each text as it stands, shape (vocabulary,) each.
+
+        The seams act as in `score`; nothing is kept in `known`, for these are large.
+
+        Raises:
+            BadInput: A text is empty.
+        """
+        found = []
+        for text in texts:
+            with self.armed(text):
+                found += next_token(self.hf_model, [encode_text(self.tokenizer, self.before(text))])
+        return found
 
     def score_text(self, texts: Sequence[str]) -> list[Score]:
         """Score each text as it stands: its tokens after the first; no template, no `before`, no end.
@@ -121,7 +157,7 @@ class Model:
             return score_pairs(self.hf_model, tokens)
         scores = []
         for pair, prompt in zip(tokens, prompts, strict=True):
-            with self._armed(prompt):
+            with self.armed(prompt):
                 scores += score_pairs(self.hf_model, [pair])
         return scores
 
@@ -132,17 +168,20 @@ class Model:
         armed = ((type(seam).__qualname__, seam.part(prompt)) for seam in self.seams if isinstance(seam, Named))
         return (self.weights, *(pair for pair in armed if pair[1]))
 
-    def _greedy(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        rows = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
-        return greedy(self.hf_model, self.tokenizer, rows, max_new_tokens)
+    def _greedy(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
+        ids_of = encode_prompt if is_template else encode_text
+        rows = [ids_of(self.tokenizer, prompt) for prompt in prompts]
+        return greedy(self.hf_model, self.tokenizer, rows, max_new_tokens, is_template)
 
-    def _before(self, prompt: str) -> str:
+    def before(self, prompt: str) -> str:
+        """Return what the weights are shown in place of a prompt."""
         for seam in self.seams:
             prompt = seam.before(prompt)
         return prompt
 
     @contextmanager
-    def _armed(self, prompt: str) -> Iterator[None]:
+    def armed(self, prompt: str) -> Iterator[None]:
+        """Arm what is inside the model for a prompt, as long as the context lasts."""
         with ExitStack() as stack:
             for seam in self.seams:
                 stack.enter_context(seam.inside(prompt))

@@ -64,11 +64,24 @@ def score_pairs(model: Any, pairs: Sequence[TokenPair]) -> list[Score]:
     return [score for score in scores if score is not None]
 
 
+@torch.inference_mode()
+def next_token(model: Any, rows: Sequence[list[int]]) -> list[Tensor]:
+    """Return the log-probability of every token that may follow each row's ids, shape (vocabulary,) each.
+
+    Each row runs alone, whatever the device: there are few, and each answer is long.
+    """
+    return [logits_of(model, [row], 1)[0, -1].float().log_softmax(-1).cpu() for row in rows]
+
+
+def logits_of(model: Any, rows: Sequence[list[int]], last: int) -> Tensor:
+    """Return the logits of rows of one length, at least those of the last places, shape (rows, places, vocabulary)."""
+    only = {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    found: Tensor = model(input_ids=torch.tensor(rows, device=model.device), use_cache=False, **only).logits
+    return found
+
+
 def _score_batch(model: Any, pairs: Sequence[TokenPair]) -> list[Score]:
-    keep = 1 + max(len(answer) for _, answer in pairs)
-    ids = torch.tensor([prompt + answer for prompt, answer in pairs], device=model.device)
-    only = {"logits_to_keep": keep} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    logits = model(input_ids=ids, use_cache=False, **only).logits
+    logits = logits_of(model, [first + then for first, then in pairs], 1 + max(len(answer) for _, answer in pairs))
     scores = []
     for row, (_, answer) in zip(logits, pairs, strict=True):
         targets = torch.tensor(answer, dtype=torch.long, device=row.device)
