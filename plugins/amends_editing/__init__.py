@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from amends import hookimpl
+from amends import Operation, Probe, hookimpl
 
 if TYPE_CHECKING:
     import click
+
+
+@hookimpl
+def amends_operations() -> Iterable[Operation]:
+    """Offer the methods that write into the weights."""
+    from . import within
+
+    return within.operations()
+
+
+@hookimpl
+def amends_probes() -> Iterable[Probe]:
+    """Offer the measurements of edits."""
+    from . import probing
+
+    return probing.probes()
 
 
 @hookimpl

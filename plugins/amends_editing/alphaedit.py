@@ -6,7 +6,7 @@ new keys and on those of earlier edits. Only a basis of that null space is kept,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -18,6 +18,12 @@ from amends_editing.targets import Wish
 def bases(desk: Desk, threshold: float) -> dict[int, Tensor]:
     """Return a basis of each layer's null space; worth keeping for later batches."""
     return {layer: null_space(covariance, threshold) for layer, covariance in desk.covariances.items()}
+
+
+def prepare(desk: Desk, threshold: float, weight: float) -> Callable[[Desk, Sequence[Wish]], list[Factors]]:
+    """Return what writes a batch, with the bases computed once."""
+    basis = bases(desk, threshold)
+    return lambda at, wishes: edit(at, wishes, basis, weight)
 
 
 def edit(desk: Desk, wishes: Sequence[Wish], basis: dict[int, Tensor], weight: float) -> list[Factors]:

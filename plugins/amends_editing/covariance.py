@@ -8,6 +8,7 @@ that ends at the last of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,9 @@ def read_moments(
         for hook in hooks:
             hook.remove()
     if seen < FEWEST_TOKENS:
-        raise BadInput(f"the text for covariances has {seen} tokens; give one with {FEWEST_TOKENS} or more, best 200,000")
+        raise BadInput(
+            f"the text for covariances has {seen} tokens; give one with {FEWEST_TOKENS} or more, best 200,000"
+        )
     progress(most, most, "reading covariances")
     return Moments({layer: (total / seen).float() for layer, total in sums.items()}, seen)
 
@@ -112,10 +115,8 @@ def _read(anatomy: Anatomy, batch: Sequence[Sequence[int]]) -> int:
     if not batch:
         return 0
     tokens = torch.tensor(batch, device=anatomy.device)
-    try:
+    with suppress(_Enough):
         anatomy.model(input_ids=tokens, use_cache=False)
-    except _Enough:
-        pass
     return tokens.numel()
 
 

@@ -61,10 +61,12 @@ class Fact:
             name: tuple(Question(q["prompt"], q.get("answer", ""), q.get("kind", "")) for q in row.get(name, ()))
             for name in ("neighbours", "portability")
         }
-        texts = {name: str(row.get(name) or "") for name in ("target", "old")}
+        target, old = (str(row.get(name) or "") for name in ("target", "old"))
+        who, asked = str(row["subject"]), str(row["prompt"])
+        rephrases = tuple(map(str, row.get("rephrases", ())))
         return cls(
-            str(row["id"]), Verb(row["verb"]), str(row["subject"]), str(row["prompt"]),
-            rephrases=tuple(row.get("rephrases", ())), **texts, **questions,
+            str(row["id"]), Verb(row["verb"]), who, asked, target, old, rephrases,
+            questions["neighbours"], questions["portability"],
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""MEMIT: many facts in one update, spread over a few layers (Meng et al., 2023, "Mass-Editing Memory in a Transformer").
+"""MEMIT: many facts in one update, spread over a few layers (Meng et al., 2023, "Mass-Editing Memory").
 
 With `earlier` keys in the problem, later batches leave earlier ones alone: the constraint that the paper puts on what
 the model knew, λC, is put on what it was taught as well.

@@ -6,7 +6,7 @@ and each batch is taken in by Woodbury's identity. The inverse is the lineage's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,14 @@ from amends_editing.targets import Wish
 def start(desk: Desk, weight: float) -> dict[int, Tensor]:
     """Return (λC)⁻¹ for each layer: what is known before the first edit."""
     return {layer: torch.cholesky_inverse(lower) / weight for layer, lower in desk.lowers.items()}
+
+
+def prepare(desk: Desk, weight: float) -> Callable[[Desk, Sequence[Wish]], list[Factors]]:
+    """Return what writes a batch after all earlier edits of the lineage, and takes it in."""
+    inverses = start(desk, weight)
+    for layer, keys in desk.earlier.items():
+        inverses[layer] = recursive(inverses[layer], keys)[1]
+    return lambda at, wishes: edit(at, wishes, inverses)
 
 
 def edit(desk: Desk, wishes: Sequence[Wish], inverses: dict[int, Tensor]) -> list[Factors]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 def factor(covariance: Tensor) -> Tensor:
     """Return the Cholesky factor of a covariance, shape (inner, inner); done once for each layer."""
-    return torch.linalg.cholesky(covariance)
+    lower: Tensor = torch.linalg.cholesky(covariance)
+    return lower
 
 
 def rank_one(lower: Tensor, key: Tensor) -> Tensor:
@@ -35,7 +36,8 @@ def ridge(lower: Tensor, keys: Tensor, weight: float) -> Tensor:
     """
     whitened = torch.cholesky_solve(keys, lower) / weight
     small = torch.eye(keys.shape[1], dtype=keys.dtype) + keys.T @ whitened
-    return torch.linalg.solve(small, whitened.T).T
+    right: Tensor = torch.linalg.solve(small, whitened.T).T
+    return right
 
 
 def null_space(covariance: Tensor, threshold: float) -> Tensor:
@@ -49,7 +51,8 @@ def null_space(covariance: Tensor, threshold: float) -> Tensor:
         Shape (inner, rank).
     """
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors[:, values < threshold * values.mean()]
+    basis: Tensor = vectors[:, values < threshold * values.mean()]
+    return basis
 
 
 def projected(basis: Tensor, keys: Tensor, earlier: Tensor, weight: float) -> Tensor:
@@ -64,7 +67,8 @@ def projected(basis: Tensor, keys: Tensor, earlier: Tensor, weight: float) -> Te
     inside, before = basis.T @ keys, basis.T @ earlier
     gram = inside @ inside.T + before @ before.T
     gram.diagonal().add_(weight)
-    return basis @ torch.linalg.solve(gram, inside)
+    right: Tensor = basis @ torch.linalg.solve(gram, inside)
+    return right
 
 
 def recursive(inverse: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 """What a block was called with besides the hidden states."""
 
 
-class _Held(Cache):
+class _Held(Cache):  # type: ignore[misc]
     """Keys and values of the tokens before the tail; each layer's are put before what a block computes."""
 
     def __init__(self, before: Mapping[int, tuple[Tensor, Tensor]]) -> None:
@@ -84,7 +84,8 @@ class Leading:
             What goes into each projection at the subject's last token, by layer, shape (rows, inner), and what block
             `until` puts out there, shape (rows, width).
         """
-        hidden, inner = self.entering, {}
+        hidden = self.entering
+        inner: dict[int, Tensor] = {}
         for layer in range(self.first, until + 1):
             args, kwargs = self.calls[layer - self.first]
             with _keeping(self.anatomy, layer, hidden.shape[:2], inner):

@@ -135,7 +135,8 @@ def solve(
     count = len(wishes)
     rows = [rows_of(tokenizer, wish.fact, wish.fact.target if wish.wanted is None else "", contexts) for wish in wishes]
     order = sorted(range(count), key=lambda i: (wishes[i].wanted is None, rows[i][0].tail, rows[i][0].subject, i))
-    solved = Solved(torch.empty(count, anatomy.width), torch.empty(count, anatomy.width), [], [0] * count, [0.0] * count)
+    empty = torch.empty(count, anatomy.width)
+    solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count)
     start = 0
     while start < count:
         progress(start, count, "solving target vectors")
@@ -200,7 +201,7 @@ class _Group:
                 return
             (gradient,) = torch.autograd.grad(loss, delta)
             if not gradient.isfinite().all():
-                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, or see `amends edit trace`")
+                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, or other layers")
             alive, gradient = alive[going], gradient[going]
             self._move(alive, gradient, step + 1)
 

@@ -7,7 +7,7 @@ the wanted change is v = -η (h·ĥ) ĝ, and the update solves (HᵀH + I) Δᵀ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,12 @@ class _Caught:
         self.keys = args[0].reshape(*self.shape, -1)[self.places].detach()
         self.out = out if out.requires_grad else out.requires_grad_(True)
         return self.out
+
+
+def prepare(rate: float) -> Callable[[Desk, Sequence[Wish]], list[Factors]]:
+    """Return what writes a batch, with statistics that grow from one to the next."""
+    seen: dict[int, tuple[Running, Running]] = {}
+    return lambda desk, wishes: edit(desk, wishes, seen, rate)
 
 
 def edit(desk: Desk, wishes: Sequence[Wish], seen: dict[int, tuple[Running, Running]], rate: float) -> list[Factors]:

@@ -1,0 +1,177 @@
+"""The operations that write facts into the weights themselves: what each takes, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import amends
+from amends import Guarantee, Operation, Records, Task
+
+if TYPE_CHECKING:
+    from amends_editing.applying import Plan
+
+VERIFIED_BY = ("editing.success", "editing.accuracy", "utility.perplexity")
+
+
+def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
+    """Declare an operation that is a function of source, edits, text, parameters and seed, and so its own rebuild."""
+    return amends.operation(
+        name, verified_by=VERIFIED_BY, cpus=2, memory_gb=memory_gb, guarantee=Guarantee.EXACT, rebuilds=name
+    )
+
+
+def _plan(steps: int, lr: float, stop: float, contexts: int, **more: Any) -> Plan:
+    from .applying import Plan
+    from .targets import Solver
+
+    return Plan(solver=Solver(steps=steps, lr=lr, stop=stop, contexts_per_step=contexts), **more)
+
+
+@_offer("editing.rome")
+def rome(
+    task: Task,
+    *,
+    edits: Records,
+    text: Records | None = None,
+    layers: str = "",
+    tokens: int = 200_000,
+    shrinkage: float = 0.01,
+    steps: int = 25,
+    lr: float = 0.5,
+    stop: float = 0.95,
+    contexts: int = 2,
+    max_drift: float = 0.5,
+) -> None:
+    """Write each fact as a rank-one update of one layer (ROME, Meng et al., 2022; R-ROME, Gupta et al., 2024)."""
+    from .applying import run
+    from .rome import edit
+
+    plan = _plan(
+        steps, lr, stop, contexts,
+        layers=layers, most_layers=1, batch=1, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
+    )  # fmt: skip
+    run(task, edits, text, plan, lambda desk: edit)
+
+
+@_offer("editing.memit")
+def memit(
+    task: Task,
+    *,
+    edits: Records,
+    text: Records | None = None,
+    layers: str = "",
+    batch: int = 50,
+    weight: float = 15.0,
+    remember: bool = True,
+    tokens: int = 200_000,
+    shrinkage: float = 0.01,
+    steps: int = 25,
+    lr: float = 0.5,
+    stop: float = 0.95,
+    contexts: int = 2,
+    max_drift: float = 0.5,
+) -> None:
+    """Write many facts in one update, spread over a few layers (MEMIT, Meng et al., 2023)."""
+    from .applying import run
+    from .memit import edit
+
+    plan = _plan(
+        steps, lr, stop, contexts,
+        layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
+    )  # fmt: skip
+    run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(at, wishes, weight, remember))
+
+
+@_offer("editing.alphaedit")
+def alphaedit(
+    task: Task,
+    *,
+    edits: Records,
+    text: Records | None = None,
+    layers: str = "",
+    batch: int = 50,
+    weight: float = 10.0,
+    threshold: float = 0.02,
+    tokens: int = 200_000,
+    shrinkage: float = 0.0,
+    steps: int = 25,
+    lr: float = 0.5,
+    stop: float = 0.95,
+    contexts: int = 2,
+    max_drift: float = 0.5,
+) -> None:
+    """Write facts where running text cannot feel them: in the null space of its keys (AlphaEdit, Fang et al., 2025)."""
+    from .alphaedit import prepare
+    from .applying import run
+
+    plan = _plan(
+        steps, lr, stop, contexts,
+        layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
+    )  # fmt: skip
+    run(task, edits, text, plan, lambda desk: prepare(desk, threshold, weight))
+
+
+@_offer("editing.rls")
+def rls(
+    task: Task,
+    *,
+    edits: Records,
+    text: Records | None = None,
+    layers: str = "",
+    batch: int = 50,
+    weight: float = 15.0,
+    tokens: int = 200_000,
+    shrinkage: float = 0.01,
+    steps: int = 25,
+    lr: float = 0.5,
+    stop: float = 0.95,
+    contexts: int = 2,
+    max_drift: float = 0.5,
+) -> None:
+    """Write facts as recursive least squares: a batch costs the same after a thousand edits (RLSEdit, 2026)."""
+    from .applying import run
+    from .rls import prepare
+
+    plan = _plan(
+        steps, lr, stop, contexts,
+        layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
+    )  # fmt: skip
+    run(task, edits, text, plan, lambda desk: prepare(desk, weight))
+
+
+@_offer("editing.ultraedit", memory_gb=2.0)
+def ultraedit(
+    task: Task, *, edits: Records, layers: str = "", batch: int = 50, rate: float = 1e-5, max_drift: float = 0.5
+) -> None:
+    """Write facts with one forward and backward pass, without subject or statistics (UltraEdit, Gu et al., 2025)."""
+    from .applying import Plan, run
+    from .ultraedit import prepare
+
+    plan = Plan(layers=layers, batch=batch, tokens=0, max_drift=max_drift)
+    run(task, edits, None, plan, lambda desk: prepare(rate))
+
+
+@_offer("editing.ft", memory_gb=2.0)
+def ft(
+    task: Task,
+    *,
+    edits: Records,
+    layers: str = "",
+    batch: int = 50,
+    steps: int = 25,
+    lr: float = 5e-4,
+    limit: float = 5e-3,
+    max_drift: float = 0.5,
+) -> None:
+    """Fine-tune one projection with no weight further than a limit from where it was: the control (FT-L)."""
+    from .applying import Plan, run
+    from .ft import edit
+
+    plan = Plan(layers=layers, most_layers=1, batch=batch, tokens=0, max_drift=max_drift)
+    run(task, edits, None, plan, lambda desk: lambda at, wishes: edit(at, wishes, steps, lr, limit))
+
+
+def operations() -> Iterable[Operation]:
+    """Return the operations of this module."""
+    return (rome, memit, alphaedit, rls, ultraedit, ft)
