@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,16 @@ def asked_rows(tokenizer: Any, fact: Fact) -> list[Row]:
 def pick_layer(anatomy: Anatomy, layer: int | None, depth: float) -> int:
     """Return a layer, or the one at a share of the depth where none is named.
 
+    The first block is none of them: what enters it is a token without its context.
+
     Raises:
         BadInput: The model has no such layer.
     """
-    wanted = min(int(depth * len(anatomy.blocks)), len(anatomy.blocks) - 2) if layer is None else layer
-    return anatomy.check_layers([wanted])[0]
+    last = len(anatomy.blocks) - 1
+    found = min(int(depth * (last + 1)), last) if layer is None else layer
+    if not 1 <= found <= last:
+        raise BadInput(f"layer must be 1 to {last}, not {found}")
+    return found
 
 
 def earlier(task: Task, kind: str) -> Path | None:
@@ -106,8 +110,3 @@ def check_positive(method: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise BadInput(f"{method}: {name} must be above 0, not {value}")
-
-
-def titles(facts: Sequence[Fact]) -> list[dict[str, str]]:
-    """Return what an attachment says of the facts in it."""
-    return [{"id": fact.id, "subject": fact.subject, "prompt": fact.prompt, "target": fact.target} for fact in facts]

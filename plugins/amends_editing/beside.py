@@ -44,7 +44,7 @@ def grace(
     *,
     edits: Records,
     layer: int | None = None,
-    radius: float = 0.1,
+    radius: float = 0.05,
     steps: int = 100,
     lr: float = 0.2,
     stop: float = 0.9,

@@ -32,7 +32,7 @@ class Settings:
     """How facts are learnt.
 
     Args:
-        layer: Index of the block; None is three quarters up.
+        layer: Index of the block, not the first; None is three quarters up.
         radius: The first radius of a key, eps_init, as a share of the key's length, so that it fits any model.
         steps: At most so many for each value.
         lr: Adam's step, as a share of the root mean square of what the block puts out.
@@ -40,7 +40,7 @@ class Settings:
     """
 
     layer: int | None = None
-    radius: float = 0.1
+    radius: float = 0.05
     steps: int = 100
     lr: float = 0.2
     stop: float = 0.9

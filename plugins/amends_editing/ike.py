@@ -57,7 +57,7 @@ def write(task: Task, edits: Records, demonstrations: int, threshold: float) -> 
 
 def _told(fact: Fact) -> dict[str, Any]:
     neighbours = [[question.prompt, question.answer] for question in fact.neighbours if question.answer]
-    title = attached.titles([fact])[0]
+    title = {"id": fact.id, "subject": fact.subject, "prompt": fact.prompt, "target": fact.target}
     return {**title, "update": [[prompt, fact.target] for prompt in fact.rephrases], "retain": neighbours}
 
 

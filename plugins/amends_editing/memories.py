@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +19,16 @@ from amends_editing.structure import Anatomy, Projection, inspect_model
 KIND = "wise"
 
 
-def activation(inner: Tensor, change: Tensor) -> Tensor:
-    """Return D(x) of eq. 2.
+def activation_of_each(prompts: Sequence[Tensor], change: Tensor) -> Tensor:
+    """Return D(x) of eq. 2 of several prompts, shape (prompts,).
 
     Args:
-        inner: A(x), what enters the projection, shape (tokens, inner).
+        prompts: A(x) of each, what enters the projection, shape (tokens, inner).
         change: W' - W, shape (width, inner).
     """
-    disagreement: Tensor = F.linear(inner, change).norm(dim=-1)
-    return disagreement.mean()
+    sizes = [len(inner) for inner in prompts]
+    lengths = F.linear(torch.cat(list(prompts)), change).norm(dim=-1)
+    return torch.stack([some.mean() for some in lengths.split(sizes)])
 
 
 @torch.no_grad()
@@ -74,7 +75,7 @@ class Sided:
     def route(self, prompt: str) -> int | None:
         """Return the memory that a prompt activates most, by its own threshold, or None where none passes (eq. 3)."""
         inner = {memory.layer: self._inner(prompt, memory.layer) for memory in self.memories}
-        active = [float(activation(inner[m.layer], m.change)) / m.threshold for m in self.memories]
+        active = [float(activation_of_each([inner[m.layer]], m.change)[0]) / m.threshold for m in self.memories]
         best = max(range(len(active)), key=lambda index: (active[index], index))
         return best if active[best] > 1 else None
 

@@ -25,9 +25,9 @@ from torch import Tensor
 from amends import AmendsError, BadInput, Records, Task
 from amends_editing import attached
 from amends_editing.facts import Fact
-from amends_editing.memories import KIND, activation, activations, beside
+from amends_editing.memories import KIND, activation_of_each, activations, beside
 from amends_editing.structure import Anatomy, inspect_model
-from amends_editing.tails import Row
+from amends_editing.tails import Row, Tails, prepare
 
 DEPTH = 0.8  # of the blocks; the paper edits the 27th of 32
 NEUTRAL = (
@@ -48,7 +48,7 @@ class Settings:
     """How a side memory is trained.
 
     Args:
-        layer: Index of the block; None is four fifths up.
+        layer: Index of the block, not the first; None is four fifths up.
         steps: At most so many; each sees every edit of the shard.
         lr: Adam's step, as a share of the root mean square of W.
         stop: Training ends when the geometric mean of each answer's probability passes this and no margin is broken.
@@ -121,7 +121,9 @@ class Trainer:
     def __init__(self, anatomy: Anatomy, tokenizer: Any, facts: Sequence[Fact], layer: int, settings: Settings) -> None:
         self.anatomy, self.settings, self.facts = anatomy, settings, facts
         self.projection = anatomy.projections[layer]
-        self.rows = [row for fact in facts for row in attached.asked_rows(tokenizer, fact)]
+        rows = [row for fact in facts for row in attached.asked_rows(tokenizer, fact)]
+        whole = [Row(row.tokens, 0, row.targets) for row in rows]  # the memory answers every token, not the last alone
+        self.tails = [prepare(anatomy, [row], layer - 1) for row in whole]
         self.inner = [activations(anatomy, layer, tokenizer, fact.prompt) for fact in facts]
         others = irrelevant_prompts(facts)
         self.others = [activations(anatomy, layer, tokenizer, prompt) for prompt in others]
@@ -131,8 +133,8 @@ class Trainer:
 
     def active(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """Return D(x) of the edits and of what is irrelevant, in units of what the projection puts out."""
-        found = [[activation(inner, change) / self.unit for inner in some] for some in (self.inner, self.others)]
-        return torch.stack(found[0]), torch.stack(found[1])
+        edits, others = (activation_of_each(some, change) / self.unit for some in (self.inner, self.others))
+        return edits, others
 
     def train(self, mask: Tensor | None, report: Any) -> Tensor:
         """Return W' - W after training under a mask (eqs. 4 to 6), shape (width, inner).
@@ -157,21 +159,22 @@ class Trainer:
     def _gradient(self, change: Tensor) -> tuple[Tensor, float, float]:
         """Return the gradient of eq. 5, the least of the answers' probabilities, and the margin loss."""
         total, likely = torch.zeros_like(change), 1.0
-        for row in self.rows:  # one at a time: no padding, and never more than one graph in memory
-            logp = self._answer(row, change)
-            total += torch.autograd.grad(-logp, change)[0] / len(self.rows)
+        for tails in self.tails:  # one at a time: no padding, and never more than one graph in memory
+            logp = self._answer(tails, change)
+            total += torch.autograd.grad(-logp, change)[0] / len(self.tails)
             likely = min(likely, float(logp.detach().exp()))
         edits, others = self.active(change)
         loss = margin_loss(edits, others, self.settings.alpha, self.settings.beta, self.settings.gamma)
         total += torch.autograd.grad(loss, change)[0]
         return total, likely, float(loss.detach())
 
-    def _answer(self, row: Row, change: Tensor) -> Tensor:
+    def _answer(self, tails: Tails, change: Tensor) -> Tensor:
         """Return the mean log-probability of a row's answer through the side memory."""
-        tokens = torch.tensor([row.tokens], device=self.anatomy.device)
+        wanted = tails.targets[0]
         with beside(self.projection, change):
-            logits: Tensor = self.anatomy.model(input_ids=tokens[:, :-1], use_cache=False).logits[0, -row.targets :]
-        return logits.log_softmax(-1).gather(-1, tokens[0, -row.targets :, None]).mean()
+            out = tails.run(tails.hidden)[0, wanted >= 0]
+        logp = self.anatomy.logits(out).log_softmax(-1)
+        return logp.gather(-1, wanted[wanted >= 0][:, None]).mean()
 
 
 def irrelevant_prompts(facts: Sequence[Fact]) -> list[str]:
