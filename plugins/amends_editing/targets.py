@@ -149,7 +149,9 @@ class _Group:
                 return
             (gradient,) = torch.autograd.grad(loss, delta)
             if not gradient.isfinite().all():
-                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, and see `amends edit trace`")
+                raise AmendsError(
+                    "a target vector became NaN or infinite; take a smaller lr, and see `amends edit trace`"
+                )
             alive, gradient = alive[going], gradient[going]
             self._move(alive, gradient, step + 1)
 
