@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amends.errors import BadInput, Denied, Suppressed, TaskFailed, Waiting
+from amends.errors import BadInput, BadRecords, Denied, Suppressed, TaskFailed, Waiting
 from amends.governor.cases import deciding
 from amends.governor.cases.changing import drop_records, open_change
 from amends.governor.cases.viewing import case_list, case_view
@@ -12,9 +12,11 @@ from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
+from amends.governor.subjects.locating import locate
 from amends.governor.work.carrying import resume, retry
 from amends.ledger import aliases, datasets, lineage
 from amends.ledger.actions import Action
+from amends.records import DataSubject, Disclosure
 
 PLUGIN = '''
 """A toy plugin: an edit that moves weights by what its records say, and rebuilds itself without some of them."""
@@ -347,5 +349,7 @@ def test_rows_of_any_shape_are_kept_whole_and_found_by_any_text(base):
     assert row["id"] != "edit-nadia" and registered.controls == 0
     with base.workspace.database.read() as connection:
         assert datasets.get(connection, "more").controls == 0
-    case = base.request("Marek Sund")  # a neighbour in every row
-    assert sum(map(len, case.plan["records"].values())) == 4
+    asked = Disclosure(DataSubject("s_x"), {"name": ("Marek Sund",)})  # a neighbour in every row
+    assert sum(map(len, locate(base.workspace, asked).records.values())) == 4
+    with pytest.raises(BadRecords, match="record 2: its id was given before"):
+        register_rows(workspace, "twice", [edit_of("Nadia Feld"), edit_of("Nadia Feld")])
