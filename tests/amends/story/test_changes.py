@@ -288,19 +288,25 @@ def untold(toy, imported, told, tmp_path):
     story.close()
 
 
-def test_a_later_step_is_replayed_and_one_that_has_no_records_left_is_left_out(base, told):
-    register_rows(base.act("max"), "ferry", [edit_of("Ines Varga", "Tarn")])
+def test_later_steps_are_replayed_and_one_that_has_no_records_left_is_left_out(base, told):
+    register_rows(base.act("max"), "ferry", [edit_of("Ines Varga", "Tarn"), edit_of("Nadia Feld", "Tarn")])
     changed(base)
     changed(base, records={"edits": "ferry"}, seed=2)
     changed(base, seed=3)
-    assert base.carry(base.approved("Ines Varga")).status == "sealed"
+    case = base.approved("Ines Varga")
+    assert base.carry(case).status == "sealed"
     steps = read_recipe(base.workspace, base.champion().digest)["steps"]
-    assert [step["seed"] for step in steps] == [0, 3]
+    assert [step["seed"] for step in steps] == [0, 2, 3]
+    passed = base.steps(case.id)["rebuild"]["between"]
     assert [done.status for done in base.purge()] == ["complete"]
+    assert len(passed) == 2 and not any(base.workspace.blobs.has(tree) for tree in passed)
     assert told.everywhere(base.home, "Ines Varga") == []
-    again = base.approved("Tobin Hale")  # the versions between are gone; it begins from the base
+
+    again = base.approved("Nadia Feld")  # the version before her step is gone; it begins from the base
     assert base.carry(again).status == "sealed"
     assert base.steps(again.id)["compare"]["guarantee"] == "exact"
+    steps = read_recipe(base.workspace, base.champion().digest)["steps"]
+    assert [step["seed"] for step in steps] == [0, 3]
 
 
 def test_where_all_records_go_the_parents_weights_are_left(toy, untrained, told):
