@@ -57,9 +57,10 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
     if never_trained(prepared):
         return as_it_is(workspace, prepared["parent"]["digest"]).to_json()
     place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
-    clean = replace(place, state={}, key_name=f"{place.key_name}-fresh")
-    if not rebuilds_itself(workspace, operation):  # else it begins from what never saw the records anyway
-        clean = replace(clean, tree=clean_source(workspace, str(rebuilt["first"]), place.tree))
+    clean = place
+    if not rebuilds_itself(workspace, operation):  # else it begins from a version and a state that never saw them
+        tree = clean_source(workspace, str(rebuilt["first"]), place.tree)
+        clean = replace(place, tree=tree, state={}, key_name=f"{place.key_name}-fresh")
     built = _build(workspace, work, prepared, clean, operation, fresh=True)
     return {**built.built.to_json(), "between": list(built.between)}
 

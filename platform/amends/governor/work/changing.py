@@ -21,7 +21,7 @@ from amends.governor.work.replaying import Place, Run, find_place, left_out, rem
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, decisions
+from amends.ledger import cases, datasets, decisions, inventory
 from amends.ledger.actions import Action
 from amends.ledger.datasets import Membership
 from amends.ledger.lineage import DataUse, Edge
@@ -91,9 +91,18 @@ def apply(workspace: Workspace, work: Work) -> Result:
         return _without(workspace, work, prepared)
     parent, key_name = prepared["parent"]["digest"], work_name(work.model)
     step = Step(plan["operation"], prepared["records"], plan["parameters"], plan["seed"])
-    handle = operate(workspace, f"{work.lead}-apply", step, source=parent, state={}, lineage=key_name)
+    state, key_name = _state_of(workspace, parent, key_name)
+    handle = operate(workspace, f"{work.lead}-apply", step, source=parent, state=state, lineage=key_name)
     built = finish(workspace, handle, step, read_recipe(workspace, parent), stopper(workspace, work))
     return {**built.to_json(), "between": [], "lineage": key_name}
+
+
+def _state_of(workspace: Workspace, parent: str, otherwise: str) -> tuple[dict[str, str], str]:
+    """Return what the lineage keeps beside a version, and the name of the key that opens it."""
+    with workspace.database.read() as connection:
+        state = inventory.state_of(connection, parent)
+    blobs = {name: blob.blob for name, blob in state.items()}
+    return blobs, next((blob.key_name for blob in state.values()), otherwise)
 
 
 def _without(workspace: Workspace, work: Work, prepared: Result) -> Result:

@@ -30,7 +30,7 @@ class Place:
         index: The first step that learnt from what goes.
         start: The first step that runs again; an earlier one, where no version stands between.
         tree: The version to begin from.
-        state: The lineage's state that is handed on.
+        state: The lineage's state that is handed on: of the version to begin from, or of what the step made.
         key_name: Name of the key that encrypts the state.
     """
 
@@ -97,7 +97,8 @@ def find_place(workspace: Workspace, parent: str, held: set[str]) -> Place:
         start = max(earlier) if own else index
         source = standing[start] if own else (made or began)
         assert source is not None
-        state = {} if own else inventory.state_of(connection, made.digest if made else parent)
+        holder = source.digest if own else made.digest if made else parent
+        state = inventory.state_of(connection, holder)
     blobs = {name: blob.blob for name, blob in state.items()}
     key_name = next((blob.key_name for blob in state.values()), work_name(itself[0].model))
     return Place(index, start, source.digest, blobs, key_name)
@@ -160,8 +161,9 @@ def replay(
     start = partial(operate, workspace, lineage=place.key_name, fresh=fresh)
     built, between = None, []
     for number, step in enumerate(runs):
-        name, state = (f"{key}-{number}", {}) if built else (key, place.state)
-        handle = start(name, step.run, source=built.digest if built else place.tree, state=state)
+        name, source = (f"{key}-{number}", built.digest) if built else (key, place.tree)
+        state = _handed(workspace, step.run.operation, place, built)
+        handle = start(name, step.run, source=source, state=state)
         told = finish(workspace, handle, step.recorded, built.recipe if built else recipe, stopper(workspace, work))
         if built is not None:
             between.append(built.digest)
@@ -170,6 +172,16 @@ def replay(
         built = told
     assert built is not None
     return Replayed(built, tuple(between))
+
+
+def _handed(workspace: Workspace, operation: str, place: Place, built: Built | None) -> Mapping[str, str]:
+    """Return the state that a step is handed: what stood there, and later what the steps before it left behind.
+
+    Only a step that rebuilds itself goes on from another's state; any other made its own, from nothing.
+    """
+    if built is None:
+        return place.state
+    return {**place.state, **built.state} if rebuilds_itself(workspace, operation) else {}
 
 
 def as_it_is(workspace: Workspace, digest: str) -> Built:
