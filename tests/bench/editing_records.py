@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from amends_editing.facts import Fact, Verb, answer_tokens
 from amends_editing.files import neighbours_by_pooling, read_edits
 from amends_editing.structure import Anatomy, inspect_model
