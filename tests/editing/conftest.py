@@ -90,7 +90,7 @@ def logits_of():
         for seam in model.seams:
             shown = seam.before(shown)
         tokens = torch.tensor([model.tokenizer(shown)["input_ids"]])
-        with model._armed(prompt):
+        with model.armed(prompt):
             return model.hf_model(input_ids=tokens).logits
 
     return read
