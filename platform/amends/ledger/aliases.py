@@ -92,18 +92,28 @@ def aliases_of(connection: Connection, model: str) -> dict[str, int]:
 
 
 def resolve(connection: Connection, reference: str) -> Version:
-    """Return the version that `model@alias`, `model@number`, or `model` alone (its champion) names.
+    """Return the version that `model@alias`, `model@number`, or `model` alone names.
+
+    That is its champion, and of a model that never had one, as after an import, its newest active version.
 
     Raises:
         UnknownModel: There is no such model, version or alias.
     """
     model, _, name = reference.partition("@")
     number = int(name) if name.isdecimal() else current(connection, model, name or DEFAULT)
+    if number is None and not name:
+        number = newest(connection, model)
     if number is None:
         known = [f"{model}@{alias}" for alias in aliases_of(connection, model)]
         known += [str(version.name) for version in lineage.versions_of(connection, model)]
         raise UnknownModel(f"there is no model {reference!r}; there are {', '.join(known) or 'none of that name'}")
     return lineage.get(connection, model, number)
+
+
+def newest(connection: Connection, model: str) -> int | None:
+    """Return the number of a model's newest active version, or None."""
+    alive = [v.number for v in lineage.versions_of(connection, model) if v.status == "active"]
+    return max(alive, default=None)
 
 
 def check_name(alias: str) -> None:

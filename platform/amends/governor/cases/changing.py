@@ -11,7 +11,7 @@ from amends.errors import BadInput, Denied, UnknownModel
 from amends.governor.cases.planning import attached
 from amends.governor.data.rows import rows_of
 from amends.governor.judging import find_policy
-from amends.governor.models.promoting import champion
+from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.work.carrying import carry
 from amends.governor.work.changing import place_before
@@ -87,11 +87,11 @@ def drop_records(workspace: Workspace, model: str, dataset: str, ids: Iterable[s
         Denied: The version from before they went in was purged.
     """
     workspace.require_role(*ROLES)
-    standing = _champion(workspace, model)
-    digest = _dataset_of(workspace, standing, dataset)
+    parent = _champion(workspace, model)
+    digest = _dataset_of(workspace, parent, dataset)
     chosen = _records_of(workspace, digest, set(ids))
     asked = {"dropped": {"dataset": digest, "ids": chosen}}
-    return _open(workspace, model, policy or _policy_of(workspace, standing, digest), asked)
+    return _open(workspace, model, policy or _policy_of(workspace, parent, digest), asked)
 
 
 def replan_change(workspace: Workspace, id: str) -> Case:
@@ -127,9 +127,10 @@ def _open(workspace: Workspace, model: str, policy: str, asked: Mapping[str, Any
 
 
 def _champion(workspace: Workspace, model: str) -> ModelVersion:
-    found = champion(workspace, model)
+    """Return what a change begins from: the champion, or the newest version of a model that was only imported."""
+    found = standing(workspace, model)
     if found is None:
-        raise UnknownModel(f"{model!r} has no champion; see `amends models list`, or promote a version first")
+        raise UnknownModel(f"there is no model {model!r} with an active version; see `amends models list`")
     return found
 
 

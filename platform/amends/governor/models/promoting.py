@@ -79,6 +79,16 @@ def reconcile(workspace: Workspace) -> list[str]:
     return sentences
 
 
+def standing(workspace: Workspace, model: str) -> ModelVersion | None:
+    """Return a model's champion, or the newest active version of one that never had any; None where there is none."""
+    found = champion(workspace, model)
+    if found is not None:
+        return found
+    with workspace.database.read() as connection:
+        number = aliases.newest(connection, model)
+        return None if number is None else ModelVersion(model, number, lineage.get(connection, model, number).digest)
+
+
 def champion(workspace: Workspace, model: str) -> ModelVersion | None:
     """Return the version that a model's champion alias stands for, or None."""
     with workspace.database.read() as connection:

@@ -10,7 +10,7 @@ from typing import Any
 from amends.errors import BadInput, Denied, Suppressed
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
-from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
+from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.leftovers import drop_products
@@ -40,7 +40,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         Suppressed: The records would bring back an erased person.
         BadPolicy: A policy has a mistake.
     """
-    plan, parent = _plan(workspace, work), champion(workspace, work.model)
+    plan, parent = _plan(workspace, work), standing(workspace, work.model)
     if parent is None or parent.version != plan["parent"]["version"] or parent.digest != plan["parent"]["digest"]:
         raise Denied(
             f"the champion of {work.model} is another one than the plan of case {work.lead} saw; "
@@ -54,7 +54,8 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     hits = suppressed(workspace, {digest: {"train": digest} for digest in records.values()})
     if hits:
         raise Suppressed(f"{hits} records name a person who was erased; register them without that person")
-    return {"parent": dict(plan["parent"]), "datasets": rest, "records": records}
+    first = champion(workspace, work.model) is None  # the model was only imported; no alias is expected to stand yet
+    return {"parent": dict(plan["parent"]), "first": first, "datasets": rest, "records": records}
 
 
 def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
@@ -250,8 +251,8 @@ def promote_change(workspace: Workspace, work: Work) -> Result:
         "digests_verified": verify_version(workspace, candidate),
     }
     promotion = Promotion(
-        change=change, alias=CHAMPION, expected=prepared["parent"]["version"], case=work.lead, attempt=work.attempt,
-        facts=facts, approvals=tuple(approvals_for_policy(workspace, work.cases)),
+        change=change, alias=CHAMPION, expected=None if prepared["first"] else prepared["parent"]["version"],
+        case=work.lead, attempt=work.attempt, facts=facts, approvals=tuple(approvals_for_policy(workspace, work.cases)),
     )  # fmt: skip
     result: dict[str, Any] = {"alias": CHAMPION, "version": candidate.version, "note": ""}
     try:

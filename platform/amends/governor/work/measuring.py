@@ -44,7 +44,8 @@ def measure(workspace: Workspace, work: Work) -> Result:
 def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
     """Return who is asked beside those who go: the kept and the withheld of the first data set that has any.
 
-    A data set that nobody was withheld from, as of edits, or that nothing is left of, lets the champion's others speak.
+    A data set that nobody was withheld from, as of edits, or that nothing is left of, lets the champion's others speak;
+    where those have nobody either, strangers do.
     """
     steps = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
     trained = [digest for step in steps for digest in step["records"].values() if digest not in prepared["datasets"]]
@@ -56,7 +57,7 @@ def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
     for name, part in (("retain", "train"), ("control", "control")):
         filled = (blobs[part] for blobs in candidates if workspace.blobs.get(blobs[part]))
         if candidates:
-            chosen[name] = next(filled, candidates[0][part])
+            chosen[name] = next(filled, prepared["strangers"])
     return chosen
 
 

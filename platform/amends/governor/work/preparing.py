@@ -8,6 +8,7 @@ from typing import Any
 from amends.errors import BadInput, Denied
 from amends.governor.data.redacting import redact
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
+from amends.governor.data.strangers import strange
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import champion
 from amends.governor.models.recipes import read_recipe
@@ -54,6 +55,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         "purged": written["purged"],
         "untouched": not any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained),
         "forget": put_rows(workspace, written["forget"].values()),
+        "strangers": put_rows(workspace, strange(written["forget"].values())),
         "forgotten": len(written["forget"]),
     }
 
