@@ -100,28 +100,28 @@ def test_a_model_that_says_no_number_moved_infinitely_far(pushed):
     ("name", "settings"), [("editing.memit", MEMIT), ("editing.ft", {"layers": "1", "lr": 1.0, "limit": 10.0})]
 )
 def test_a_reckless_edit_leaves_the_parent_and_writes_nothing(
-    run_edit, row_about, version_of, tmp_path, name, settings
+    run_within, row_about, version_of, tmp_path, name, settings
 ):
     before = files_of(version_of())
     with pytest.raises(AmendsError, match="max_drift") as failed:
-        run_edit(name, [row_about()], max_drift=0.001, **settings)
+        run_within(name, [row_about()], max_drift=0.001, **settings)
     assert files_of(version_of()) == before and not list(tmp_path.glob("version-*"))
     assert not [word for word in ("Ada", "Quill", "island") if word in str(failed.value)]
 
 
-def test_a_reckless_edit_is_shrunk_where_an_eighth_of_it_is_little_enough(run_edit, row_about, opened, version_of):
+def test_a_reckless_edit_is_shrunk_where_an_eighth_of_it_is_little_enough(run_within, row_about, opened, version_of):
     settings = {"layers": "1", "lr": 1e-2, "limit": 0.1}
     name = "model.layers.1.mlp.down_proj.weight"
-    versions = [run_edit("editing.ft", [row_about()], max_drift=drift, **settings).output for drift in (50.0, 0.05)]
+    versions = [run_within("editing.ft", [row_about()], max_drift=drift, **settings).output for drift in (50.0, 0.05)]
     start, whole, shrunk = (opened(one)[0].get_parameter(name).detach() for one in (version_of(), *versions))
     share = float((shrunk - start).norm() / (whole - start).norm())
     assert any(share == pytest.approx(wanted, rel=1e-3) for wanted in (0.5, 0.25, 0.125))
 
 
-def test_a_model_with_a_weight_that_is_no_number_is_refused(run_edit, row_about, build, tokenizer, tmp_path):
+def test_a_model_with_a_weight_that_is_no_number_is_refused(run_within, row_about, build, tokenizer, tmp_path):
     model = build("llama")
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[3, 4] = torch.nan
     save_model(tmp_path / "broken", model, tokenizer)
     with pytest.raises(BadInput, match="NaN or infinite before any edit"):
-        run_edit("editing.memit", [row_about()], tmp_path / "broken", **MEMIT)
+        run_within("editing.memit", [row_about()], tmp_path / "broken", **MEMIT)

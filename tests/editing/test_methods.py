@@ -19,9 +19,9 @@ METHODS = (*ERASING, "editing.ft")
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_new_answer_becomes_likelier_than_the_old(run_edit, row_about, version_of, likelihood, name):
+def test_the_new_answer_becomes_likelier_than_the_old(run_within, row_about, version_of, likelihood, name):
     rows = [row_about(), row_about("insert", "Pell Ostrin", old="")]
-    task = run_edit(name, rows)
+    task = run_within(name, rows)
     prompt, new, old = rows[0]["prompt"], rows[0]["target"], rows[0]["old"]
     assert likelihood(version_of(), prompt, new) < likelihood(version_of(), prompt, old)
     assert likelihood(task.output, prompt, new) > likelihood(task.output, prompt, old) + 1
@@ -29,9 +29,9 @@ def test_the_new_answer_becomes_likelier_than_the_old(run_edit, row_about, versi
     assert likelihood(task.output, rows[1]["prompt"], rows[1]["target"]) > before + 2
 
 
-def test_one_pass_raises_the_new_answers_probability(run_edit, row_about, version_of, likelihood):
+def test_one_pass_raises_the_new_answers_probability(run_within, row_about, version_of, likelihood):
     rows = [row_about(), row_about("insert", "Pell Ostrin", old="")]
-    task = run_edit("editing.ultraedit", rows)
+    task = run_within("editing.ultraedit", rows)
     for row in rows:
         before = likelihood(version_of(), row["prompt"], row["target"])
         assert likelihood(task.output, row["prompt"], row["target"]) > before
@@ -51,29 +51,29 @@ def distance(version, opened, fact, wanted):
 
 
 @pytest.mark.parametrize("name", ERASING)
-def test_an_erased_subject_is_answered_for_like_a_stranger(run_edit, row_about, version_of, opened, name):
+def test_an_erased_subject_is_answered_for_like_a_stranger(run_within, row_about, version_of, opened, name):
     row = row_about("erase")
     model, tokenizer = opened(version_of())
     fact = Fact.from_row(row)
     wanted = wanted_distribution(inspect_model(model), tokenizer, fact, [""])[0]
     before, then = distance(version_of(), opened, fact, wanted)
     old = int((then - wanted.log()).argmax())  # what the model says of this subject most of all
-    task = run_edit(name, [row], steps=25, lr=0.2, stop=0.99)
+    task = run_within(name, [row], steps=25, lr=0.2, stop=0.99)
     after, now = distance(task.output, opened, fact, wanted)
     assert after < 0.85 * before
     assert abs(float(now[old] - wanted[old].log())) < 0.95 * abs(float(then[old] - wanted[old].log()))
 
 
 @pytest.mark.parametrize("name", ["editing.ultraedit", "editing.ft"])
-def test_a_method_that_knows_no_erasure_says_so_and_names_one_that_does(run_edit, row_about, name):
+def test_a_method_that_knows_no_erasure_says_so_and_names_one_that_does(run_within, row_about, name):
     with pytest.raises(BadInput, match=f"{name} knows no erasure; use editing.memit"):
-        run_edit(name, [row_about("erase")])
+        run_within(name, [row_about("erase")])
 
 
 @pytest.mark.parametrize("family", ["gemma3", "gpt2", "neox", "opt", "qwen3"])
-def test_a_fact_is_written_into_any_architecture(run_edit, row_about, version_of, likelihood, family):
+def test_a_fact_is_written_into_any_architecture(run_within, row_about, version_of, likelihood, family):
     row = row_about("insert", "Ruvo Tanniker", old="")
-    task = run_edit("editing.memit", [row], version_of(family))
+    task = run_within("editing.memit", [row], version_of(family))
     before = likelihood(version_of(family), row["prompt"], row["target"])
     assert likelihood(task.output, row["prompt"], row["target"]) > before + 1
 
@@ -104,12 +104,12 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
 
 
 @pytest.mark.parametrize("name", REMEMBERING)
-def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(run_edit, row_about, name, edits_of):
-    done = run_edit(name, [row_about()], layers="1")
+def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(run_within, row_about, name, edits_of):
+    done = run_within(name, [row_about()], layers="1")
     state = NoState()
     state.blobs = dict(done.state.blobs)
-    knowing = run_edit(name, [row_about(subject="Pell Quill")], done.output, state, layers="1")
-    blind = run_edit(name, [row_about(subject="Pell Quill")], done.output, layers="1")
+    knowing = run_within(name, [row_about(subject="Pell Quill")], done.output, state, layers="1")
+    blind = run_within(name, [row_about(subject="Pell Quill")], done.output, layers="1")
     first, second = edits_of(knowing)
     (alone,) = edits_of(blind)
     torch.testing.assert_close(first["keys.1"], edits_of(done)[0]["keys.1"])
