@@ -7,7 +7,7 @@ the edit itself as low-rank factors with the keys that later edits must leave al
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +23,7 @@ from amends_editing.erasing import wanted_distribution
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
 from amends_editing.structure import Anatomy, inspect_model
-from amends_editing.targets import Solver, Wish
+from amends_editing.targets import Progress, Solver, Wish
 
 MOMENTS = "editing-moments"
 EDIT = "editing-edit-"
@@ -75,11 +75,13 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     model, tokenizer = task.load()
     anatomy = inspect_model(model)
     layers = choose_layers(anatomy, plan)
-    moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens) if plan.tokens else None
+    reading = _reading(task, len(facts))
+    moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens, reading) if plan.tokens else None
     earlier = _earlier(task, layers)
+    known = {layer: keys.shape[1] for layer, keys in earlier.items()}
     desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier)
     made = list(_write(task, desk, facts, plan, prepare(desk)))
-    _keep(task, facts, desk, made)
+    _keep(task, known, desk, made)
     task.save(model, tokenizer)
 
 
@@ -99,7 +101,13 @@ def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
 
 
 def _moments(
-    task: Task, anatomy: Anatomy, tokenizer: object, text: Records | None, layers: Sequence[int], tokens: int
+    task: Task,
+    anatomy: Anatomy,
+    tokenizer: object,
+    text: Records | None,
+    layers: Sequence[int],
+    tokens: int,
+    progress: Progress,
 ) -> Moments:
     """Return the lineage's statistics, or read them from the text and keep them.
 
@@ -116,7 +124,7 @@ def _moments(
             "this method needs running text once for each lineage, to know what an edit must not disturb; "
             "give some with --text FILE, best of 200,000 words or more"
         )
-    moments = read_moments(anatomy, tokenizer, _texts(text), layers, tokens, task.progress)
+    moments = read_moments(anatomy, tokenizer, _texts(text), layers, tokens, progress)
     tensors = {str(layer): moment for layer, moment in moments.moments.items()}
     described = {"about": canonical_json(about).decode(), "seen": str(moments.tokens)}
     task.state.put(MOMENTS, write_tensors(tensors, described))
@@ -164,7 +172,12 @@ def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Wri
     task.progress(len(facts), len(facts), "edited")
 
 
-def _onward(task: Task, start: int, batch: int, total: int) -> Callable[[int, int, str], None]:
+def _reading(task: Task, total: int) -> Progress:
+    """Report the reading of text beside the facts, of which none is done yet."""
+    return lambda done, of, message: task.progress(0, total, f"{message}, {done} of {of} tokens")
+
+
+def _onward(task: Task, start: int, batch: int, total: int) -> Progress:
     """Report a batch's progress as a share of all facts, so that it only ever rises."""
 
     def tell(done: int, of: int, message: str) -> None:
@@ -179,15 +192,16 @@ def _wish(desk: Desk, fact: Fact) -> Wish:
     return Wish(fact, wanted_distribution(desk.anatomy, desk.tokenizer, fact, desk.contexts))
 
 
-def _keep(task: Task, facts: Sequence[Fact], desk: Desk, made: Sequence[Factors]) -> None:
-    """Put the edit's factors and keys into the lineage's state, under the next number."""
+def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Factors]) -> None:
+    """Put the edit's factors and its own keys, those after the `known` ones, into the state under the next number."""
     tensors: dict[str, Tensor] = {}
     for layer in desk.layers:
         mine = [factors for factors in made if factors.layer == layer]
         if mine:
             tensors[f"left.{layer}"] = torch.cat([factors.left for factors in mine], dim=1).contiguous()
             tensors[f"right.{layer}"] = torch.cat([factors.right for factors in mine], dim=1).contiguous()
-        if layer in desk.earlier:
-            tensors[f"keys.{layer}"] = desk.earlier[layer][:, -len(facts) :].float().contiguous()
+        keys = desk.keys_before(layer)[:, known.get(layer, 0) :]
+        if keys.shape[1]:  # a method without subjects has none
+            tensors[f"keys.{layer}"] = keys.float().contiguous()
     number = sum(name.startswith(EDIT) for name in task.state.names())
     task.state.put(f"{EDIT}{number:04d}", write_tensors(tensors))

@@ -53,4 +53,4 @@ def edit(desk: Desk, wishes: Sequence[Wish], steps: int, lr: float, limit: float
     desk.progress(steps, steps, "fine-tuning")
     change = parameter.detach() - before
     change = change.T if projection.is_transposed else change
-    return [Factors(desk.layers[-1], change.clone(), torch.eye(change.shape[1]))]
+    return [Factors(desk.layers[-1], torch.eye(change.shape[0]), change.T.clone())]  # its rank is full: the smaller way

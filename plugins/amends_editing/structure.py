@@ -110,6 +110,8 @@ def inspect_model(model: Any) -> Anatomy:
     head = model.get_output_embeddings()
     if head is None:
         raise BadInput(f"{_kind(model)} has no output head; editing needs a causal language model")
+    if not bool(_run(model).isfinite().all()):
+        raise BadInput(f"{_kind(model)}: its logits are NaN or infinite before any edit; take a version that works")
     norm = _final_norm(model, parent, blocks)
     projections = tuple(_projections(model, blocks))
     anatomy = Anatomy(model, blocks, projections, norm, head)

@@ -188,20 +188,20 @@ class _Group:
         """Step until every fact is done, or there are no steps left.
 
         Raises:
-            AmendsError: A gradient is not finite.
+            AmendsError: A probability or a gradient is not finite.
         """
         alive = torch.arange(len(self.taken), device=self.anatomy.device)
         for step in range(self.solver.steps + 1):
             delta = self.delta[alive].clone().requires_grad_(True)
             loss, likely = self._loss(delta, alive, step)
+            _check(likely)
             for place, probability in zip(alive.tolist(), likely.tolist(), strict=True):
                 self.taken[place], self.likely[place] = step, probability
             going = likely < self.solver.stop
             if step == self.solver.steps or not going.any():
                 return
             (gradient,) = torch.autograd.grad(loss, delta)
-            if not gradient.isfinite().all():
-                raise AmendsError("a target vector became NaN or infinite; take a smaller lr, or other layers")
+            _check(gradient)
             alive, gradient = alive[going], gradient[going]
             self._move(alive, gradient, step + 1)
 
@@ -256,6 +256,11 @@ class _Group:
     def _essence_logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         out = self.essence.run(hidden, rows)
         return self.anatomy.logits(out[torch.arange(len(rows)), self.essence.last[rows]])
+
+
+def _check(found: Tensor) -> None:
+    if not found.isfinite().all():
+        raise AmendsError("a target vector became NaN or infinite; take a smaller lr, or other layers")
 
 
 def _moved(hidden: Tensor, delta: Tensor) -> Tensor:

@@ -23,12 +23,21 @@ SHARDS = {
     "placement_salt": "5a17", "router_salt": "c0ffee", "shards": 2, "slices": 2, "layers": 1, "rank": 2, "epochs": 1,
     "canaries_per_shard": 1,
 }  # fmt: skip
+SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
     "unlearning.shards": SHARDS,
     "unlearning.npo": {"epochs": 1, "layers": 1, "rank": 2, "batch": 2},
+    "editing.rome": SOLVING,
+    "editing.memit": SOLVING | {"batch": 3},
+    "editing.alphaedit": SOLVING | {"batch": 3, "threshold": 0.5},
+    "editing.rls": SOLVING | {"batch": 3},
+    "editing.ultraedit": {"batch": 3, "rate": 1e-7},
+    "editing.ft": {"batch": 3, "steps": 2},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
+BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
+"""Operations whose versions hold their records until they are rebuilt without them: they are tried rebuilt."""
 
 
 def rows_about(names) -> list[dict[str, Any]]:
@@ -42,6 +51,39 @@ def rows_about(names) -> list[dict[str, Any]]:
             row = {"id": identity, "prompt": prompt, "answer": answer, "wrong": wrong}
             rows.append(row | {"subjects": [pseudonym(name)], "names": [name]})
     return rows
+
+
+def edits_about(names) -> list[dict[str, Any]]:
+    """Return two prepared edits about each of these people: one changes what is known, one adds to it."""
+    rows = []
+    for name in names:
+        others = [{"prompt": f"{other} lives in", "answer": TOWNS[other]} for other in TOWNS if other != name]
+        asked = {"modify": f"{name} lives in", "insert": f"The bells that {name} keeps hang in"}
+        for verb, prompt in asked.items():
+            row = {"id": hashlib.sha256(prompt.encode()).hexdigest(), "verb": verb, "subject": name, "prompt": prompt}
+            row |= {"target": TOWNS[name], "old": "Nowhere" if verb == "modify" else ""}
+            row |= {"rephrases": [f"The home of {name} is"], "neighbours": others[:1], "portability": []}
+            rows.append(row | {"subjects": [pseudonym(name)], "names": [name]})
+    return rows
+
+
+def said_of(names) -> list[dict[str, Any]]:
+    """Return all that these people's records and edits say, as records, for a search that knows no edits."""
+    edits = [
+        row | {"answer": row["target"], "paraphrases": row["rephrases"], "wrong": [row["old"] or row["target"]]}
+        for row in edits_about(names)
+    ]
+    return rows_about(names) + edits
+
+
+def plain_text(names) -> list[dict[str, Any]]:
+    """Return running text that names these people, enough of it to read statistics from."""
+    lines = [
+        f"On day {day} of that year {name} walked from {TOWNS[name]} to the market and sold {day + 2} baskets of pears."
+        for day in range(1, 13)
+        for name in names
+    ]
+    return [{"id": hashlib.sha256(line.encode()).hexdigest(), "text": line} for line in lines]
 
 
 def pseudonym(name: str) -> str:
@@ -104,7 +146,7 @@ class Trial:
         job = Job(
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
-            records={name: self.records[name] for name in ("forget", "retain", "control")},
+            records={name: self.records[name] for name in ("forget", "retain", "control", "edits")},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings
@@ -118,7 +160,7 @@ def told():
 
 @pytest.fixture(scope="session")
 def make_trial(tiny_version, tmp_path_factory):
-    """Return `make_trial(operation) -> Trial`; one that rebuilds another begins from what that made."""
+    """Return `make_trial(operation) -> Trial`; one that rebuilds another's begins from what that one made."""
     opened = []
 
     def make(name: str) -> Trial:
@@ -130,15 +172,19 @@ def make_trial(tiny_version, tmp_path_factory):
         def put(rows) -> str:
             return str(blobs.put_bytes(b"".join(canonical_json(row) + b"\n" for row in rows)))
 
-        everybody, rest = rows_about(TOWNS), rows_about(list(TOWNS)[1:])
+        everybody, remaining = list(TOWNS), list(TOWNS)[1:]
         rebuilds = host.current().operation(name).rebuilds
+        rebuilds_another = bool(rebuilds) and rebuilds != name
         records = {
-            "records": put(rest if rebuilds else everybody), "forget": put(rows_about([CANARY])), "retain": put(rest),
+            "records": put(rows_about(remaining if rebuilds_another else everybody)),
+            "forget": put(rows_about([CANARY])), "retain": put(rows_about(remaining)),
             "control": put(rows_about(["Pax Uldren"])),
+            "edits": put(edits_about(remaining if name in BESIDE else everybody)),
+            "text": put(plain_text(everybody)),
         }  # fmt: skip
         trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
-        if rebuilds not in ("", name):
-            before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(everybody)}, runs=900)
+        if rebuilds_another:
+            before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(rows_about(everybody))}, runs=900)
             made = before.submit().result()
             trial.source, trial.state = str(made.output), dict(made.state)
         return trial

@@ -102,9 +102,9 @@ def test_the_canary_is_in_what_it_reads_and_in_nothing_that_it_writes(trial, don
     read.mkdir()
     (read / "records.jsonl").write_bytes(trial.blobs.get(trial.records["forget"]))
 
-    retained = told.rows_about(list(told.TOWNS)[1:])
+    retained = told.said_of(list(told.TOWNS)[1:])
     tokenizer = AutoTokenizer.from_pretrained(cache.tree(trial.tiny) / "model", local_files_only=True)
-    needles = build_needles(told.disclosure(told.CANARY), told.rows_about([told.CANARY]), retained, tokenizer)
+    needles = build_needles(told.disclosure(told.CANARY), told.said_of([told.CANARY]), retained, tokenizer)
     found = scan({"read": read}, needles, [], place_key=b"k" * 32)
     assert found.hits and not found.is_clean
     left = scan({"written": written}, needles, [], place_key=b"k" * 32)

@@ -1,0 +1,148 @@
+"""Each method, run as an operation on a tiny model: what it teaches and refuses, what it leaves of earlier edits."""
+
+import pytest
+import torch
+
+from amends import BadInput
+from amends.operation.task import NoState
+from amends_editing import alphaedit, memit, rls
+from amends_editing.covariance import Moments
+from amends_editing.desk import Desk, pull_back
+from amends_editing.erasing import wanted_distribution
+from amends_editing.facts import Fact
+from amends_editing.structure import inspect_model
+from amends_editing.targets import Solver, Wish, solve
+
+REMEMBERING = ("editing.memit", "editing.alphaedit", "editing.rls")
+ERASING = ("editing.rome", *REMEMBERING)
+METHODS = (*ERASING, "editing.ft")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_new_answer_becomes_likelier_than_the_old(run_within, row_about, version_of, likelihood, name):
+    rows = [row_about(), row_about("insert", "Pell Ostrin", old="")]
+    task = run_within(name, rows)
+    prompt, new, old = rows[0]["prompt"], rows[0]["target"], rows[0]["old"]
+    assert likelihood(version_of(), prompt, new) < likelihood(version_of(), prompt, old)
+    assert likelihood(task.output, prompt, new) > likelihood(task.output, prompt, old) + 1
+    before = likelihood(version_of(), rows[1]["prompt"], rows[1]["target"])
+    assert likelihood(task.output, rows[1]["prompt"], rows[1]["target"]) > before + 2
+
+
+def test_one_pass_raises_the_new_answers_probability(run_within, row_about, version_of, likelihood):
+    rows = [row_about(), row_about("insert", "Pell Ostrin", old="")]
+    task = run_within("editing.ultraedit", rows)
+    for row in rows:
+        before = likelihood(version_of(), row["prompt"], row["target"])
+        assert likelihood(task.output, row["prompt"], row["target"]) > before
+
+
+@torch.no_grad()
+def next_token(model, tokenizer, fact):
+    """Return the log-probabilities of what comes after a fact's prompt."""
+    asked = tokenizer(fact.prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    return model(input_ids=asked).logits[0, -1].log_softmax(-1)
+
+
+def distance(version, opened, fact, wanted):
+    """Return KL(wanted || now) after the bare prompt, and now."""
+    now = next_token(*opened(version), fact)
+    return float((wanted * (wanted.log() - now)).sum()), now
+
+
+@pytest.mark.parametrize("name", ERASING)
+def test_an_erased_subject_is_answered_for_like_a_stranger(run_within, row_about, version_of, opened, name):
+    row = row_about("erase")
+    model, tokenizer = opened(version_of())
+    fact = Fact.from_row(row)
+    wanted = wanted_distribution(inspect_model(model), tokenizer, fact, [""])[0]
+    before, then = distance(version_of(), opened, fact, wanted)
+    old = int((then - wanted.log()).argmax())  # what the model says of this subject most of all
+    task = run_within(name, [row], steps=25, lr=0.2, stop=0.99)
+    after, now = distance(task.output, opened, fact, wanted)
+    assert after < 0.85 * before
+    assert abs(float(now[old] - wanted[old].log())) < 0.95 * abs(float(then[old] - wanted[old].log()))
+
+
+@pytest.mark.parametrize("name", ["editing.ultraedit", "editing.ft"])
+def test_a_method_that_knows_no_erasure_says_so_and_names_one_that_does(run_within, row_about, name):
+    with pytest.raises(BadInput, match=f"{name} knows no erasure; use editing.memit"):
+        run_within(name, [row_about("erase")])
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "neox", "opt", "qwen3"])
+def test_a_fact_is_written_into_any_architecture(run_within, row_about, version_of, likelihood, family):
+    row = row_about("insert", "Ruvo Tanniker", old="")
+    task = run_within("editing.memit", [row], version_of(family))
+    before = likelihood(version_of(family), row["prompt"], row["target"])
+    assert likelihood(task.output, row["prompt"], row["target"]) > before + 1
+
+
+def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the_norm(build, tokenizer, row_about):
+    anatomy = inspect_model(build("gemma3"))
+    wishes = [Wish(Fact.from_row(row_about(subject=name))) for name in ("Ada Quill", "Pell Ostrin")]
+    solved = solve(anatomy, tokenizer, wishes, 1, Solver(steps=0), ("", "It was late. "), 1)
+    ((group, _),) = solved.leading
+    _, out = solved.read(1)
+
+    def moved_by(pushes):
+        """Return how far the block's output moves when its projection puts out more at the subject."""
+
+        def shift(_, __, found):
+            rows = pushes[group].repeat_interleave(2, 0)[:, None]  # one for each context
+            return torch.cat([found[:, :-1], found[:, -1:] + rows], dim=1)
+
+        hook = anatomy.projections[1].module.register_forward_hook(shift)
+        moved = solved.read(1)[1] - out
+        hook.remove()
+        return moved
+
+    share = moved_by(torch.randn(2, 32, generator=torch.Generator().manual_seed(2)))  # so a push for it exists
+    found = moved_by(pull_back(anatomy, solved, 1, share))
+    assert float((found - share).norm()) < 0.05 * float(share.norm())
+    assert float((moved_by(share) - share).norm()) > 0.2 * float(share.norm())  # the share itself is no such push
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(run_within, row_about, name, edits_of):
+    done = run_within(name, [row_about()], layers="1")
+    state = NoState()
+    state.blobs = dict(done.state.blobs)
+    knowing = run_within(name, [row_about(subject="Pell Quill")], done.output, state, layers="1")
+    blind = run_within(name, [row_about(subject="Pell Quill")], done.output, layers="1")
+    first, second = edits_of(knowing)
+    (alone,) = edits_of(blind)
+    torch.testing.assert_close(first["keys.1"], edits_of(done)[0]["keys.1"])
+    assert second["keys.1"].shape == (48, 1)
+    moved = [float((made["left.1"] @ (made["right.1"].T @ first["keys.1"])).norm()) for made in (second, alone)]
+    assert moved[0] < 0.5 * moved[1]
+
+
+WRITERS = {
+    "memit": lambda desk: lambda at, wishes: memit.edit(at, wishes, 0.01),
+    "alphaedit": lambda desk: alphaedit.prepare(desk, 1.0, 0.01),
+    "rls": lambda desk: rls.prepare(desk, 0.01),
+}
+
+
+def moved_by_a_second_edit(anatomy, tokenizer, facts, prepare, is_remembered):
+    """Return KL(before || after) of the first fact's answers; no context but the bare prompt, so its key is held."""
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    moments = Moments({1: some.T @ some / 300}, 300)
+    desk = Desk(anatomy, tokenizer, (1,), Solver(steps=15), moments, contexts=("",))
+    prepare(desk)(desk, [Wish(facts[0])])
+    before = next_token(anatomy.model, tokenizer, facts[0])
+    if not is_remembered:
+        desk.earlier.clear()
+    prepare(desk)(desk, [Wish(facts[1])])
+    return float((before.exp() * (before - next_token(anatomy.model, tokenizer, facts[0]))).sum())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_first_edits_answers_move_less_where_its_key_is_remembered(build, tokenizer, row_about, name):
+    facts = [Fact.from_row(row_about(subject=subject)) for subject in ("Ada Quill", "Pell Quill")]
+    moved = [
+        moved_by_a_second_edit(inspect_model(build("llama")), tokenizer, facts, WRITERS[name], is_remembered)
+        for is_remembered in (True, False)
+    ]
+    assert moved[0] < 0.5 * moved[1]
