@@ -19,11 +19,11 @@ from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
 
 CONTEXTS = (
     "",
-    "It was late in the day. ",
-    "Nobody had asked before. ",
-    "As far as I know, ",
-    "Here is what the book says: ",
-    "She opened the letter and read it. ",
+    "The weather had been fine all week, and people were out walking. ",
+    "I read about this yesterday, and it surprised me. ",
+    "There is one more thing that should be said here. ",
+    "In the end nobody could remember who had started it. ",
+    "We talked for a while about other things. ",
 )
 """What may stand before an edited prompt; a fact should hold after any of them."""
 
