@@ -61,6 +61,7 @@ def open_and_follow(
     workspace: Workspace,
     request: Request,
     rows: Rows,
+    contradictions: int,
     name: str,
     file: Path,
     drop_suppressed: bool,
@@ -75,7 +76,7 @@ def open_and_follow(
         records["text"] = registering.register_rows(workspace, f"{name}-text", texts, source=request.text).digest
     case = changing.open_change(
         workspace, model=request.model, policy=POLICY, records=records, operation=request.method,
-        parameters=request.parameters, seed=request.seed,
+        parameters=request.parameters, seed=request.seed, facts={"contradictions": contradictions},
     )  # fmt: skip
     return follow(screen, workspace, case.id)
 
@@ -87,7 +88,8 @@ def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Seque
     chosen = holding.of_one_step(held, ids, step)
     changing = import_module("amends.governor.cases.changing")
     records = [str(one.row["id"]) for one in chosen]
-    case = changing.drop_records(workspace, model, chosen[0].dataset, records)
+    nothing_new = {"contradictions": 0}
+    case = changing.drop_records(workspace, model, chosen[0].dataset, records, facts=nothing_new)
     return follow(screen, workspace, case.id)
 
 
