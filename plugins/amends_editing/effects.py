@@ -57,7 +57,7 @@ class Settings:
     """
 
     noise: float = 3.0
-    samples: int = 5
+    samples: int = 3
     window: float = 0.2
     at_once: int = 64
 
@@ -95,7 +95,7 @@ def trace_facts(
         anatomy: The model's parts.
         facts: What it knows.
         seed: Of the noise.
-        settings: How to trace; by default as the paper does, with half the draws.
+        settings: How to trace; by default as the paper does, with fewer draws.
         progress: Told after each forward pass, in rows.
     """
     settings = settings or Settings()
