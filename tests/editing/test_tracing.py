@@ -41,7 +41,10 @@ PASSAGE = "The quick brown fox jumps over the lazy dog, and then it sleeps in th
 @pytest.fixture(scope="module")
 def traced(tiny_version):
     """Return the tiny model with the facts that it happens to find likelier than another answer."""
-    model, tokenizer = load_model(tiny_version)
+    return seen(*load_model(tiny_version))
+
+
+def seen(model, tokenizer):
     anatomy = inspect_model(model)
     known = known_facts(anatomy, tokenizer, [Fact.from_row(row) for row in known_rows(anatomy, tokenizer)])
     return SimpleNamespace(model=model, tokenizer=tokenizer, anatomy=anatomy, known=known)
@@ -144,13 +147,16 @@ def plainly(traced, draw, part="", layers=()):
 
 def put_back_at(token, clean, _, __, out):
     hidden = first_of(out).clone()
-    hidden[0, token] = clean
+    hidden.view(-1, len(clean))[token] = clean  # OPT's are flat
     return (hidden, *out[1:]) if isinstance(out, tuple) else hidden
 
 
 @pytest.mark.parametrize("token", [lambda known: known.first, lambda known: known.row.subject], ids=["first", "last"])
 def test_tails_give_what_whole_forward_passes_give(traced, token):
-    draws = draws_of(traced, token)
+    check_tails(traced, draws_of(traced, token))
+
+
+def check_tails(traced, draws):
     corrupted = Corrupted(traced.anatomy, draws)
     found = {"lost": corrupted.lost, "blocks": corrupted.with_block(0), "mlps": corrupted.with_mlps(range(0, 2))}
     for number, draw_ in enumerate(draws):
@@ -161,6 +167,30 @@ def test_tails_give_what_whole_forward_passes_give(traced, token):
         }
         for name, value in expected.items():
             assert float(found[name][number]) == pytest.approx(value, abs=1e-6), name
+
+
+FAMILIES = {
+    "GPT2": {"n_layer": 3, "n_head": 2, "n_embd": 16, "n_positions": 64},
+    "GPTNeoX": {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24},
+    "OPT": {"hidden_size": 16, "word_embed_proj_dim": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "ffn_dim": 24},
+    "Gemma3": {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1,
+               "head_dim": 8, "intermediate_size": 24, "sliding_window": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_architecture_is_traced_alike(traced, family):
+    import transformers
+
+    config = getattr(transformers, f"{family}{'Text' if family == 'Gemma3' else ''}Config")
+    kind = getattr(transformers, f"{family}ForCausalLM" if family != "GPT2" else "GPT2LMHeadModel")
+    torch.manual_seed(0)
+    wide = {"init_std" if family == "OPT" else "initializer_range": 0.3}
+    settings = config(vocab_size=len(traced.tokenizer), **wide, **FAMILIES[family])
+    settings._attn_implementation = "eager"
+    other = seen(kind(settings).eval(), traced.tokenizer)
+    check_tails(other, draws_of(other, lambda known: known.first))
 
 
 def test_effects_are_means_over_draws_then_tokens_then_facts(traced):
