@@ -13,6 +13,9 @@ from typing import Any
 
 from amends.errors import BadRecords
 
+FIRST = ("prompt", "answer", "paraphrases", "wrong")
+NO_TEXT = ("id", "subjects", "names")  # keyed hashes, and the names that the pseudonyms stand for
+
 
 def canonical_json(value: Any) -> bytes:
     """Return the one byte string of a JSON value: sorted keys, no spaces, UTF-8, no NaN (after RFC 8785)."""
@@ -42,7 +45,7 @@ class Records:
     """A JSON Lines file named by its sha256; the ledger never holds its text.
 
     Each row is a mapping with at least `id`, `prompt`, `answer` and `subjects`
-    (a list of pseudonyms). `names`, `paraphrases` and `wrong` may follow.
+    (a list of pseudonyms). `names`, `paraphrases`, `wrong` and whatever else a plugin knows may follow.
     """
 
     digest: str
@@ -62,6 +65,24 @@ class Records:
                 if not isinstance(row, dict):
                     raise BadRecords(f"records {self.digest[:12]}, line {number}: a row must be a JSON object")
                 yield row
+
+
+def texts_of(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every text of a prepared row, however deep it lies: question and answer first, then as they stand."""
+    for name in (*FIRST, *(name for name in row if name not in FIRST)):
+        if name not in NO_TEXT:
+            yield from _strings(row.get(name))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
 
 
 @dataclass(frozen=True, order=True)

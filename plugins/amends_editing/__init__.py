@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from amends import Operation, Probe, hookimpl
+from amends import Attachment, Operation, Probe, hookimpl
 
 if TYPE_CHECKING:
     import click
@@ -13,10 +13,18 @@ if TYPE_CHECKING:
 
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
-    """Offer the methods that write into the weights."""
-    from . import within
+    """Offer the methods that write into the weights, and those that stand beside them."""
+    from . import beside, within
 
-    return within.operations()
+    return (*within.operations(), *beside.operations())
+
+
+@hookimpl
+def amends_attachments() -> Iterable[Attachment]:
+    """Offer what the edits beside the weights leave in a version."""
+    from . import beside
+
+    return beside.attachments()
 
 
 @hookimpl

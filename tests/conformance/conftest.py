@@ -118,7 +118,7 @@ def told():
 
 @pytest.fixture(scope="session")
 def make_trial(tiny_version, tmp_path_factory):
-    """Return `make_trial(operation) -> Trial`; one that rebuilds begins from what the other one made."""
+    """Return `make_trial(operation) -> Trial`; one that rebuilds another begins from what that made."""
     opened = []
 
     def make(name: str) -> Trial:
@@ -137,7 +137,7 @@ def make_trial(tiny_version, tmp_path_factory):
             "control": put(rows_about(["Pax Uldren"])),
         }  # fmt: skip
         trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
-        if rebuilds:
+        if rebuilds not in ("", name):
             before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(everybody)}, runs=900)
             made = before.submit().result()
             trial.source, trial.state = str(made.output), dict(made.state)

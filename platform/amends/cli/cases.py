@@ -52,7 +52,7 @@ def show(screen: Screen, case: str, near: bool) -> None:
         texts = near_texts(workspace, case) if near else {}
     misses = [{**miss, "text": texts.get(miss["record_id"])} if near else miss for miss in view["near_misses"]]
     document = {**view, "near_misses": misses, "next": casetext.next_steps(view)}
-    plan = casetext.plan_lines(view["plan"]) if view["plan"] and view["kind"] == "erasure" else ()
+    plan = casetext.lines_of_plan(view["plan"] or {})
     screen.show(
         document,
         *casetext.case_lines(view),

@@ -43,6 +43,26 @@ def case_lines(view: View) -> list[str]:
     return lines
 
 
+def lines_of_plan(plan: View) -> Iterator[str]:
+    """Yield a plan in plain words, whatever kind of case it is of."""
+    told = {"erasure": plan_lines, "change": change_lines}.get(plan.get("kind", ""))
+    return told(plan) if told else iter(())
+
+
+def change_lines(plan: View) -> Iterator[str]:
+    """Yield the plan of a change in plain words."""
+    estimate, parent = plan["estimate"], plan["parent"]
+    given = ", ".join(f"{name} {value}" for name, value in sorted(plan["parameters"].items()))
+    yield f"changes {plan['model']}@{parent['version']} with {plan['operation']}, seed {plan['seed']}"
+    yield f"parameters: {given or 'none'}"
+    yield from (f"{name}: {plan['counts'][name]} records of {digest[:12]}" for name, digest in plan["records"].items())
+    if "dropped" in plan:
+        yield f"drops {len(plan['dropped']['ids'])} records of {plan['dropped']['dataset'][:12]}"
+    yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
+    seconds = "not known yet" if estimate["seconds"] is None else f"about {estimate['seconds']:g} s"
+    yield f"cost: {seconds} on {estimate['cpus']} cpus, {estimate['disk_bytes'] / 1e6:.0f} MB of disk"
+
+
 def plan_lines(plan: View) -> Iterator[str]:
     """Yield an erasure's plan in plain words."""
     holds, estimate, identity = plan["holds"], plan["estimate"], plan["identity"]

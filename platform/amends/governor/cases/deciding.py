@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, Waiting
+from amends.governor.cases.changing import replan_change
 from amends.governor.cases.requesting import plan_case
 from amends.governor.standstill import standstill
 from amends.governor.subjects.disclosing import seal_reason
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 APPROVERS = ("dpo", "ml-engineer", "safety-engineer", "admin")
-LAST_WORD = {"erasure": "judge", "training": "measure"}
+LAST_WORD = {"training": "measure"}  # and "judge" for whatever a policy judges
 """The step after which a version is registered, so that nothing can be called back."""
 
 
@@ -95,7 +96,10 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
     """Extend the clock, as the regime allows: with a reason, and a notice inside the first period."""
     actor = workspace.require_role("dpo")
     with workspace.database.transaction() as connection:
-        first = read_deadline(cases.detail(connection, case)["deadline"])
+        beside = cases.detail(connection, case)
+        if "deadline" not in beside:
+            raise BadInput(f"case {case} has no clock to extend; only requests of data subjects have one")
+        first = read_deadline(beside["deadline"])
         longer = extend(first, reason, notice_sent_at)
         cases.set_deadline(connection, case, first.due_at, {"deadline": longer.as_json()})
         found = cases.extend(
@@ -107,16 +111,17 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
 
 
 def replan(workspace: Workspace, case: str) -> Case:
-    """Locate and plan a case again, as after a data set was registered; earlier approvals are void.
+    """Plan a case again, as after a data set was registered or the champion moved; earlier approvals are void.
 
     Raises:
         BadInput: What it plans is done, and only the purge is left.
     """
-    workspace.require_role("dpo", "operator", "requester")
+    workspace.require_role("dpo", "operator", "requester", "ml-engineer", "safety-engineer")
     with workspace.database.read() as connection:
         if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
             raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
-    return plan_case(workspace, case)
+        is_change = "asked" in cases.detail(connection, case)
+    return replan_change(workspace, case) if is_change else plan_case(workspace, case)
 
 
 def cancel(workspace: Workspace, case: str, reason: str) -> Case:
@@ -125,12 +130,12 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
     Raises:
         Denied: It has ended, or what it made is about to be registered, or is.
     """
-    workspace.require_role("dpo", "operator", "requester", "ml-engineer")
+    workspace.require_role("dpo", "operator", "requester", "ml-engineer", "safety-engineer")
     with workspace.database.transaction() as connection:
         found = cases.get(connection, case)
         lead = str(cases.detail(connection, case).get("lead", case))
         done = journal.steps_of(connection, lead)
-        last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD[found.kind]
+        last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD.get(found.kind, "judge")
         if found.status == CaseStatus.CANCELLED or last in done:
             raise Denied(f"case {case} is {found.status} and past the point where it can be cancelled; let it end")
         _withdraw(connection, found.model, done)

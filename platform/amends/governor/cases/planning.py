@@ -9,6 +9,7 @@ from amends.errors import BadInput, Denied
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import champion
 from amends.governor.subjects.locating import Located, Reach
+from amends.governor.work.replaying import rebuilds_itself
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, journal, lineage
 from amends.ledger.lineage import Version
@@ -99,16 +100,23 @@ def make_plan(
 def choose_operation(
     workspace: Workspace, digest: str, ladder: tuple[str, ...], held: list[str]
 ) -> tuple[str, Guarantee]:
-    """Return the first operation of the policy's ladder that can erase from this version, and its guarantee.
+    """Return what can erase from this version, and its guarantee: the first operation of the policy's ladder that fits.
+
+    A step that rebuilds itself needs no rung: run again without the records, it gives what it would have given. The
+    first step that learnt from them decides; the later ones are replayed after it.
 
     Raises:
         Denied: None can.
     """
     with workspace.database.read() as connection:
         steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
-    touched = {step["operation"] for step in steps if set(step["records"].values()) & set(held)}
-    touched = touched or {step["operation"] for step in steps}  # it learnt from none of these, and stays as it is
-    carried = {name.split("/")[1] for name in fetch_manifest(workspace.blobs, digest).files if name.count("/") > 1}
+    touched = [step["operation"] for step in steps if set(step["records"].values()) & set(held)]
+    touched = touched[:1] or [step["operation"] for step in steps]  # it learnt from none of these, and stays as it is
+    if touched and rebuilds_itself(workspace, touched[0]):
+        own = workspace.host.operation(touched[0])
+        if own.guarantee:
+            return own.name, own.guarantee
+    carried = attached(workspace, digest)
     for name in ladder:
         operation = workspace.host.operation(name)
         fits = operation.rebuilds in touched if operation.rebuilds else carried <= set(operation.accepts)
@@ -118,6 +126,11 @@ def choose_operation(
         "no operation of the erasure policy can erase from this model; train it with training.shards, "
         "or add an operation to policies/erasure.yaml"
     )
+
+
+def attached(workspace: Workspace, digest: str) -> set[str]:
+    """Return the kinds of attachment that a version carries."""
+    return {name.split("/")[1] for name in fetch_manifest(workspace.blobs, digest).files if name.count("/") > 1}
 
 
 def _rollback(workspace: Workspace, model: str, reached: Reach) -> str:

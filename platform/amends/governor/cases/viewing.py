@@ -55,7 +55,7 @@ def case_list(
 
 def brief(case: Case, names: Mapping[str, str]) -> dict[str, Any]:
     """Return a case in one line; `urgency` is `late`, `soon` (a quarter of the time is left) or empty."""
-    now, is_open = datetime.now(UTC), case.status not in ENDED and case.kind != "training"
+    now, is_open = datetime.now(UTC), case.status not in ENDED and bool(case.regime)
     left, whole = (case.due_at - now).total_seconds(), (case.due_at - case.received_at).total_seconds()
     urgency = "late" if left < 0 else "soon" if left < HURRY * whole else ""
     return {
@@ -90,7 +90,7 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
         "near_misses": [_named({**m, "reason": open_reason(workspace, id, m["reason"])}, names) for m in near],
         "approvals": [_named(approval, names) for approval in decided],
         "missing_approvals": missing,
-        "approver_roles": list(find_policy(workspace, "erasure").approvals.roles),
+        "approver_roles": _approver_roles(workspace, case),
         "steps": [{"step": name, "seconds": result.get("step_seconds")} for name, result in steps.items()],
         "decisions": listing.verdicts(workspace, str(beside.get("lead", id))),
         "certificate": certificate_of(workspace, id),
@@ -99,6 +99,12 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
             for entry in listing.entries(workspace, case=id)
         ],
     }
+
+
+def _approver_roles(workspace: Workspace, case: Case) -> list[str]:
+    """Return who may approve a plan: a change's says it itself."""
+    planned = (case.plan or {}).get("approvals")
+    return list(planned["roles"] if planned else find_policy(workspace, "erasure").approvals.roles)
 
 
 def _named(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

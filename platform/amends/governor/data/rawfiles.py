@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from amends.errors import BadRecords
+from amends.records import canonical_json
 
 LONGEST_LINE = 1_000_000  # bytes
+OURS = {"label", "names", "subjects"}
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """One checked row: its texts, and the identifiers of each person it names in its fields."""
+    """One checked row: what is kept of it, and the identifiers of each person it names in its fields."""
 
     line: int
-    prompt: str
-    answer: str
-    paraphrases: tuple[str, ...]
-    wrong: tuple[str, ...]
+    content: Mapping[str, Any]
     people: tuple[str, ...]
     identifiers: Mapping[str, tuple[str, ...]]
 
@@ -54,15 +53,9 @@ def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fi
     if len(people) < len(_listed(named)):
         raise BadRecords(f"{where}: {subject_field!r} is blank; leave it out where nobody is named")
     identifiers = {name: _strings(where, name, value[name]) for name in identifier_fields if value.get(name) and people}
-    return RawRow(
-        line=number,
-        prompt=_text(where, "prompt", value),
-        answer=_text(where, "answer", value),
-        paraphrases=_strings(where, "paraphrases", value.get("paraphrases", [])),
-        wrong=_strings(where, "wrong", value.get("wrong", [])),
-        people=people,
-        identifiers=identifiers,
-    )
+    content: dict[str, Any] = {name: _text(where, name, value) for name in ("prompt", "answer")}
+    content |= {name: list(_strings(where, name, value.get(name, []))) for name in ("paraphrases", "wrong")}
+    return RawRow(number, content, people, identifiers)
 
 
 def _parse(where: str, line: bytes) -> dict[str, Any]:
@@ -99,3 +92,47 @@ def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         raise BadRecords(f"{where}: {name!r} must be a string or a list of strings")
     return tuple(item.strip() for item in listed if item.strip())
+
+
+def shaped_rows(
+    rows: Iterable[Mapping[str, Any]],
+    subject_field: str,
+    identifier_fields: Sequence[str],
+    answer_fields: Sequence[str],
+) -> Iterator[RawRow]:
+    """Yield rows of any shape that has a prompt, checked; a row's own id stays as its label.
+
+    Raises:
+        BadRecords: One cannot be used; the sentence names its number, never its text.
+    """
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        where = f"record {number}"
+        if taken := sorted(OURS & row.keys()):
+            raise BadRecords(f"{where}: {taken[0]!r} is a field that registration writes; call yours otherwise")
+        label = {"label": str(row["id"])} if "id" in row else {}
+        if seen.intersection(label.values()):
+            raise BadRecords(f"{where}: its id was given before; give each record an id of its own")
+        seen.update(label.values())
+        yield _shaped(where, number, {**row, **label}, subject_field, identifier_fields, answer_fields)
+
+
+def _shaped(
+    where: str,
+    number: int,
+    row: Mapping[str, Any],
+    subject_field: str,
+    identifier_fields: Sequence[str],
+    answer_fields: Sequence[str],
+) -> RawRow:
+    people = _strings(where, subject_field, row.get(subject_field) or [])
+    identifiers = {name: _strings(where, name, row[name]) for name in identifier_fields if row.get(name) and people}
+    _text(where, "prompt", row)
+    answers = (row.get(name) for name in answer_fields)
+    answer = next((found for found in answers if isinstance(found, str) and found.strip()), "")
+    content = {**{name: value for name, value in row.items() if name != "id"}, "answer": answer}
+    try:
+        canonical_json(content)
+    except (TypeError, ValueError, RecursionError):
+        raise BadRecords(f"{where}: a value is not JSON that a file can hold; mend it") from None
+    return RawRow(number, content, people, identifiers)

@@ -8,6 +8,7 @@ from typing import Any
 
 from amends.errors import BadInput
 from amends.governor.data.rows import text_of
+from amends.records import NO_TEXT
 from amends.vault.identifiers import Finder
 
 BLANK = "[redacted]"
@@ -21,12 +22,19 @@ def redact(row: Mapping[str, Any], finder: Finder) -> dict[str, Any]:
     Raises:
         BadInput: The record still names them afterwards.
     """
-    lists = {name: [_blank(text, finder) for text in row.get(name, ())] for name in ("paraphrases", "wrong")}
-    clean = {**row, "prompt": _blank(row["prompt"], finder), "answer": _blank(row["answer"], finder), **lists}
+    clean = {name: value if name in NO_TEXT else _without(value, finder) for name, value in row.items()}
     match = finder.find(text_of(clean))
     if match.exact or match.near is not None:
         raise BadInput(f"record {row['id']} cannot be redacted; mark it erase or keep")
     return clean
+
+
+def _without(value: Any, finder: Finder) -> Any:
+    if isinstance(value, str):
+        return _blank(value, finder)
+    if isinstance(value, Mapping):
+        return {name: _without(inner, finder) for name, inner in value.items()}
+    return [_without(inner, finder) for inner in value] if isinstance(value, list) else value
 
 
 def _blank(text: str, finder: Finder) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadRecords, Suppressed
-from amends.governor.data.rawfiles import RawRow, read_rows
-from amends.governor.data.rows import put_rows
+from amends.governor.data.rawfiles import RawRow, read_rows, shaped_rows
+from amends.governor.data.rows import put_rows, text_of
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, suppression
 from amends.ledger.actions import Action
@@ -78,9 +78,58 @@ def register(
     if not 0 <= controls <= 0.5:
         raise BadRecords(f"controls must be between 0 and 0.5, not {controls}; 0.05 withholds one person in twenty")
     rows = list(read_rows(file, subject_field, identifier_fields))
+    return _register(workspace, name, str(file), rows, controls, drop_suppressed, digest_file(file), actor.id)
+
+
+def register_rows(
+    workspace: Workspace,
+    name: str,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    subject_field: str = "subject",
+    identifier_fields: Sequence[str] = (),
+    answer_fields: Sequence[str] = ("answer", "target", "old"),
+    source: Path | None = None,
+    drop_suppressed: bool = False,
+) -> Registered:
+    """Copy rows of any shape into the workspace, keyed by whose they are; nobody is withheld.
+
+    Every field is kept, and every text in it, however deep, is searched for people from then on. A row gets a keyed
+    id; what it called itself stays as its `label`.
+
+    Args:
+        workspace: Where to keep them.
+        name: The data set's name.
+        rows: JSON objects, each with a `prompt`, and an `id` of its own where it has one.
+        subject_field: The field that names whom a row is about.
+        identifier_fields: Fields that identify that person further.
+        answer_fields: Where a row's answer stands, the first that is not empty; kept as `answer` for every reader.
+        source: The user's file that they came from, which stays outside.
+        drop_suppressed: Leave out the rows of erased persons instead of refusing them.
+
+    Raises:
+        BadRecords: A row cannot be used.
+        Suppressed: The rows would bring back an erased person.
+    """
+    actor = workspace.require_role("operator", "ml-engineer", "dpo")
+    checked = list(shaped_rows(rows, subject_field, identifier_fields, answer_fields))
+    digest = None if source is None else digest_file(source)
+    return _register(workspace, name, f"data set {name}", checked, 0.0, drop_suppressed, digest, actor.id)
+
+
+def _register(
+    workspace: Workspace,
+    name: str,
+    where: str,
+    rows: list[RawRow],
+    controls: float,
+    drop_suppressed: bool,
+    source_digest: str | None,
+    actor: str,
+) -> Registered:
     if not rows:
-        raise BadRecords(f"{file} has no records; a data set needs at least one")
-    _check_names(file, rows)
+        raise BadRecords(f"{where} has no records; a data set needs at least one")
+    _check_names(where, rows)
     rows, dropped = _without_suppressed(workspace, rows, drop_suppressed)
     persons = _persons(workspace, rows)
     prepared = _prepare(workspace, rows, persons)
@@ -88,11 +137,11 @@ def register(
     train = [row for row in prepared if not withheld.intersection(row["subjects"])]
     control = [row for row in prepared if withheld.intersection(row["subjects"])]
     registered = _keep(workspace, name, train, control, withheld, dropped, _ambiguous(persons.values()))
-    _enter(workspace, registered, file, persons, train, withheld, actor.id)
+    _enter(workspace, registered, source_digest, persons, train, withheld, actor)
     return registered
 
 
-def _check_names(file: Path, rows: Iterable[RawRow]) -> None:
+def _check_names(where: str, rows: Iterable[RawRow]) -> None:
     """Refuse a name that no index could find again.
 
     Raises:
@@ -101,7 +150,7 @@ def _check_names(file: Path, rows: Iterable[RawRow]) -> None:
     for row in rows:
         for name in row.people:
             if not identifiers.normalise("name", name):
-                raise BadRecords(f"{file}, line {row.line}: a name has no letter and no digit; correct it")
+                raise BadRecords(f"{where}, line {row.line}: a name has no letter and no digit; correct it")
 
 
 def _without_suppressed(workspace: Workspace, rows: list[RawRow], drop: bool) -> tuple[list[RawRow], int]:
@@ -125,7 +174,7 @@ def _without_suppressed(workspace: Workspace, rows: list[RawRow], drop: bool) ->
 
 def row_text(row: RawRow) -> str:
     """Return every text of a row, on lines."""
-    return "\n".join((row.prompt, row.answer, *row.paraphrases, *row.wrong))
+    return text_of(row.content)
 
 
 def _identifiers(row: RawRow) -> dict[str, tuple[str, ...]]:
@@ -168,14 +217,7 @@ def _prepare(workspace: Workspace, rows: Iterable[RawRow], persons: Mapping[str,
         for window in identifiers.windows(row_text(row)):
             if window in known:
                 named.setdefault(known[window].pseudonym, known[window].name)
-        content = {
-            "prompt": row.prompt,
-            "answer": row.answer,
-            "subjects": list(named),
-            "names": list(named.values()),
-            "paraphrases": list(row.paraphrases),
-            "wrong": list(row.wrong),
-        }
+        content = {**row.content, "subjects": list(named), "names": list(named.values())}
         id = workspace.keyring.mac("index", "record", canonical_json(content).decode())[:24]
         prepared[id] = {"id": id, **content}
     return list(prepared.values())
@@ -219,7 +261,7 @@ def _keep(
 def _enter(
     workspace: Workspace,
     registered: Registered,
-    file: Path,
+    source_digest: str | None,
     persons: Mapping[str, _Person],
     train: list[dict[str, Any]],
     withheld: set[str],
@@ -239,7 +281,7 @@ def _enter(
         records=registered.records,
         subjects=registered.subjects + registered.controls,
         controls=registered.controls,
-        source_digest=digest_file(file),
+        source_digest=source_digest,
         settings={"control": registered.control, "groups": {str(k): v for k, v in registered.groups.items()}},
     )
     members = [

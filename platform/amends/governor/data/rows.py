@@ -8,7 +8,7 @@ from typing import Any
 
 from amends.governor.workspace import Workspace
 from amends.ledger.datasets import Dataset
-from amends.records import canonical_json
+from amends.records import canonical_json, texts_of
 
 
 def rows_of(workspace: Workspace, blob: str) -> Iterator[dict[str, Any]]:
@@ -25,7 +25,7 @@ def blobs_of(dataset: Dataset) -> tuple[str, str]:
 
 def text_of(row: Mapping[str, Any]) -> str:
     """Return every text of a prepared row, on lines."""
-    return "\n".join((row["prompt"], row["answer"], *row.get("paraphrases", ()), *row.get("wrong", ())))
+    return "\n".join(texts_of(row))
 
 
 def put_rows(workspace: Workspace, rows: Iterable[Mapping[str, Any]]) -> str:

@@ -148,7 +148,7 @@ def check_policy(workspace: Workspace, name: str) -> dict[str, Any]:
 
     Raises:
         BadPolicy: It has a mistake; the sentence names file and rule.
-        BadInput: It names an operation that nobody offers.
+        BadInput: It names operations, and nobody offers any of them.
     """
     file = Path(name)
     policy = parse_policy(read_text(file), file.name) if file.is_file() else find_policy(workspace, name)
@@ -158,6 +158,7 @@ def check_policy(workspace: Workspace, name: str) -> dict[str, Any]:
         for parameter in settings:
             if parameter not in {known.name for known in workspace.host.probe(probe).parameters}:
                 raise BadInput(f"policy {policy.name!r}: probe {probe!r} has no parameter {parameter!r}")
-    for operation in policy.operations:
+    rungs = [operation for operation in policy.operations if operation in workspace.host.operations]
+    for operation in rungs or policy.operations:  # one that is not installed is passed over by whoever plans
         workspace.host.operation(operation)
     return {"name": policy.name, "digest": policy.digest, "rules": len(policy.rules)}

@@ -12,7 +12,7 @@ from typing import Any
 from amends.errors import Broken
 from amends.governor.scan.forms import encoded, spellings, writings
 from amends.governor.scan.tokenruns import Ids, written_runs
-from amends.records import Disclosure, canonical_json
+from amends.records import Disclosure, canonical_json, texts_of
 
 SHORTEST_IDENTIFIER = 5  # bytes; a shorter one is met by chance in any large file
 SHORTEST_TEXT = 12
@@ -88,12 +88,6 @@ def build_needles(
     runs = _distinct(_runs(own, kept, tokenizer)) if tokenizer is not None else []
     items = _distinct([*identifiers, *others, *runs])
     return Needles(disclosure.subject.pseudonym, tuple(items), dict(left_out))
-
-
-def texts_of(row: Row) -> Iterator[str]:
-    """Yield every text of a prepared record."""
-    yield from (str(row.get("prompt", "")), str(row.get("answer", "")))
-    yield from (str(text) for name in ("paraphrases", "wrong") for text in row.get(name) or ())
 
 
 def _identifiers(disclosure: Disclosure, kept_text: str, left_out: Counter[str]) -> Iterator[Needle]:

@@ -117,7 +117,7 @@ def look_at_packages() -> Finding:
 
 def look_at_deadlines(workspace: Workspace) -> Finding:
     """Count the requests that are past their due date."""
-    found = [case for case in _open(workspace) if case.kind != "training"]
+    found = [case for case in _open(workspace) if case.regime]
     late = [case for case in found if case.due_at < datetime.now(UTC)]
     if late:
         return broken(

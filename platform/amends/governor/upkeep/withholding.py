@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from amends.vault import subjects
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-PREPARED = b'{"answer":'  # how a line of prepared records begins, in canonical JSON
+PREPARED = {"id", "prompt", "subjects"}  # what every line of prepared records has
+LONGEST = 4_000_000  # bytes of a line; one that was registered is shorter
 ACTOR = "restore"
 
 
@@ -177,13 +179,23 @@ def _drop_loose_records(workspace: Workspace, judge: _Judge) -> int:
         named = {blob for found in datasets.find(connection) if found.status != "purged" for blob in blobs_of(found)}
     dropped = 0
     for digest in [digest for digest in workspace.blobs.digests() if digest not in named]:
-        if workspace.blobs.get(digest)[: len(PREPARED)] != PREPARED:
+        if not _holds_records(workspace.blobs.get(digest)):
             continue
         hits = sum(judge.names_erased(row) for row in rows_of(workspace, digest))
         if hits:
             workspace.blobs.delete(digest)
             dropped += hits
     return dropped
+
+
+def _holds_records(data: bytes) -> bool:
+    """Whether bytes are prepared records, as their first line tells."""
+    line = data[:LONGEST].partition(b"\n")[0]
+    try:
+        value = json.loads(line) if line.startswith(b'{"') else None
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.keys() >= PREPARED
 
 
 def _destroy_again(workspace: Workspace, erased: Erased, pseudonyms: Iterable[str]) -> None:

@@ -3,141 +3,124 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from amends.errors import Denied, TaskFailed
 from amends.governor.models.recipes import read_recipe
-from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper
+from amends.governor.work.piece import Result, Work, earlier, plans_of
 from amends.governor.work.preparing import never_trained
-from amends.governor.work.running import Built, Step, finish, operate
+from amends.governor.work.replaying import (
+    Place,
+    Replayed,
+    Run,
+    again,
+    as_it_is,
+    clean_source,
+    find_place,
+    left_out,
+    rebuilds_itself,
+    remaining,
+    replay,
+)
+from amends.governor.work.running import Step
 from amends.governor.workspace import Workspace
-from amends.ledger import inventory, lineage
 from amends.records import Guarantee
-from amends.store.trees import Manifest, fetch_manifest
 
 
 def rebuild(workspace: Workspace, work: Work) -> Result:
     """Run the plan's operation on the champion, then every later step of its recipe again."""
     prepared = earlier(workspace, work, "prepare")
+    parent = prepared["parent"]["digest"]
+    operation = _operation(workspace, work, prepared)
     if never_trained(prepared):
-        return _as_it_is(workspace, prepared)
-    place = _touched(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
-    first, built = _build(workspace, work, prepared, place)
-    return {**built.to_json(), "first": first, "lineage": place.key_name}
+        return {**as_it_is(workspace, parent).to_json(), "operation": operation}
+    place = find_place(workspace, parent, set(prepared["datasets"]))
+    built = _build(workspace, work, prepared, place, operation)
+    gone = left_out(workspace, _steps(workspace, prepared), prepared)
+    return {
+        **built.built.to_json(),
+        "operation": operation,
+        "first": next(iter((*built.between, built.built.digest))),
+        "between": list(built.between),
+        "lineage": place.key_name,
+        "left_out": [i for i in gone if i >= place.start],
+    }
 
 
 def counterfactual(workspace: Workspace, work: Work) -> Result:
     """Build the same in a fresh process, cache and data file that never had the records."""
-    if not workspace.host.operation(_operation(workspace, work)).rebuilds:
+    prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
+    operation = str(rebuilt["operation"])
+    if not workspace.host.operation(operation).rebuilds:
         return {"digest": None}
-    prepared = earlier(workspace, work, "prepare")
     if never_trained(prepared):
-        return _as_it_is(workspace, prepared)
-    place = _touched(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
-    source = _clean_source(workspace, str(earlier(workspace, work, "rebuild")["first"]), place.tree)
-    clean = _Place(place.index, source, {}, f"{place.key_name}-fresh")
-    return _build(workspace, work, prepared, clean, fresh=True)[1].to_json()
+        return as_it_is(workspace, prepared["parent"]["digest"]).to_json()
+    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    clean = place
+    if not rebuilds_itself(workspace, operation):  # else it begins from a version and a state that never saw them
+        tree = clean_source(workspace, str(rebuilt["first"]), place.tree)
+        clean = replace(place, tree=tree, state={}, key_name=f"{place.key_name}-fresh")
+    built = _build(workspace, work, prepared, clean, operation, fresh=True)
+    return {**built.built.to_json(), "between": list(built.between)}
 
 
-def _operation(workspace: Workspace, work: Work) -> str:
-    return str(plans_of(workspace, work)[0]["operation"])
+def _steps(workspace: Workspace, prepared: Result) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
+    return found
 
 
-def _as_it_is(workspace: Workspace, prepared: Result) -> Result:
-    digest = prepared["parent"]["digest"]
-    recipe = read_recipe(workspace, digest)
-    return Built(digest, {}, dict(recipe["steps"][-1]["fingerprint"]) if recipe["steps"] else {}, 0.0, recipe).to_json()
+def _operation(workspace: Workspace, work: Work, prepared: Result) -> str:
+    """Return what erases from the champion as it stands: of several plans that are one Change, whichever fits it.
 
-
-def _clean_source(workspace: Workspace, rebuilt: str, began: str) -> str:
-    """Store the rebuilt version without anything that the rebuild wrote: no byte of it ever saw the records."""
-    after, before = fetch_manifest(workspace.blobs, rebuilt), fetch_manifest(workspace.blobs, began)
-    untouched = {name: entry for name, entry in after.files.items() if before.files.get(name) == entry}
-    indexes = {name: e for name, e in after.files.items() if name.endswith(".json") and name not in untouched}
-    return str(workspace.blobs.put_bytes(Manifest({**untouched, **indexes}).to_bytes()))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a recipe is entered anew: the touched step, a tree to begin from, and the lineage's state."""
-
-    index: int
-    tree: str
-    state: Mapping[str, str]
-    key_name: str
-
-
-def _touched(workspace: Workspace, parent: str, held: set[str]) -> _Place:
-    """Find the first step that learnt from what goes, and the version that it made, or else the one it began from.
-
-    A rebuilt version of several steps has no version of its first ones beside it; its state has their checkpoints.
+    Raises:
+        Denied: None does; the champion is another one by now.
     """
-    with workspace.database.read() as connection:
-        itself = lineage.by_digest(connection, parent)
-        steps = itself[0].recipe["steps"]
-        index = next((i for i, step in enumerate(steps) if held & set(step["records"].values())), 0)
-        alive = [v for v in (*itself, *lineage.ancestors(connection, parent)) if v.status != "purged"]
-        by_length = {len(version.recipe.get("steps", [])): version.digest for version in reversed(alive)}
-        made, began = by_length.get(index + 1), by_length.get(index)
-        if made is None and began is None:
-            raise Denied("the version that learnt from these records is gone; retrain the model from its base")
-        state = inventory.state_of(connection, made or parent)
-    blobs = {name: blob.blob for name, blob in state.items()}
-    key_name = next((blob.key_name for blob in state.values()), work_name(itself[0].model))
-    return _Place(index, str(made or began), blobs, key_name)
-
-
-def work_name(model: str) -> str:
-    """Return the name of the key that encrypts a model's lineage state."""
-    return f"lineage-{model}"
+    planned = [str(plan["operation"]) for plan in plans_of(workspace, work)]
+    steps = _steps(workspace, prepared)
+    if never_trained(prepared) or not steps:
+        return planned[0]
+    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    touched = str(steps[place.index]["operation"])
+    if rebuilds_itself(workspace, touched):
+        return touched
+    for name in planned:
+        if workspace.host.operation(name).rebuilds in ("", touched):
+            return name
+    raise Denied(
+        f"the champion of {work.model} is another one than the plan saw, and {planned[0]} cannot erase from it; "
+        f"run `amends cases replan {work.lead}` and have the new plan approved"
+    )
 
 
 def _build(
-    workspace: Workspace, work: Work, prepared: Result, place: _Place, *, fresh: bool = False
-) -> tuple[str, Built]:
-    """Run the touched step and replay the later ones; return the tree of the first, and what came out in the end."""
-    rewritten = prepared["datasets"]
-    steps = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
+    workspace: Workspace, work: Work, prepared: Result, place: Place, operation: str, *, fresh: bool = False
+) -> Replayed:
+    """Run the touched step and replay the later ones."""
+    steps, recipe = _steps(workspace, prepared), read_recipe(workspace, prepared["parent"]["digest"])
     key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}"
-    recorded, run, recipe = _erasing(workspace, work, steps, place, prepared)
-    if fresh:
-        run = Step(run.operation, run.records, {**run.parameters, "from_scratch": True}, run.seed)
-    start = partial(operate, workspace, lineage=place.key_name, fresh=fresh)
-    is_stopped = stopper(workspace, work)
-    handle = start(key, run, source=place.tree, state=place.state)
-    built = finish(workspace, handle, recorded, recipe, is_stopped)
-    first = built.digest
-    for number, later in enumerate(steps[place.index + 1 :], start=1):
-        step = Step(later["operation"], _renamed(later["records"], rewritten), later["parameters"], later["seed"])
-        handle = start(f"{key}-{number}", step, source=built.digest, state={})
-        again = finish(workspace, handle, step, built.recipe, is_stopped)
-        seconds, state = built.seconds + again.seconds, {**built.state, **again.state}
-        built = Built(again.digest, state, again.fingerprint, seconds, again.recipe)
-    return first, built
+    if not workspace.host.operation(operation).rebuilds:
+        later = [again(step, prepared["datasets"]) for step in steps[place.index + 1 :]]
+        runs = [_unlearning(prepared, operation), *(Run(step, step) for step in later)]
+        return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps)}, fresh)
+    runs = []
+    for number, step in remaining(workspace, steps, prepared, place.start):
+        run = replace(step, operation=operation) if number == place.index else step
+        runs.append(Run(step, _from_scratch(workspace, run) if fresh and number == place.index else run))
+    return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps[: place.start])}, fresh)
 
 
-def _erasing(
-    workspace: Workspace, work: Work, steps: Sequence[Mapping[str, Any]], place: _Place, prepared: Result
-) -> tuple[Step, Step, dict[str, Any]]:
-    """Return the step that the recipe shall show, the step to run, and the recipe before it."""
-    recipe = read_recipe(workspace, prepared["parent"]["digest"])
-    operation, rewritten = _operation(workspace, work), prepared["datasets"]
-    if workspace.host.operation(operation).rebuilds:
-        old = steps[place.index]
-        records = _renamed(old["records"], rewritten)
-        recorded = Step(old["operation"], records, old["parameters"], old["seed"])
-        run = Step(operation, records, old["parameters"], old["seed"])
-        return recorded, run, {**recipe, "steps": list(steps[: place.index])}
-    retain = next(iter(rewritten.values()))["train"]
+def _from_scratch(workspace: Workspace, step: Step) -> Step:
+    """Tell an operation that goes on from checkpoints not to use any."""
+    known = {parameter.name for parameter in workspace.host.operation(step.operation).parameters}
+    return replace(step, parameters={**step.parameters, "from_scratch": True}) if "from_scratch" in known else step
+
+
+def _unlearning(prepared: Result, operation: str) -> Run:
+    """Return a step that makes the model forget; its recipe names what it kept, and nothing that went."""
+    retain = next(iter(prepared["datasets"].values()))["train"]
     run = Step(operation, {"forget": prepared["forget"], "retain": retain}, {}, 0)
-    shown = Step(operation, {"retain": retain}, {}, 0)
-    return shown, run, {**recipe, "steps": list(steps)}
-
-
-def _renamed(records: Mapping[str, str], rewritten: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    return {name: rewritten[digest]["train"] if digest in rewritten else digest for name, digest in records.items()}
+    return Run(Step(operation, {"retain": retain}, {}, 0), run)
 
 
 def compare(workspace: Workspace, work: Work) -> Result:
@@ -150,7 +133,9 @@ def compare(workspace: Workspace, work: Work) -> Result:
     if other["digest"] is None:
         return {"digests_equal": False, "guarantee": str(Guarantee.APPROXIMATE), "same_stack": False}
     parent = read_recipe(workspace, earlier(workspace, work, "prepare")["parent"]["digest"])
-    one_stack = _fingerprints(parent) == _fingerprints(rebuilt["recipe"]) == _fingerprints(other["recipe"])
+    gone = rebuilt.get("left_out", ())
+    stacks = [stack for number, stack in enumerate(_fingerprints(parent)) if number not in gone]
+    one_stack = stacks == _fingerprints(rebuilt["recipe"]) == _fingerprints(other["recipe"])
     equal = rebuilt["digest"] == other["digest"]
     if one_stack and not equal:
         raise TaskFailed(

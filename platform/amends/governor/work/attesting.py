@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from amends.ledger.actions import Action
 from amends.policy import read_deadline
 from amends.records import Guarantee, ModelVersion
 
+NO_STEP: Mapping[str, Any] = {"operation": "", "seed": 0, "parameters": {}}
 SUPPRESSION = (
     "The person's identifiers stand on the suppression list as keyed hashes; registering data or restoring a backup "
     "that names them is refused."
@@ -80,7 +82,7 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
         before=ModelVersion(work.model, parent["version"], parent["digest"]),
         after=ModelVersion(work.model, registered["version"], registered["digest"]),
-        method=_method(workspace, rebuilt, change.operation, str(found.plan_digest)),
+        method=_method(workspace, rebuilt, parent["digest"], change.operation, str(found.plan_digest)),
         rebuilt_digest=str(rebuilt["digest"]),
         counterfactual_digest=str(other["digest"] or ""),
         lineage=_lineage(workspace, parent["digest"]),
@@ -107,16 +109,22 @@ def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
     )
 
 
-def _method(workspace: Workspace, rebuilt: Result, operation: str, plan: str) -> Method:
+def _method(workspace: Workspace, rebuilt: Result, parent: str, operation: str, plan: str) -> Method:
     plugin = workspace.host.source_of(operation)
     made = workspace.host.operation(operation).rebuilds or operation
-    steps = rebuilt["recipe"]["steps"]
-    step = next((step for step in reversed(steps) if step["operation"] == made), steps[-1])
+    steps = [*_steps(workspace, parent), *rebuilt["recipe"]["steps"]]  # the parent's, where its step is left out
+    step = next((step for step in reversed(steps) if step["operation"] == made), steps[-1] if steps else NO_STEP)
     public = {name: value for name, value in step["parameters"].items() if not name.endswith("_salt")}
     versions = {plugin.distribution: plugin.version}
     stack = dict(rebuilt["fingerprint"])
     stack |= stack.pop("libraries", {})
     return Method(operation, versions, step["seed"], public, stack, plan)
+
+
+def _steps(workspace: Workspace, digest: str) -> list[Any]:
+    """Return the steps of a version's recipe as the ledger keeps them, also when its files are gone."""
+    with workspace.database.read() as connection:
+        return list(lineage.by_digest(connection, digest)[0].recipe.get("steps", []))
 
 
 def _lineage(workspace: Workspace, digest: str) -> str:

@@ -24,16 +24,17 @@ S = CaseStatus
 
 
 def form(workspace: Workspace, case: str) -> Work:
-    """Begin an approved case with every other one of its model that the same people approved.
+    """Begin an approved case; an erasure with every other one of its model that the same people approved.
 
     Raises:
         Waiting: Its plan is not approved yet.
     """
     with workspace.database.read() as connection:
         found = check_approved(connection, case)
+        kind = "erasure" if cases.get(connection, case).kind == "erasure" else "change"
         waiting = cases.find(connection, model=found, kind="erasure", status=S.AWAITING_APPROVAL, limit=None)
         wanted = _approvers(connection, case)
-        others = [other.id for other in waiting if other.id != case]
+        others = [other.id for other in waiting if other.id != case and kind == "erasure"]
         same = [id for id in others if not approvals.missing(connection, id) and _approvers(connection, id) == wanted]
     for member in (case, *same):  # what an attempt under an earlier plan left
         drop_products(workspace, member)
@@ -41,7 +42,7 @@ def form(workspace: Workspace, case: str) -> Work:
         check_approved(connection, case)
         for member in (case, *same):
             journal.forget_steps(connection, member)
-        return begin(workspace, connection, "erasure", found, (case, *same))
+        return begin(workspace, connection, kind, found, (case, *same))
 
 
 def check_approved(connection: Connection, case: str) -> str:
@@ -84,7 +85,7 @@ def of(connection: Connection, case: str) -> Work:
 
 
 def kind_of(connection: Connection, work: Work) -> str:
-    """Return what is being done, or was when it stopped: `training`, `erasure`, or `purge` after that."""
+    """Return what is being done, or was when it stopped: `training`, `change`, `erasure`, or `purge` after that."""
     return str(cases.detail(connection, work.lead).get("doing", cases.get(connection, work.lead).kind))
 
 
@@ -175,7 +176,7 @@ def again(workspace: Workspace, case: str) -> Work:
         failed = cases.detail(connection, case).get("failed", "")
         is_whole = members == known.cases and not _is_stale(connection, known, done)
         kind = kind_of(connection, known)
-    if not is_whole and found.kind == "erasure" and "promote" not in done:
+    if not is_whole and kind != "training" and "promote" not in done:
         drop_products(workspace, known.lead)
         done = {}
     kept = {step: result for step, result in done.items() if step not in AGAIN.get(failed, ())}

@@ -21,6 +21,7 @@ from amends.governor.work import (
     applying,
     attesting,
     batches,
+    changing,
     measuring,
     preparing,
     purging,
@@ -59,11 +60,20 @@ TRAINING: Mapping[str, Run] = {
     "register": training.register_training,
     "promote": training.promote_training,
 }
-KINDS: Mapping[str, Mapping[str, Run]] = {"erasure": ERASURE, "purge": PURGE, "training": TRAINING}
+CHANGE: Mapping[str, Run] = {
+    "prepare": changing.prepare,
+    "apply": changing.apply,
+    "measure": changing.measure,
+    "judge": changing.judge,
+    "register": changing.register,
+    "promote": changing.promote_change,
+}
+KINDS: Mapping[str, Mapping[str, Run]] = {"erasure": ERASURE, "purge": PURGE, "training": TRAINING, "change": CHANGE}
 ENDS: Mapping[str, CaseStatus] = {
     "erasure": CaseStatus.SEALED,
     "purge": CaseStatus.COMPLETE,
     "training": CaseStatus.COMPLETE,
+    "change": CaseStatus.COMPLETE,
 }
 
 _WORKSPACE: list[Workspace] = []
@@ -245,7 +255,8 @@ def finish(workspace: Workspace, kind: str, work: Work) -> None:
     """Bring the cases to where this kind of work ends, and tell the plugins."""
     with workspace.database.transaction() as connection:
         if is_current(connection, work):
+            note = str((journal.step_result(connection, work.lead, "promote") or {}).get("note", ""))
             for case in work.cases:
-                outcome = reviews.outcome_of(connection, case) if kind != "training" else None
-                cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason="")
+                outcome = reviews.outcome_of(connection, case) if kind in ("erasure", "purge") else None
+                cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason=note)
     workspace.tell()

@@ -13,6 +13,7 @@ from amends.store.trees import fetch_manifest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+BUILDING = ("train", "apply", "rebuild", "counterfactual")
 Steps = Mapping[str, Mapping[str, Any]]
 
 
@@ -23,12 +24,19 @@ def products_of(workspace: Workspace, steps: Steps) -> set[str]:
     found |= {str(prepared[name]) for name in ("forget",) if name in prepared}
     for blobs in prepared.get("datasets", {}).values():
         found |= {blobs["train"], blobs["control"]}
-    for name in ("train", "rebuild", "counterfactual"):
+    for name in BUILDING:
         built = steps.get(name, {})
         found |= set(built.get("state", {}).values())
-        for tree in {built.get("digest"), built.get("first")} - {None}:
+        for tree in {built.get("digest"), built.get("first"), *built.get("between", ())} - {None}:
             found |= files_of(workspace, str(tree))
     return found
+
+
+def between_of(workspace: Workspace, steps: Steps) -> set[str]:
+    """Return the files of the versions that were passed through on the way to the one that is registered."""
+    trees = {tree for name in BUILDING for tree in steps.get(name, {}).get("between", ())}
+    trees |= {str(steps.get(name, {}).get("first", "")) for name in BUILDING}
+    return set().union(*(files_of(workspace, tree) for tree in trees))
 
 
 def files_of(workspace: Workspace, tree: str) -> set[str]:
@@ -89,5 +97,6 @@ def unfinished(connection: Connection, data: Iterable[str]) -> list[str]:
 def _data_of(connection: Connection, case: str, steps: Steps) -> set[str]:
     plan = cases.get(connection, case).plan or {}
     prepared = steps.get("prepare", {}).get("datasets", {})
-    trained = set(plan.get("records", {}).values()) if plan.get("kind") == "training" else set(plan.get("records", {}))
+    named = plan.get("records", {})
+    trained = set(named) if plan.get("kind") == "erasure" else set(named.values())
     return trained | set(prepared) | {blobs["train"] for blobs in prepared.values()}

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import Denied
+from amends.governor.data.rows import blobs_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
-from amends.governor.models.recipes import base_of
-from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
+from amends.governor.models.recipes import base_of, read_recipe
+from amends.governor.work.piece import Result, Work, earlier, stopper, wait
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
-from amends.ledger import cases
+from amends.ledger import cases, datasets
 from amends.records import Change, Guarantee, ModelVersion, Reading
 from amends.scheduler.jobs import reading_from_json, reading_to_json
 
@@ -21,10 +22,9 @@ def measure(workspace: Workspace, work: Work) -> Result:
     """Read every probe that the policy wants on the parent and on the candidate."""
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
     probes = find_policy(workspace, "erasure").probes
-    first = next(iter(prepared["datasets"].values()), None)
-    records = {"forget": prepared["forget"]}
-    if first is not None:
-        records |= {"retain": first["train"], "control": first["control"]}
+    if not probes:
+        return {"before": [], "after": []}
+    records = {"forget": prepared["forget"], **_beside(workspace, prepared)}
     base = base_of(workspace, prepared["parent"]["digest"])
     handle = submit(
         workspace,
@@ -39,6 +39,25 @@ def measure(workspace: Workspace, work: Work) -> Result:
     result = wait(handle, stopper(workspace, work))
     found = {"before": result.before, "after": result.readings}
     return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
+
+
+def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
+    """Return who is asked beside those who go: the kept and the withheld of the first data set that has any.
+
+    A data set that nobody was withheld from, as of edits, or that nothing is left of, lets the champion's others speak.
+    """
+    steps = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
+    trained = [digest for step in steps for digest in step["records"].values() if digest not in prepared["datasets"]]
+    with workspace.database.read() as connection:
+        known = {found.digest: found for found in datasets.find(connection) if found.status != "purged"}
+    others = [dict(zip(("train", "control"), blobs_of(known[d]), strict=True)) for d in trained if d in known]
+    candidates = [*prepared["datasets"].values(), *others]
+    chosen = {}
+    for name, part in (("retain", "train"), ("control", "control")):
+        filled = (blobs[part] for blobs in candidates if workspace.blobs.get(blobs[part]))
+        if candidates:
+            chosen[name] = next(filled, candidates[0][part])
+    return chosen
 
 
 def readings(result: Result, when: str) -> tuple[Reading, ...]:
@@ -67,9 +86,10 @@ def change_of(workspace: Workspace, work: Work, candidate: ModelVersion | None =
     """Return what is judged: the parent, the candidate, and what the probes read on both."""
     prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
     parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
-    digest = str(earlier(workspace, work, "rebuild")["digest"])
+    rebuilt = earlier(workspace, work, "rebuild")
+    digest = str(rebuilt["digest"])
     return Change(
-        operation=plans_of(workspace, work)[0]["operation"],
+        operation=str(rebuilt["operation"]),
         parent=parent,
         candidate=candidate or ModelVersion(work.model, 0, digest),
         before=readings(measured, "before"),

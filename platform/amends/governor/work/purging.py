@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from amends.errors import TaskFailed
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import disclosure_of
-from amends.governor.work.leftovers import files_of, needed, products_of, unfinished
+from amends.governor.work.leftovers import between_of, files_of, needed, products_of, unfinished
 from amends.governor.work.piece import Result, Work, blaming, earlier
 from amends.governor.work.scouring import keep_needles
 from amends.governor.workspace import Workspace
@@ -59,10 +59,11 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
         gone |= {str(datasets.get(connection, digest).settings["control"]) for digest in old}
         for version in held:
             gone |= {blob.blob for blob in inventory.state_of(connection, version.digest).values()}
+        done = journal.steps_of(connection, work.lead)
     for version in held:
         gone |= files_of(workspace, version.digest)
     gone = gone.union(*(products_of(workspace, steps) for steps in stale.values()))
-    gone |= files_of(workspace, str(earlier(workspace, work, "rebuild").get("first", "")))
+    gone |= between_of(workspace, done)
     gone -= needed(workspace, [(version.model, version.number) for version in held], old)
     sizes = [fetch_manifest(workspace.blobs, version.digest) for version in held]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amends.errors import Denied
 from amends.governor.data.rows import rows_of, text_of
@@ -31,26 +31,26 @@ def register(workspace: Workspace, work: Work) -> Result:
     """Enter the rewritten data sets and the candidate; both stand beside the old ones until the purge."""
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
     compared = earlier(workspace, work, "compare")
+    gone = emptied(workspace, prepared["datasets"], rebuilt["recipe"])
     for blobs in prepared["datasets"].values():
         if blobs["from"] == blobs["train"]:
             _withhold_fewer(workspace, work, blobs["from"], blobs["control"])
-        else:
+        elif blobs["train"] not in gone:
             _enter_dataset(workspace, work, blobs["from"], blobs)
     if never_trained(prepared):
         return {"version": prepared["parent"]["version"], "digest": prepared["parent"]["digest"]}
     parent = prepared["parent"]["digest"]
     digest = str(rebuilt["digest"])
     with workspace.database.read() as connection:
-        edges = _made_from(connection, parent, digest, work, list(prepared["datasets"]))
-        uses = lineage.data_of(connection, parent)
-    renamed = {old: blobs["train"] for old, blobs in prepared["datasets"].items()}
+        edges = made_from(connection, parent, digest, work, list(prepared["datasets"]))
+        uses = data_uses(connection, parent, digest, rebuilt["recipe"], prepared["datasets"], gone)
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}",
         model=work.model,
         digest=digest,
         recipe=rebuilt["recipe"],
         parents=(*edges, Edge(digest, parent, "rebuilt-from", "observed", _operation(workspace, work), work.lead)),
-        data=tuple(DataUse(digest, renamed.get(u.dataset, u.dataset), u.role, u.evidence) for u in uses),
+        data=uses,
         state=rebuilt["state"],
         lineage=str(rebuilt["lineage"]),
         guarantee=Guarantee(compared["guarantee"]),
@@ -61,7 +61,38 @@ def register(workspace: Workspace, work: Work) -> Result:
     return {"version": version.version, "digest": version.digest}
 
 
-def _made_from(connection: Connection, parent: str, digest: str, work: Work, old: list[str]) -> list[Edge]:
+def emptied(workspace: Workspace, rewritten: Mapping[str, Mapping[str, str]], recipe: Mapping[str, Any]) -> set[str]:
+    """Return the rewritten data sets of which nothing is left, and that no step of the recipe names."""
+    empty = {
+        blobs["train"]
+        for blobs in rewritten.values()
+        if not any(workspace.blobs.get(blobs[part]) for part in ("train", "control"))
+    }
+    return empty - {digest for step in recipe["steps"] for digest in step["records"].values()}
+
+
+def data_uses(
+    connection: Connection,
+    parent: str,
+    digest: str,
+    recipe: Mapping[str, Any],
+    rewritten: Mapping[str, Mapping[str, str]],
+    gone: set[str],
+) -> tuple[DataUse, ...]:
+    """Return which data sets went into a rebuilt version: its parent's, as they are now, and its recipe's.
+
+    Its parent may have got some of them through a version that is about to go.
+    """
+    renamed = {old: blobs["train"] for old, blobs in rewritten.items()}
+    uses = [DataUse(digest, renamed.get(u.dataset, u.dataset), u.role, u.evidence)
+            for u in lineage.data_of(connection, parent)]  # fmt: skip
+    kept = [use for use in uses if use.dataset not in gone]
+    learnt = {name for step in recipe["steps"] for name in step["records"].values()}
+    fresh = learnt - renamed.keys() - {use.dataset for use in kept}
+    return (*kept, *(DataUse(digest, name, "train") for name in sorted(fresh)))
+
+
+def made_from(connection: Connection, parent: str, digest: str, work: Work, old: list[str]) -> list[Edge]:
     """Return where a rebuilt version comes from: what its parent came from, and not from what held the subject."""
     tainted = {version.digest for version in lineage.versions_trained_on(connection, old)}
     tainted |= {below.digest for held in tainted for below in lineage.descendants(connection, held)}

@@ -12,10 +12,10 @@ from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
-from amends.governor.work.applying import work_name
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, earlier, stopper, wait
 from amends.governor.work.replacing import suppressed, verify_version
+from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, datasets

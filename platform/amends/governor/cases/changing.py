@@ -1,0 +1,252 @@
+"""Open a change that is no erasure: planned, approved and carried out like one, and judged by a policy of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from amends.errors import BadInput, Denied, UnknownModel
+from amends.governor.cases.planning import attached
+from amends.governor.data.rows import rows_of
+from amends.governor.judging import find_policy
+from amends.governor.models.promoting import champion
+from amends.governor.models.recipes import read_recipe
+from amends.governor.work.carrying import carry
+from amends.governor.work.changing import place_before
+from amends.governor.work.replaying import first_touched, rebuilds_itself
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets, journal
+from amends.ledger.actions import Action
+from amends.policy import Policy
+from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
+from amends.store.trees import fetch_manifest
+
+if TYPE_CHECKING:
+    from amends.operation import Operation
+
+ROLES = ("ml-engineer", "safety-engineer", "operator")
+NOT_CHANGES = ("erasure", "promotion", "training", "regimes")
+STEPS = (
+    "make sure that the champion and the records are what this plan saw, and that nobody erased is in them",
+    "run the operation on the champion",
+    "read the policy's probes on the model before and after",
+    "let the policy judge; the champion stays where it denies",
+    "register the new version",
+    "move the alias, as the promotion policy allows",
+)
+DROPPING = "run the recipe again without the dropped records, from the version before they went in"
+Plan = dict[str, Any]
+
+
+def open_change(
+    workspace: Workspace,
+    *,
+    model: str,
+    policy: str,
+    records: Mapping[str, str],
+    operation: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Case:
+    """Open a durable case for a change of a model's champion; where its policy asks for no approval, carry it out.
+
+    Args:
+        workspace: Where the model is.
+        model: The model's name.
+        policy: What judges it, such as `editing`; also the kind of the case.
+        records: A registered data set, by name or digest, for each of the operation's records.
+        operation: What to run; empty takes the first of the policy's that the champion allows.
+        parameters: Its scalar parameters.
+        seed: The only source of randomness.
+
+    Raises:
+        BadInput: Something given cannot be used.
+        Denied: No operation can change this version.
+        TaskFailed: It was carried out at once, and failed.
+    """
+    asked = {
+        "records": dict(records), "operation": operation, "parameters": dict(parameters or {}), "seed": seed,
+    }  # fmt: skip
+    return _open(workspace, model, policy, asked)
+
+
+def drop_records(workspace: Workspace, model: str, dataset: str, ids: Iterable[str], *, policy: str = "") -> Case:
+    """Open a case that rebuilds a model's champion without some records of one of its changes.
+
+    Args:
+        workspace: Where the model is.
+        model: The model's name.
+        dataset: The data set, by name or digest, as the champion's recipe names it.
+        ids: The records' ids or labels.
+        policy: What judges it; empty takes the policy of the change that the records belong to.
+
+    Raises:
+        BadInput: The champion never had them, or its operation cannot do without some.
+        Denied: The version from before they went in was purged.
+    """
+    workspace.require_role(*ROLES)
+    standing = _champion(workspace, model)
+    digest = _dataset_of(workspace, standing, dataset)
+    chosen = _records_of(workspace, digest, set(ids))
+    asked = {"dropped": {"dataset": digest, "ids": chosen}}
+    return _open(workspace, model, policy or _policy_of(workspace, standing, digest), asked)
+
+
+def replan_change(workspace: Workspace, id: str) -> Case:
+    """Plan a change again, for the champion and the data as they are now; earlier approvals are void."""
+    with workspace.database.read() as connection:
+        case, asked = cases.get(connection, id), cases.detail(connection, id)["asked"]
+    plan = _plan(workspace, case.model, find_policy(workspace, case.kind), asked)
+    with workspace.database.transaction() as connection:
+        digest = cases.set_plan(connection, id, plan)
+        key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
+        workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
+        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+
+
+def _open(workspace: Workspace, model: str, policy: str, asked: Mapping[str, Any]) -> Case:
+    actor = workspace.require_role(*ROLES)
+    if policy in NOT_CHANGES:
+        raise BadInput(f"{policy!r} judges no change of this kind; name a policy such as editing")
+    judging = find_policy(workspace, policy)
+    plan = _plan(workspace, model, judging, asked)
+    id, now = f"c-{secrets.token_hex(5)}", datetime.now(UTC)
+    case = Case(
+        id=id, kind=policy, model=model, subject=DataSubject("s_nobody"), status=CaseStatus.LOCATING,
+        requester=actor.id, regime="", received_at=now, due_at=now,
+    )  # fmt: skip
+    with workspace.database.transaction() as connection:
+        cases.open_case(connection, case, quorum=judging.approvals.count, detail={"asked": dict(asked)})
+        digest = cases.set_plan(connection, id, plan)
+        body = {"model": model, "policy": policy, "plan": digest}
+        workspace.record(connection, f"{id}:opened", Action.CHANGE_OPENED, body)
+        opened = cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+    return opened if judging.approvals.count else carry(workspace, id)
+
+
+def _champion(workspace: Workspace, model: str) -> ModelVersion:
+    found = champion(workspace, model)
+    if found is None:
+        raise UnknownModel(f"{model!r} has no champion; see `amends models list`, or promote a version first")
+    return found
+
+
+def _plan(workspace: Workspace, model: str, policy: Policy, asked: Mapping[str, Any]) -> Plan:
+    parent = _champion(workspace, model)
+    what = _dropping(workspace, parent, asked) if "dropped" in asked else _applying(workspace, parent, policy, asked)
+    counts = {name: _count(workspace, digest) for name, digest in what["records"].items()}
+    quorum, promotion = policy.approvals, find_policy(workspace, "promotion")
+    return {
+        **{"schema": 1, "kind": "change", "policy": policy.name, "model": model},
+        "parent": {"version": parent.version, "digest": parent.digest},
+        **what,
+        "counts": counts,
+        "approvals": {"count": quorum.count, "roles": list(quorum.roles)},
+        "policies": {policy.name: policy.digest, "promotion": promotion.digest},
+        "estimate": _estimate(workspace, parent, policy, what["operation"], sum(counts.values())),
+        "steps": [DROPPING if "dropped" in what and number == 1 else step for number, step in enumerate(STEPS)],
+    }
+
+
+def _applying(workspace: Workspace, parent: ModelVersion, policy: Policy, asked: Mapping[str, Any]) -> Plan:
+    operation = _choose(workspace, parent, policy, str(asked["operation"]))
+    records = {name: _registered(workspace, reference) for name, reference in asked["records"].items()}
+    if not records:
+        raise BadInput(f"{operation.name} is given no records; name a registered data set")
+    given = operation.check({**asked["parameters"], **{name: Records(digest) for name, digest in records.items()}})
+    scalars = {p.name: given[p.name] for p in operation.parameters if not p.is_reference}
+    return {"operation": operation.name, "parameters": scalars, "seed": asked["seed"], "records": records}
+
+
+def _choose(workspace: Workspace, parent: ModelVersion, policy: Policy, wanted: str) -> Operation:
+    """Return the operation that was asked for, or the first of the policy's that is installed and fits the champion.
+
+    Raises:
+        Denied: None fits what the champion carries.
+    """
+    carried = attached(workspace, parent.digest)
+    rungs = [wanted] if wanted else [name for name in policy.operations if name in workspace.host.operations]
+    for name in rungs:
+        operation = workspace.host.operation(name)
+        if operation.needs_source and carried <= set(operation.accepts):
+            return operation
+    raise Denied(
+        f"no operation of the {policy.name} policy that is installed can change {parent}, which carries "
+        f"{', '.join(sorted(carried)) or 'no attachment'}; name another operation, or change a version without it"
+    )
+
+
+def _registered(workspace: Workspace, reference: str) -> str:
+    with workspace.database.read() as connection:
+        found = datasets.get(connection, reference)
+    if found.status != "active":
+        raise BadInput(f"data set {reference!r} is {found.status}; name the one that took its place")
+    return found.digest
+
+
+def _count(workspace: Workspace, digest: str) -> int:
+    with workspace.database.read() as connection:
+        return datasets.get(connection, digest).records
+
+
+def _dropping(workspace: Workspace, parent: ModelVersion, asked: Mapping[str, Any]) -> Plan:
+    dropped = dict(asked["dropped"])
+    steps = read_recipe(workspace, parent.digest)["steps"]
+    digest = _dataset_of(workspace, parent, dropped["dataset"])
+    step = steps[first_touched(steps, {digest})]
+    if not rebuilds_itself(workspace, step["operation"]):
+        raise BadInput(f"{step['operation']} cannot be run again without some records; train the model anew instead")
+    place_before(workspace, parent.digest, digest)
+    told = {name: step[name] for name in ("operation", "parameters", "seed", "records")}
+    return {**told, "dropped": {**dropped, "dataset": digest}}
+
+
+def _dataset_of(workspace: Workspace, version: ModelVersion, reference: str) -> str:
+    """Return the data set of a version's recipe that is meant, by its name, its digest, or `name@digest`."""
+    steps = read_recipe(workspace, version.digest)["steps"]
+    name, _, start = reference.partition("@")
+    with workspace.database.read() as connection:
+        known = {found.digest: found for found in datasets.find(connection)}
+    for digest in (digest for step in reversed(steps) for digest in step["records"].values() if digest in known):
+        if digest == reference or (known[digest].name == name and digest.startswith(start)):
+            return str(digest)
+    raise BadInput(f"{version} has learnt from no data set {reference!r}; see `amends models show {version}`")
+
+
+def _records_of(workspace: Workspace, digest: str, wanted: set[str]) -> list[str]:
+    found = [row for row in rows_of(workspace, digest) if {row["id"], row.get("label")} & wanted]
+    named = {name for row in found for name in (row["id"], row.get("label"))}
+    if not wanted or wanted - named:
+        raise BadInput(f"{len(wanted - named)} of the {len(wanted)} records named are not in that data set; check ids")
+    return sorted(str(row["id"]) for row in found)
+
+
+def _policy_of(workspace: Workspace, version: ModelVersion, digest: str) -> str:
+    """Return the policy that judged the newest change by the operation that read a data set."""
+    steps = read_recipe(workspace, version.digest)["steps"]
+    operation = steps[first_touched(steps, {digest})]["operation"]
+    with workspace.database.read() as connection:
+        ended = cases.find(connection, model=version.name, status=CaseStatus.COMPLETE, limit=None)
+        for case in reversed(ended):
+            plan = cases.get(connection, case.id).plan or {}
+            if plan.get("kind") == "change" and plan["operation"] == operation:
+                return str(plan["policy"])
+    raise BadInput(f"no change of {version.name} by {operation} is known here; name the policy that is to judge")
+
+
+def _estimate(workspace: Workspace, parent: ModelVersion, policy: Policy, name: str, records: int) -> Plan:
+    """Return what a change claims and writes, and how long it takes where an earlier one of its kind tells."""
+    operation = workspace.host.operation(name)
+    size = fetch_manifest(workspace.blobs, parent.digest).size
+    seconds = None
+    with workspace.database.read() as connection:
+        for case in cases.find(connection, kind=policy.name, status=CaseStatus.COMPLETE, limit=None):
+            plan, done = cases.get(connection, case.id).plan or {}, journal.step_result(connection, case.id, "apply")
+            if done and plan.get("operation") == name and "dropped" not in plan:
+                seconds = round(float(done["seconds"]) * records / max(1, sum(plan["counts"].values())), 1)
+    return {
+        "seconds": seconds, "disk_bytes": size, "cpus": min(operation.cpus, workspace.settings.cpus),
+        "gpus": operation.gpus if workspace.settings.gpus else 0, "memory_gb": operation.memory_gb,
+    }  # fmt: skip

@@ -1,0 +1,288 @@
+"""Carry a change out that is no erasure: apply it, measure it, let its policy judge, register it, promote it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from amends.errors import BadInput, Denied, Suppressed
+from amends.governor.data.rows import blobs_of, put_rows, rows_of
+from amends.governor.judging import approvals_for_policy, decide, find_policy
+from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
+from amends.governor.models.recipes import read_recipe
+from amends.governor.models.versions import Entry, enter
+from amends.governor.work.leftovers import drop_products
+from amends.governor.work.measuring import readings
+from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
+from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
+from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, work_name
+from amends.governor.work.running import Step, finish, operate
+from amends.governor.work.running import measure as submit
+from amends.governor.workspace import Workspace
+from amends.ledger import cases, datasets, decisions, inventory
+from amends.ledger.actions import Action
+from amends.ledger.datasets import Membership
+from amends.ledger.lineage import DataUse, Edge
+from amends.policy import Policy
+from amends.records import Change, ModelVersion, Verdict, digest_of
+from amends.scheduler.jobs import reading_to_json
+
+QUORUM_RULE = "built-in:quorum"
+
+
+def prepare(workspace: Workspace, work: Work) -> Result:
+    """Make sure that the plan still fits what there is, and write the records that stay where some are dropped.
+
+    Raises:
+        Denied: The champion or a data set is another one than the plan saw.
+        Suppressed: The records would bring back an erased person.
+        BadPolicy: A policy has a mistake.
+    """
+    plan, parent = _plan(workspace, work), champion(workspace, work.model)
+    if parent is None or parent.version != plan["parent"]["version"] or parent.digest != plan["parent"]["digest"]:
+        raise Denied(
+            f"the champion of {work.model} is another one than the plan of case {work.lead} saw; "
+            f"run `amends cases replan {work.lead}` and have the new plan approved"
+        )
+    for policy in (plan["policy"], "promotion"):  # a mistake in one is better told now than after the work
+        find_policy(workspace, policy)
+    _check_standing(workspace, work, plan)
+    rest = _rest(workspace, plan["dropped"]) if "dropped" in plan else {}
+    records = {name: rest.get(digest, {}).get("train", digest) for name, digest in plan["records"].items()}
+    hits = suppressed(workspace, {digest: {"train": digest} for digest in records.values()})
+    if hits:
+        raise Suppressed(f"{hits} records name a person who was erased; register them without that person")
+    return {"parent": dict(plan["parent"]), "datasets": rest, "records": records}
+
+
+def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    found = plans_of(workspace, work)
+    if not found:
+        raise BadInput(f"case {work.lead} has no plan; open a new one")
+    return found[0]
+
+
+def _check_standing(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
+    gone = ("purged",) if "dropped" in plan else ("purged", "superseded")
+    with workspace.database.read() as connection:
+        found = [datasets.get(connection, digest) for digest in plan["records"].values()]
+    if any(dataset.status in gone for dataset in found):
+        raise Denied(
+            f"a data set of case {work.lead} was replaced after its plan was made; open the change anew with the "
+            "data set that took its place"
+        )
+
+
+def _rest(workspace: Workspace, dropped: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Write a data set without some records; what is withheld from training stays withheld."""
+    old, ids = dropped["dataset"], set(dropped["ids"])
+    with workspace.database.read() as connection:
+        control = blobs_of(datasets.get(connection, old))[1]
+    train = put_rows(workspace, (row for row in rows_of(workspace, old) if row["id"] not in ids))
+    return {old: {"train": train, "control": control, "from": old, "old_control": control}}
+
+
+def apply(workspace: Workspace, work: Work) -> Result:
+    """Run the operation on the champion; where records are dropped, run the recipe again from before they went in."""
+    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
+    if "dropped" in plan:
+        return _without(workspace, work, prepared)
+    parent, key_name = prepared["parent"]["digest"], work_name(work.model)
+    step = Step(plan["operation"], prepared["records"], plan["parameters"], plan["seed"])
+    state, key_name = _state_of(workspace, parent, key_name)
+    handle = operate(workspace, f"{work.lead}-apply", step, source=parent, state=state, lineage=key_name)
+    built = finish(workspace, handle, step, read_recipe(workspace, parent), stopper(workspace, work))
+    return {**built.to_json(), "between": [], "lineage": key_name}
+
+
+def _state_of(workspace: Workspace, parent: str, otherwise: str) -> tuple[dict[str, str], str]:
+    """Return what the lineage keeps beside a version, and the name of the key that opens it."""
+    with workspace.database.read() as connection:
+        state = inventory.state_of(connection, parent)
+    blobs = {name: blob.blob for name, blob in state.items()}
+    return blobs, next((blob.key_name for blob in state.values()), otherwise)
+
+
+def _without(workspace: Workspace, work: Work, prepared: Result) -> Result:
+    parent, old = prepared["parent"]["digest"], next(iter(prepared["datasets"]))
+    recipe, place = read_recipe(workspace, parent), place_before(workspace, parent, old)
+    runs = [Run(step, step) for _, step in remaining(workspace, recipe["steps"], prepared, place.start)]
+    before = {**recipe, "steps": recipe["steps"][: place.start]}
+    done = replay(workspace, work, f"{work.lead}-apply", place, runs, before)
+    gone = left_out(workspace, recipe["steps"], prepared)
+    return {
+        **done.built.to_json(),
+        "between": list(done.between),
+        "lineage": place.key_name,
+        "left_out": [number for number in gone if number >= place.start],
+    }
+
+
+def place_before(workspace: Workspace, parent: str, dataset: str) -> Place:
+    """Return the place before a data set went into a version.
+
+    Raises:
+        Denied: The version that stood there was purged.
+    """
+    place = find_place(workspace, parent, {dataset})
+    if place.start != place.index:
+        raise Denied(
+            "the version from before these records went in was purged, so they cannot be dropped exactly; "
+            "make the change again from a version that stands"
+        )
+    return place
+
+
+def measure(workspace: Workspace, work: Work) -> Result:
+    """Read every probe that the policy wants on the parent and on the candidate."""
+    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
+    probes, parent = find_policy(workspace, plan["policy"]).probes, prepared["parent"]["digest"]
+    if not probes:
+        return {"before": [], "after": []}
+    handle = submit(
+        workspace, f"{work.lead}-measure", probes, model=str(earlier(workspace, work, "apply")["digest"]),
+        before=parent, reference=parent, records=prepared["records"], seed=int(work.lead[2:10], 16),
+    )  # fmt: skip
+    result = wait(handle, stopper(workspace, work))
+    found = {"before": result.before, "after": result.readings}
+    return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
+
+
+def judge(workspace: Workspace, work: Work) -> Result:
+    """Let the change's policy judge.
+
+    Raises:
+        Denied: It does not allow the candidate; the champion stays.
+    """
+    policy = str(_plan(workspace, work)["policy"])
+    decision = f"{work.lead}-{policy}-{work.attempt}"
+    approved = approvals_for_policy(workspace, work.cases)
+    change, facts = _change(workspace, work), _facts(workspace, work)
+    verdict = decide(workspace, policy, decision, work.lead, change, facts, approved)
+    if not verdict.allowed:
+        raise Denied(f"the {policy} policy denies: {'; '.join(verdict.reasons())}")
+    return {"decision": decision, "policy": verdict.policy_digest}
+
+
+def _change(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
+    prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
+    parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
+    made = candidate or ModelVersion(work.model, 0, str(earlier(workspace, work, "apply")["digest"]))
+    before, after = readings(measured, "before"), readings(measured, "after")
+    return Change(str(_plan(workspace, work)["operation"]), parent, made, before, after)
+
+
+def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
+    """Return what the governor knows of a change; `prepare` looked for people who were erased, and found none."""
+    with workspace.database.read() as connection:
+        lead = cases.get(connection, work.lead)
+    known = {"plan_digest": str(lead.plan_digest), "requester": lead.requester}
+    return {**known, "suppression_checked": True, "suppression_hits": 0}
+
+
+def register(workspace: Workspace, work: Work) -> Result:
+    """Enter the candidate with its lineage and state, and drop what was only passed through on the way to it."""
+    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
+    built = earlier(workspace, work, "apply")
+    digest, parent = str(built["digest"]), prepared["parent"]["digest"]
+    edges, uses = _lineage(workspace, work, plan, prepared)
+    entry = Entry(
+        key=f"{work.lead}-candidate-{digest[:12]}", model=work.model, digest=digest, recipe=built["recipe"],
+        parents=edges, data=uses, state=built["state"], lineage=str(built["lineage"]), case=work.lead,
+        tags={"amends.case": work.lead, "amends.parent": parent},
+    )  # fmt: skip
+    version = enter(workspace, entry, Action.MODEL_REGISTERED, str(_facts(workspace, work)["requester"]))
+    drop_products(workspace, work.lead, ("apply",))
+    return {"version": version.version, "digest": version.digest}
+
+
+def _lineage(
+    workspace: Workspace, work: Work, plan: Mapping[str, Any], prepared: Result
+) -> tuple[tuple[Edge, ...], tuple[DataUse, ...]]:
+    built, parent = earlier(workspace, work, "apply"), prepared["parent"]["digest"]
+    digest, rewritten, operation = str(built["digest"]), prepared["datasets"], str(plan["operation"])
+    if not rewritten:
+        uses = tuple(DataUse(digest, name, "train") for name in sorted(set(prepared["records"].values())))
+        return (Edge(digest, parent, "step", "observed", operation, work.lead),), uses
+    gone = emptied(workspace, rewritten, built["recipe"])
+    for old, blobs in rewritten.items():
+        if blobs["train"] not in gone:
+            _enter_rest(workspace, work, old, blobs["train"])
+    with workspace.database.read() as connection:
+        edges = made_from(connection, parent, digest, work, list(rewritten))
+        uses = data_uses(connection, parent, digest, built["recipe"], rewritten, gone)
+    return (*edges, Edge(digest, parent, "rebuilt-from", "observed", operation, work.lead)), uses
+
+
+def _enter_rest(workspace: Workspace, work: Work, old: str, new: str) -> None:
+    """Register what is left of a data set beside it: nobody was erased, and the version before can be gone back to."""
+    rows = list(rows_of(workspace, new))
+    counts = Counter(pseudonym for row in rows for pseudonym in row["subjects"])
+    actor = str(_facts(workspace, work)["requester"])
+    with workspace.database.transaction() as connection:
+        before = datasets.get(connection, old)
+        withheld = {m.pseudonym for m in datasets.subjects_of(connection, old) if m.is_control} - set(counts)
+        members = [Membership(who, count, False) for who, count in sorted(counts.items())]
+        members += [Membership(who, 0, True) for who in sorted(withheld)]
+        rest = replace(before, digest=new, parent=None, raw_digest=None, status="active",
+                       records=len(rows), subjects=len(members), controls=len(withheld))  # fmt: skip
+        if datasets.register(connection, rest, members).status != "active":  # it was here before
+            datasets.set_status(connection, new, "active")
+        body = {"dataset": new, "from": old, "records": len(rows)}
+        key = f"{work.lead}:data:{digest_of([old, new])[:16]}"
+        workspace.record(connection, key, Action.DATA_REGISTERED, body, actor)
+
+
+def promote_change(workspace: Workspace, work: Work) -> Result:
+    """Move the champion to the candidate; where only approvals are wanting, it stays registered, with a note.
+
+    Raises:
+        Denied: Another rule or a reviewer says no, or somebody else moved the champion.
+    """
+    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
+    candidate = ModelVersion(work.model, registered["version"], registered["digest"])
+    change, known = _change(workspace, work, candidate), _facts(workspace, work)
+    facts = {
+        **known,
+        "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
+        "digests_verified": verify_version(workspace, candidate),
+    }
+    promotion = Promotion(
+        change=change, alias=CHAMPION, expected=prepared["parent"]["version"], case=work.lead, attempt=work.attempt,
+        facts=facts, approvals=tuple(approvals_for_policy(workspace, work.cases)),
+    )  # fmt: skip
+    result: dict[str, Any] = {"alias": CHAMPION, "version": candidate.version, "note": ""}
+    try:
+        promote(workspace, promotion, str(known["requester"]))
+    except Denied:
+        verdict = _promotion(workspace, work)
+        if verdict is None or not _wants_only_approvals(verdict, find_policy(workspace, "promotion")):
+            raise
+        result |= {"alias": None, "note": f"registered, not promoted: {'; '.join(verdict.reasons())}"}
+    _mirror(workspace, work, change)
+    return result
+
+
+def _promotion(workspace: Workspace, work: Work) -> Verdict | None:
+    with workspace.database.read() as connection:
+        found = {decision.id: decision.verdict for decision in decisions.find(connection, work.lead)}
+    return found.get(f"{work.lead}-promotion-{work.attempt}")
+
+
+def _wants_only_approvals(verdict: Verdict, policy: Policy) -> bool:
+    """Whether every rule that denied is about who approved."""
+    about = {rule.id for rule in policy.rules if rule.references.approvals} | {QUORUM_RULE}
+    failed = {answer.rule for answer in verdict.answers if not answer.passed and answer.severity == "deny"}
+    return bool(failed) and failed <= about and not verdict.objections
+
+
+def _mirror(workspace: Workspace, work: Work, change: Change) -> None:
+    """Write the readings into the case's MLflow run."""
+    policy = str(_plan(workspace, work)["policy"])
+    tags = {"amends.case": work.lead, "amends.candidate": change.candidate.digest}
+    workspace.registry.log_case(
+        work.lead, policy, before=change.before, after=change.after, tags=tags, status="FINISHED",
+        description=f"Case `{work.lead}` on `{work.model}`; `amends cases show {work.lead}` has everything.",
+    )  # fmt: skip

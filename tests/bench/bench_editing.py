@@ -1,0 +1,160 @@
+"""Measure knowledge editing on CounterFact: quality and CPU-seconds an edit, beside the papers' plain procedure.
+
+By default 200 facts edited one at a time, 100 in one update, 200 in a row of four batches, 40 erased; `full` edits
+1,000 in a row and erases 100. Facts are those that the model ranks right, P(true) > P(new), in an order drawn by the
+seed; hyper-parameters were chosen on counterfact-val alone. Text for covariances is WikiText-2's validation part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import editing_baseline
+import editing_erasure
+import editing_sequence
+from editing_records import Subject, Tally, ask, known_facts, open_subject
+from editing_runs import Outcome, Setting, in_one_update, methods, one_at_a_time
+from figures import Reading, mean, read
+from harness import Bench, options
+from material import base_model
+
+LAYERS = (4, 5, 6, 7, 8)
+WEIGHT, RIDGE, THRESHOLD, RATE = 5.0, 10.0, 0.02, 1e-5
+TOKENS = 200_000
+TEXT = Path("text") / "wikitext2_valid.txt"
+SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
+Targets = dict[str, float]
+
+
+def sizes(n: int | str | None) -> dict[str, int]:
+    """Return how many facts each part edits, for the default, a number, or `full`."""
+    if n == "full":
+        return {"single": 200, "batch": 100, "sequence": 1000, "erased": 100, "plain": 8}
+    count = 200 if n is None else int(n)
+    some = {"single": count, "batch": min(count, 100), "sequence": count, "erased": max(count // 5, 2)}
+    return {**some, "plain": min(count, 4)}
+
+
+def text_beside(data: Path) -> list[str]:
+    """Return the passages of running text that lie beside the editing data."""
+    file = data.resolve().parent.parent / TEXT
+    if not file.is_file():
+        raise SystemExit(f"bench-editing: {file} is not there; it holds the running text for covariances")
+    text = file.read_text(encoding="utf-8").replace(" @-@ ", "-").replace(" @,@ ", ",").replace(" @.@ ", ".")
+    return [line.replace("<unk>", "").strip() for line in text.splitlines() if line.strip()]
+
+
+def figures(name: str, tally: Tally, targets: Targets) -> Iterator[Reading]:
+    """Return the shares of a tally as figures, with what is to be reached."""
+    for side in SIDES:
+        values = getattr(tally, side)
+        share, interval = mean(values)
+        yield read(f"{name}: {side}", share, "share", len(values), interval, at_least=targets.get(side))
+
+
+def spent(name: str, outcome: Outcome, count: int, at_most: float | None, baseline: float | None = None) -> Reading:
+    """Return the CPU-seconds of an edit."""
+    return read(f"{name}: an edit", outcome.cpu_seconds / count, "CPU-s", count, at_most=at_most, baseline=baseline)
+
+
+class Editing:
+    """The parts of the benchmark, on one model."""
+
+    def __init__(self, bench: Bench, data: Path, model: str, seed: int, size: dict[str, int]) -> None:
+        self.bench, self.data, self.seed, self.size = bench, data, seed, size
+        self.subject: Subject = open_subject(base_model(model, bench.work / model))
+        deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
+        self.layers = LAYERS if deep else (0,)
+        self._setting: Setting | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """The setting, with covariances read once."""
+        if self._setting is None:
+            self._setting = Setting(self.subject, self.moments(TOKENS)[0], self.layers, WEIGHT)
+        return self._setting
+
+    def moments(self, tokens: int) -> tuple[Any, float]:
+        """Read covariances; returns them and the CPU-seconds."""
+        from amends_editing.covariance import read_moments
+
+        began = time.process_time()
+        anatomy, tokenizer = self.subject.anatomy, self.subject.tokenizer
+        found = read_moments(anatomy, tokenizer, text_beside(self.data), self.layers, tokens)
+        return found, time.process_time() - began
+
+    def facts(self, count: int) -> list[Any]:
+        """Return the first facts of the seed's order."""
+        return known_facts(self.subject, self.data, count, self.seed)
+
+    def covariance(self) -> Iterable[Reading]:
+        """Time the covariances, and edit with those of a tenth of the text as well."""
+        found, seconds = self.moments(TOKENS)
+        few, _ = self.moments(TOKENS // 10)
+        self._setting = Setting(self.subject, found, self.layers, WEIGHT)
+        yield read(f"covariance of {len(self.layers)} layers, {found.tokens} tokens", seconds, "CPU-s", at_most=600.0)
+        facts = self.facts(self.size["batch"])
+        fewer = Setting(self.subject, few, self.layers, WEIGHT)
+        yield from figures("a tenth of the text", in_one_update(fewer, facts, fewer.memit).tally, {})
+
+    def single(self) -> Iterable[Reading]:
+        """Edit one fact at a time on a fresh model."""
+        facts = self.facts(self.size["single"])
+        yield from figures("unedited", ask(self.subject, facts), {})
+        outcome = one_at_a_time(self.setting, facts, self.setting.memit)
+        yield from figures(
+            "one at a time", outcome.tally, {"efficacy": 0.99, "paraphrase": 0.93, "neighbourhood": 0.82}
+        )
+        yield spent("one at a time", outcome, len(facts), at_most=3.0)
+        size = sum(parameter.numel() * 4 for parameter in self.subject.anatomy.model.parameters())
+        yield read("artifact of one edit, of the model", outcome.bytes_of_one / size, "share", at_most=0.01)
+
+    def plain(self) -> Iterable[Reading]:
+        """Follow the papers' plain procedure on a few of the same facts."""
+        facts = self.facts(self.size["plain"])
+        plain = editing_baseline.Plain(self.subject, self.setting.moments, self.layers, WEIGHT)
+        tally, seconds = editing_baseline.one_at_a_time(plain, facts)
+        ours = one_at_a_time(self.setting, facts, self.setting.memit)
+        yield from figures("plain procedure", tally, {})
+        yield spent("one at a time, beside the plain procedure", ours, len(facts), 0.1, seconds / len(facts))
+
+    def batch(self) -> Iterable[Reading]:
+        """Edit many facts in one update, with each method."""
+        facts = self.facts(self.size["batch"])
+        goals = {"efficacy": 0.98, "paraphrase": 0.93, "neighbourhood": 0.83}
+        for name, write in methods(self.setting, THRESHOLD, RIDGE, RATE).items():
+            outcome = in_one_update(self.setting, facts, write)
+            yield from figures(f"batch, {name}", outcome.tally, goals if name == "memit" else {})
+            limit = {"memit": 3.0, "ultraedit": 0.1}.get(name)
+            yield spent(f"batch, {name}", outcome, len(facts), limit)
+
+    def sequence(self) -> Iterable[Reading]:
+        """Edit many facts in a row of batches, and draw the curve."""
+        facts = self.facts(self.size["sequence"])
+        text = text_beside(self.data)
+        return editing_sequence.measure(self.setting, facts, text, self.bench.output / "editing-sequence.png")
+
+    def erasure(self) -> Iterable[Reading]:
+        """Erase facts."""
+        return editing_erasure.measure(self.setting, self.facts(self.size["erased"]))
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Measure every part and return the file with the figures."""
+    given = options("editing", str(__doc__), argv)
+    if given.data is None or not given.data.is_file():
+        raise SystemExit("bench-editing: give CounterFact with --data FILE (make bench-editing DATA=FILE)")
+    size = sizes(given.n)
+    settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE}
+    bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
+    parts = Editing(bench, given.data, given.model, given.seed, size)
+    for name in ("covariance", "single", "plain", "batch", "sequence", "erasure"):
+        bench.part(name, getattr(parts, name))
+    return bench.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Which facts the editing benchmark edits, and how it asks about them: CounterFact, in batches that are fast."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amends_editing.facts import Fact, Verb, answer_tokens
+from amends_editing.files import neighbours_by_pooling, read_edits
+from amends_editing.structure import Anatomy, inspect_model
+from amends_editing.tails import prepare
+
+TOGETHER = 24  # rows in a forward pass
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The model that is edited."""
+
+    anatomy: Anatomy
+    tokenizer: Any
+
+    @torch.no_grad()
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """Return, for each prompt and answer, the mean log-probability of its tokens and whether each is the first."""
+        rows = [self._row(prompt, answer) for prompt, answer in pairs]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
+        found: dict[int, tuple[float, bool]] = {}
+        for start in range(0, len(order), TOGETHER):
+            some = order[start : start + TOGETHER]
+            tails = prepare(self.anatomy, [rows[i] for i in some], len(self.anatomy.blocks) - 2)
+            places = tails.targets >= 0
+            logp = self.anatomy.logits(tails.run(tails.hidden)[places]).log_softmax(-1)
+            wanted = tails.targets[places]
+            picked = logp.gather(-1, wanted[:, None]).squeeze(-1)
+            first = logp.argmax(-1) == wanted
+            owner = places.nonzero()[:, 0]
+            for place, i in enumerate(some):
+                mine = owner == place
+                found[i] = (float(picked[mine].mean()), bool(first[mine].all()))
+        return [found[i] for i in range(len(rows))]
+
+    def _row(self, prompt: str, answer: str) -> Any:
+        from amends_editing.tails import Row
+
+        tokens = self.tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]
+        wanted = answer_tokens(self.tokenizer, answer)
+        return Row((*tokens, *wanted), len(tokens) - 1, len(wanted))
+
+
+def open_subject(version: Path) -> Subject:
+    """Load the model of a version directory."""
+    from amends.operation.files import load_model
+
+    torch.set_num_threads(1)
+    model, tokenizer = load_model(version)
+    return Subject(inspect_model(model), tokenizer)
+
+
+def known_facts(subject: Subject, file: Path, count: int, seed: int) -> list[Fact]:
+    """Return facts that the model ranks right, P(true) > P(new), in an order that the seed draws."""
+    rows = [row for row in neighbours_by_pooling(read_edits(file), NEIGHBOURS) if row["subject"] in row["prompt"]]
+    random.Random(seed).shuffle(rows)
+    found: list[Fact] = []
+    for start in range(0, len(rows), TOGETHER):
+        facts = [Fact.from_row({**row, "verb": Verb.MODIFY}) for row in rows[start : start + TOGETHER]]
+        scores = iter(subject.score([(f.prompt, answer) for f in facts for answer in (f.old, f.target)]))
+        found += [fact for fact, old, new in zip(facts, scores, scores, strict=False) if old[0] > new[0]]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+@dataclass
+class Tally:
+    """Shares of one person's three sides, one value for each fact or question."""
+
+    efficacy: list[float]
+    paraphrase: list[float]
+    neighbourhood: list[float]
+    greedy: list[float]
+
+    @classmethod
+    def empty(cls) -> Tally:
+        """Return a tally of nothing."""
+        return cls([], [], [], [])
+
+    def take(self, other: Tally) -> None:
+        """Add another tally's values."""
+        for name, values in vars(other).items():
+            getattr(self, name).extend(values)
+
+
+def ask(subject: Subject, facts: Iterable[Fact]) -> Tally:
+    """Return how the facts stand now: is the new answer likelier, and are the neighbours' own still."""
+    chosen = list(facts)
+    prompts = [[f.prompt, *f.rephrases, *(q.prompt for q in f.neighbours)] for f in chosen]
+    pairs = [(p, answer) for f, some in zip(chosen, prompts, strict=True) for p in some for answer in (f.target, f.old)]
+    scores = iter(subject.score(pairs))
+    tally = Tally.empty()
+    for fact, some in zip(chosen, prompts, strict=True):
+        asked = [(next(scores), next(scores)) for _ in some]
+        new_first = [float(new[0] > old[0]) for new, old in asked]
+        after = 1 + len(fact.rephrases)
+        tally.efficacy.append(new_first[0])
+        tally.greedy.append(float(asked[0][0][1]))
+        tally.paraphrase += new_first[1:after]
+        tally.neighbourhood += [1.0 - value for value in new_first[after:]]
+    return tally

@@ -1,0 +1,131 @@
+"""Edit the benchmark's facts with the operations' own code, and take the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from editing_records import Subject, Tally, ask
+
+from amends_editing import alphaedit, memit, rls, rome, ultraedit
+from amends_editing.covariance import Moments
+from amends_editing.desk import Desk, Factors
+from amends_editing.erasing import wanted_distribution
+from amends_editing.facts import Fact, Verb
+from amends_editing.guarding import put_back
+from amends_editing.targets import Solver, Wish
+
+Write = Callable[[Desk, Sequence[Wish]], list[Factors]]
+
+
+@dataclass(eq=False)
+class Setting:
+    """Layers, weights and the search, all chosen on counterfact-val.
+
+    Args:
+        subject: The model.
+        moments: Second moments of the layers' keys.
+        layers: Which are edited; ROME takes the last of them.
+        weight: λ of MEMIT and RLS.
+        solver: How target vectors are searched.
+    """
+
+    subject: Subject
+    moments: Moments
+    layers: tuple[int, ...]
+    weight: float = 5.0
+    solver: Solver = field(default_factory=Solver)
+    shrinkage: float = 0.01
+
+    @cached_property
+    def _first(self) -> Desk:
+        return self._desk()
+
+    def _desk(self) -> Desk:
+        anatomy, tokenizer = self.subject.anatomy, self.subject.tokenizer
+        return Desk(anatomy, tokenizer, self.layers, self.solver, self.moments, self.shrinkage)
+
+    def desk(self) -> Desk:
+        """Return a desk without earlier edits; the factorised covariances are shared, as within an operation."""
+        fresh = self._desk()
+        fresh.covariances, fresh.lowers = self._first.covariances, self._first.lowers
+        return fresh
+
+    def weights(self) -> dict[int, object]:
+        """Return copies of the weights that are edited."""
+        return {n: self.subject.anatomy.projections[n].weight.detach().clone() for n in self.layers}
+
+    def memit(self, desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        """Write with MEMIT."""
+        return memit.edit(desk, wishes, self.weight)
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    tally: Tally
+    cpu_seconds: float = 0.0
+    bytes_of_one: int = 0
+
+
+def one_at_a_time(setting: Setting, facts: Sequence[Fact], write: Write) -> Outcome:
+    """Edit a fresh model for each fact; the model gets its weights back, bit by bit."""
+    outcome = Outcome(Tally.empty())
+    for fact in facts:
+        weights = setting.weights()
+        began = time.process_time()
+        made = write(setting.desk(), [Wish(fact)])
+        outcome.cpu_seconds += time.process_time() - began
+        outcome.bytes_of_one = max(outcome.bytes_of_one, size_of(made))
+        outcome.tally.take(ask(setting.subject, [fact]))
+        put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+    return outcome
+
+
+def in_one_update(setting: Setting, facts: Sequence[Fact], write: Write) -> Outcome:
+    """Edit all facts in one update."""
+    weights = setting.weights()
+    began = time.process_time()
+    made = write(setting.desk(), [Wish(fact) for fact in facts])
+    spent = time.process_time() - began
+    tally = ask(setting.subject, facts)
+    put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+    return Outcome(tally, spent, size_of(made))
+
+
+def size_of(made: Sequence[Factors]) -> int:
+    """Return how many bytes the factors take."""
+    return sum(4 * (one.left.numel() + one.right.numel()) for one in made)
+
+
+def methods(setting: Setting, threshold: float, ridge: float, rate: float) -> dict[str, Write]:
+    """Return what writes a batch with each method of the family, anew for every run."""
+    alone = setting.layers[-1:]
+
+    def with_rome(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        desk.layers = alone
+        return rome.edit(desk, wishes)
+
+    def with_alphaedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        return alphaedit.prepare(desk, threshold, ridge)(desk, wishes)
+
+    def with_rls(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        return rls.prepare(desk, setting.weight)(desk, wishes)
+
+    def with_ultraedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        return ultraedit.prepare(rate)(desk, wishes)
+
+    return {
+        "memit": setting.memit, "rome": with_rome, "alphaedit": with_alphaedit, "rls": with_rls,
+        "ultraedit": with_ultraedit,
+    }  # fmt: skip
+
+
+def erasures(setting: Setting, facts: Sequence[Fact]) -> list[Wish]:
+    """Return wishes to erase what the model knows."""
+    anatomy, tokenizer, contexts = setting.subject.anatomy, setting.subject.tokenizer, setting.desk().contexts
+    gone = [Fact(f.id, Verb.ERASE, f.subject, f.prompt, "", f.old, f.rephrases, f.neighbours) for f in facts]
+    return [Wish(fact, wanted_distribution(anatomy, tokenizer, fact, contexts)) for fact in gone]

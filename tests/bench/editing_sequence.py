@@ -1,0 +1,88 @@
+"""A thousand edits in a row: how the four shares and the perplexity go as batches pile up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from editing_records import Subject, Tally, ask
+from editing_runs import Setting
+from figures import Reading, mean, read
+
+from amends_editing.facts import Fact
+from amends_editing.guarding import put_back
+from amends_editing.targets import Wish
+
+BATCH = 50
+POINTS = 5  # places of the curve at which all facts so far are asked
+WINDOW, WINDOWS = 256, 24
+SEEN = 100  # facts asked at a place of the curve before the last
+
+
+@torch.no_grad()
+def perplexity(subject: Subject, text: Sequence[str]) -> float:
+    """Return the perplexity of the end of a text, which no covariance was read from."""
+    tokens: list[int] = []
+    for line in reversed(text):
+        tokens = subject.tokenizer(line, add_special_tokens=False)["input_ids"] + tokens
+        if len(tokens) >= WINDOW * WINDOWS:
+            break
+    windows = torch.tensor(tokens[-WINDOW * WINDOWS :][: len(tokens) // WINDOW * WINDOW]).view(-1, WINDOW)
+    total, count = 0.0, 0
+    for window in windows:
+        logp = subject.anatomy.model(input_ids=window[None], use_cache=False).logits[0, :-1].log_softmax(-1)
+        total -= float(logp.gather(-1, window[1:, None]).sum())
+        count += WINDOW - 1
+    return math.exp(total / count)
+
+
+def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], picture: Path) -> Iterator[Reading]:
+    """Edit batch after batch; the weights go back at the end."""
+    weights, desk = setting.weights(), setting.desk()
+    before, start = ask(setting.subject, facts), perplexity(setting.subject, text)
+    curve: list[dict[str, Any]] = [_place(0, before, 1.0)]
+    spent, batches = 0.0, range(0, len(facts), BATCH)
+    marks = {batches[(len(batches) * (point + 1)) // POINTS - 1] for point in range(min(POINTS, len(batches)))}
+    for first in batches:
+        began = time.process_time()
+        setting.memit(desk, [Wish(fact) for fact in facts[first : first + BATCH]])
+        spent += time.process_time() - began
+        if first in marks:
+            done = facts[: first + BATCH]
+            asked = done if len(done) == len(facts) else done[:: max(len(done) // SEEN, 1)]
+            ratio = perplexity(setting.subject, text) / start
+            tally = ask(setting.subject, asked)
+            curve.append(_place(len(done), tally, ratio))
+    _draw(curve, picture)
+    put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+    name = f"{len(facts)} in a row"
+    goals = {"efficacy": 0.95, "paraphrase": 0.8, "neighbourhood": mean(before.neighbourhood)[0] - 0.05}
+    for side in ("efficacy", "paraphrase", "neighbourhood", "greedy"):
+        share, interval = mean(getattr(tally, side))
+        yield read(f"{name}: {side}", share, "share", len(getattr(tally, side)), interval, at_least=goals.get(side))
+    yield read(f"{name}: perplexity, of the start", curve[-1]["perplexity"], "ratio", at_most=1.1)
+    yield read(f"{name}: an edit", spent / len(facts), "CPU-s", len(facts))
+
+
+def _place(done: int, tally: Tally, ratio: float) -> dict[str, Any]:
+    shares = {side: mean(getattr(tally, side))[0] for side in ("efficacy", "paraphrase", "neighbourhood")}
+    return {"edits": done, **shares, "perplexity": ratio}
+
+
+def _draw(curve: Sequence[dict[str, Any]], picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for name in ("efficacy", "paraphrase", "neighbourhood", "perplexity"):
+        axes.plot([place["edits"] for place in curve], [place[name] for place in curve], marker="o", label=name)
+    axes.set(xlabel="edits in a row", ylabel="share; perplexity as a ratio", ylim=(0, None))
+    axes.legend()
+    figure.savefig(picture, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,23 @@
+import subprocess
+import sys
+
+HEAVY = ("torch", "transformers", "ray", "mlflow", "sentence_transformers")
+
+
+def test_listing_what_stands_beside_the_weights_loads_nothing_heavy():
+    code = (
+        "import sys; from amends_editing import beside; offered = beside.operations(), beside.attachments(); "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_each_is_its_own_rebuild_and_makes_an_attachment_of_its_name():
+    from amends_editing import beside
+
+    kinds = [found.kind for found in beside.attachments()]
+    assert [operation.name for operation in beside.operations()] == [f"editing.{kind}" for kind in kinds]
+    for operation, kind in zip(beside.operations(), kinds, strict=True):
+        assert operation.rebuilds == operation.name and operation.guarantee == "exact" and kind in operation.accepts
+        assert operation.parameters[0].name == "edits" and operation.parameters[0].is_required
