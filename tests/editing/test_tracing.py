@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -16,9 +17,10 @@ import amends_editing
 import amends_probes
 from amends import BadInput, host
 from amends.cli.root import Root
+from amends.governor.workspace import Workspace
 from amends.operation.files import load_model
 from amends.records import canonical_json
-from amends_editing import sweeping
+from amends_editing import holding, proposals, sweeping
 from amends_editing.corrupting import Corrupted, Draw, run_clean
 from amends_editing.covariance import read_moments
 from amends_editing.effects import Effects, Place, Settings, place_of, trace_facts, window_of
@@ -304,7 +306,6 @@ def shell(tmp_path_factory, tiny_version):
 
 
 def add_versions(home, tiny_version, folders):
-    from amends.governor.workspace import Workspace
     from amends.ledger import aliases, lineage
     from amends.store.trees import put_tree
 
@@ -354,7 +355,7 @@ def test_too_few_known_facts_are_refused_with_a_sentence(shell, files):
     assert done.exit_code == 2 and "knows 0 of these 7 facts" in done.stderr
 
 
-def test_a_proposal_is_stored_without_text_and_filled_in_where_nobody_says(shell, files):
+def test_a_proposal_is_stored_without_any_fact_and_found_again_further_down_the_line(shell, files):
     words = ("edit", "trace", "--model", "bot@1", "--facts", files.facts, "--picture", files.folder / "map.png")
     done = shell(*words, "--text", files.text, "--json", as_="Mina")
     assert done.exit_code == 0, done.stderr
@@ -363,17 +364,55 @@ def test_a_proposal_is_stored_without_text_and_filled_in_where_nobody_says(shell
     assert json.loads(done.stdout)["proposal"] == json.loads(kept.read_bytes())
     assert not any(word in kept.read_text() for word in (*SUBJECTS, *WORDS))
     assert (files.folder / "map.png").is_file()
-
-    tried = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--try", "--method")
-    more = ("-p", "steps=1", "-p", "tokens=1024", "-p", "max_drift=50")
-    for method, said in (("editing.memit", "layers=0, weight=15"), ("editing.rome", "layers=0\n")):
-        done = shell(*tried, method, *more, as_="Mina")
-        assert done.exit_code == 0 and f"measured for bot: {said}" in done.stderr, done.stderr
-    own = shell(*tried, "editing.memit", *more, "-p", "layers=0", as_="Mina")
-    assert own.exit_code == 0 and "measured" not in own.stderr
+    with opened(shell.home) as workspace:
+        first, second = (holding.resolve(workspace, f"bot@{number}") for number in (1, 2))
+        assert proposals.find(workspace, first) == proposals.find(workspace, second)
+        assert proposals.weights_digest(workspace, first.digest) != proposals.weights_digest(workspace, second.digest)
     kept.unlink()
-    told = shell(*tried, "editing.memit", *more, as_="Mina")
-    assert told.exit_code == 0 and "amends edit trace --model bot" in told.stderr
+
+
+@contextmanager
+def opened(home):
+    workspace = Workspace(home)
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
+def proposed(shell):
+    """Return a proposal for the first version's weights."""
+    with opened(shell.home) as workspace:
+        weights = proposals.weights_digest(workspace, holding.resolve(workspace, "bot@1").digest)
+        proposal = proposals.Proposal(weights, (0,), 0, 7.0, 0.9, 7, 0)
+        path = proposals.store(workspace, proposal)
+    yield proposal
+    path.unlink()
+
+
+def test_a_plan_records_what_was_measured_where_nobody_says(shell, files, proposed):
+    words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--json", "--method")
+    for method, expected in (("editing.memit", ("0", 7.0)), ("editing.alphaedit", ("0", 10.0))):
+        plan = json.loads(shell(*words, method, as_="Mina").stdout)["plan"]
+        assert (plan["parameters"]["layers"], plan["parameters"]["weight"]) == expected  # its weight is another
+    own = json.loads(shell(*words, "editing.memit", "-p", "layers=0", as_="Mina").stdout)["plan"]
+    assert own["parameters"]["weight"] == 15.0  # the measured one belongs to the measured layers
+    assert json.loads(shell(*words[:-1], as_="Mina").stdout)["plan"]["parameters"]["weight"] == 7.0
+
+
+def test_the_screen_says_where_the_layers_come_from(shell, files, proposed):
+    words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--try", "--method")
+    more = ("-p", "steps=1", "-p", "tokens=1024", "-p", "max_drift=50")
+    done = shell(*words, "editing.memit", *more, as_="Mina")
+    assert done.exit_code == 0 and "measured for bot: layers=0, weight=7\n" in done.stderr
+    own = shell(*words, "editing.rome", *more, "-p", "layers=0", as_="Mina")
+    assert own.exit_code == 0 and "measured" not in own.stderr
+
+
+def test_without_a_proposal_the_screen_says_how_to_trace(shell):
+    with opened(shell.home) as workspace:
+        values, said = proposals.filled(workspace, "bot@2", "editing.memit", {}, {"layers"})
+        assert values == {} and "amends edit trace --model bot@2" in said
+        assert proposals.filled(workspace, "bot@2", "editing.grace", {}, {"layer"}) == ({}, "")
 
 
 @pytest.mark.slow
