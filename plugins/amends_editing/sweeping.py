@@ -91,24 +91,25 @@ class Sweep:
 
         Args:
             sets: Sets of layers.
-            progress: Told after each trial.
+            progress: Told in facts, over all trials.
         """
-        total = len(sets) + len(WEIGHTS) - 1
+        total = (len(sets) + len(WEIGHTS) - 1) * len(self.facts)
         trials: list[Trial] = []
+
+        def tell(done: int, _: int, __: str) -> None:
+            progress(len(trials) * len(self.facts) + done, total, "trying layers")
+
         for layers in sets:
-            progress(len(trials), total, "trying layers")
-            trials.append(self.trial(layers, WEIGHTS[0]))
+            trials.append(self.trial(layers, WEIGHTS[0], tell))
         best = max(trials, key=_rank)
         for weight in WEIGHTS[1:]:
-            progress(len(trials), total, "trying layers")
-            trials.append(self.trial(best.layers, weight))
-        progress(total, total, "trying layers")
+            trials.append(self.trial(best.layers, weight, tell))
         return sorted(trials, key=_rank, reverse=True)
 
-    def trial(self, layers: tuple[int, ...], weight: float) -> Trial:
+    def trial(self, layers: tuple[int, ...], weight: float, progress: Progress = silent) -> Trial:
         """Edit the facts in one batch as the operation would, score the model, and put its weights back."""
         guard = Guard(self.anatomy, self.tokenizer, self.facts, self.max_drift)
-        desk = Desk(self.anatomy, self.tokenizer, layers, self.solver, self.moments)
+        desk = Desk(self.anatomy, self.tokenizer, layers, self.solver, self.moments, progress=progress)
         with keeping_weights(self.anatomy, layers) as weights:
             try:
                 _, moved = guard.hold(edit(desk, [Wish(fact) for fact in self.facts], weight), weights)
