@@ -58,7 +58,7 @@ class Trial:
 def candidate_layers(anatomy: Anatomy, peak: int) -> list[tuple[int, ...]]:
     """Return sets of layers around a peak, and the one that the methods would take by the depth alone."""
     last = len(anatomy.blocks) - 2
-    around = [(peak - WIDTH // 2, WIDTH), (peak - WIDTH + 1, WIDTH), (peak, WIDTH), (peak - 1, 3)]
+    around = [(peak - WIDTH // 2, WIDTH), (peak - WIDTH + 1, WIDTH), (peak - 1, 3)]
     found = [choose_layers(anatomy, Plan())]
     for first, width in around:
         first = max(0, min(first, last - width + 1))

@@ -25,7 +25,7 @@ from amends_editing.targets import Progress, Solver
 
 FEWEST = 5  # facts below which an average says little
 MOST_TRACED = 24
-MOST_SWEPT = 16
+MOST_SWEPT = 12
 TOKENS = 30_000  # of text, for the sweep: enough to compare sets of layers
 AT_ONCE = 64  # facts that are asked before it is looked whether they are enough
 
