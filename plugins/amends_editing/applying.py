@@ -19,7 +19,7 @@ from amends import AmendsError, BadInput, Records, Task
 from amends.records import canonical_json
 from amends_editing.covariance import Moments, read_moments
 from amends_editing.desk import Desk, Factors
-from amends_editing.erasing import wanted_distribution
+from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
 from amends_editing.structure import Anatomy, inspect_model
@@ -189,7 +189,7 @@ def _onward(task: Task, start: int, batch: int, total: int) -> Progress:
 def _wish(desk: Desk, fact: Fact) -> Wish:
     if fact.verb is not Verb.ERASE:
         return Wish(fact)
-    return Wish(fact, wanted_distribution(desk.anatomy, desk.tokenizer, fact, desk.contexts))
+    return wish_to_erase(desk.anatomy, desk.tokenizer, fact, desk.contexts)
 
 
 def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Factors]) -> None:

@@ -40,7 +40,7 @@ def rome(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write each fact as a rank-one update of one layer (ROME, Meng et al., 2022; R-ROME, Gupta et al., 2024)."""
@@ -69,7 +69,7 @@ def memit(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write many facts in one update, spread over a few layers (MEMIT, Meng et al., 2023)."""
@@ -98,7 +98,7 @@ def alphaedit(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write facts where running text cannot feel them: in the null space of its keys (AlphaEdit, Fang et al., 2025)."""
@@ -126,7 +126,7 @@ def rls(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write facts as recursive least squares: a batch costs the same after a thousand edits (RLSEdit, 2026)."""

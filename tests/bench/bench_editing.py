@@ -22,7 +22,7 @@ from harness import Bench, options
 from material import base_model
 
 LAYERS = (4, 5, 6, 7, 8)
-WEIGHT, RIDGE, THRESHOLD, RATE = 5.0, 10.0, 0.02, 1e-5
+WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 10.0, 0.02, 1e-5
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")

@@ -12,7 +12,7 @@ from editing_records import Subject, Tally, ask
 from amends_editing import alphaedit, memit, rls, rome, ultraedit
 from amends_editing.covariance import Moments
 from amends_editing.desk import Desk, Factors
-from amends_editing.erasing import wanted_distribution
+from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
 from amends_editing.targets import Solver, Wish
@@ -128,4 +128,4 @@ def erasures(setting: Setting, facts: Sequence[Fact]) -> list[Wish]:
     """Return wishes to erase what the model knows."""
     anatomy, tokenizer, contexts = setting.subject.anatomy, setting.subject.tokenizer, setting.desk().contexts
     gone = [Fact(f.id, Verb.ERASE, f.subject, f.prompt, "", f.old, f.rephrases, f.neighbours) for f in facts]
-    return [Wish(fact, wanted_distribution(anatomy, tokenizer, fact, contexts)) for fact in gone]
+    return [wish_to_erase(anatomy, tokenizer, fact, contexts) for fact in gone]
