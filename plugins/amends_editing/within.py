@@ -11,7 +11,7 @@ from amends import Guarantee, Operation, Records, Task
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
 
-VERIFIED_BY = ("editing.success", "editing.accuracy", "utility.perplexity")
+VERIFIED_BY = ("editing.outcome", "editing.success", "editing.accuracy", "utility.perplexity")
 
 
 def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
