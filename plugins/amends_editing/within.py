@@ -142,13 +142,13 @@ def rls(
 
 @_offer("editing.ultraedit", memory_gb=2.0)
 def ultraedit(
-    task: Task, *, edits: Records, layers: str = "", batch: int = 50, rate: float = 1e-5, max_drift: float = 0.5
+    task: Task, *, edits: Records, layers: str = "", batch: int = 50, rate: float = 3e-3, max_drift: float = 0.5
 ) -> None:
     """Write facts with one forward and backward pass, without subject or statistics (UltraEdit, Gu et al., 2025)."""
     from .applying import Plan, run
-    from .ultraedit import prepare
+    from .ultraedit import DEPTH, prepare
 
-    plan = Plan(layers=layers, batch=batch, tokens=0, max_drift=max_drift)
+    plan = Plan(layers=layers, depth=DEPTH, most_layers=6, batch=batch, tokens=0, max_drift=max_drift)
     run(task, edits, None, plan, lambda desk: prepare(rate))
 
 
