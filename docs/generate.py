@@ -156,6 +156,10 @@ def cli(found: host.Host) -> str:
         parts.append(f"## {title}\n")
         for name, _, _ in rows:
             parts += commands(root.get_command(context, name), context)
+    known = {name for rows in SECTIONS.values() for name, _, _ in rows}
+    parts.append("## From plugins\n")
+    for name in root.list_commands(context):
+        parts += commands(root.get_command(context, name), context) if name not in known else ()
     return "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ from amends import AmendsError, BadInput, Records, Task
 from amends.records import canonical_json
 from amends_editing.covariance import Moments, read_moments
 from amends_editing.desk import Desk, Factors
-from amends_editing.erasing import wanted_distribution
+from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
 from amends_editing.structure import Anatomy, inspect_model
@@ -38,7 +38,8 @@ class Plan:
 
     Args:
         layers: Comma-separated; empty for what suits the depth.
-        most_layers: How many of those a method takes when nobody says; the last ones.
+        depth: From where to where those lie when nobody says, as shares of the depth.
+        most_layers: How many of them a method takes; the last ones.
         batch: Facts in one update.
         tokens: Tokens of text that covariances are read over; 0 where the method needs none.
         shrinkage: See `Moments.covariance`.
@@ -47,6 +48,7 @@ class Plan:
     """
 
     layers: str = ""
+    depth: tuple[float, float] = DEFAULT_LAYERS
     most_layers: int = 5
     batch: int = 50
     tokens: int = 200_000
@@ -96,7 +98,7 @@ def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
             return anatomy.check_layers([int(part) for part in plan.layers.split(",")])
         except ValueError:
             raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {plan.layers!r}") from None
-    first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in DEFAULT_LAYERS)
+    first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in plan.depth)
     return anatomy.check_layers(range(first, last + 1)[-plan.most_layers :])
 
 
@@ -189,7 +191,7 @@ def _onward(task: Task, start: int, batch: int, total: int) -> Progress:
 def _wish(desk: Desk, fact: Fact) -> Wish:
     if fact.verb is not Verb.ERASE:
         return Wish(fact)
-    return Wish(fact, wanted_distribution(desk.anatomy, desk.tokenizer, fact, desk.contexts))
+    return wish_to_erase(desk.anatomy, desk.tokenizer, fact, desk.contexts)
 
 
 def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Factors]) -> None:

@@ -70,6 +70,7 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
         rows, contradictions = checked
         values = read_values(given["parameters"], workflow.parameters_of(given["method"], given["parameters"]))
         request = workflow.Request(model, given["method"], values, given["seed"], given["text"])
+        request = workflow.with_measured(screen, workspace, request)
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])
         name = given["name"] or file.stem
@@ -164,14 +165,26 @@ def drop(screen: Screen, model: str, ids: tuple[str, ...], step: int | None) -> 
         return workflow.drop_and_follow(screen, workspace, model, ids, step or 0)
 
 
-@edit.verb("trace", example="amends edit trace --model assistant --facts known.jsonl")
+@edit.verb("trace", example="amends edit trace --model assistant --facts known.jsonl --text wiki.txt")
 @click.option("--model", required=True, metavar="MODEL", help="The version to look into.")
-@click.option("--facts", "file", type=FILE, required=True, metavar="FILE", help="Facts that it knows, as edits.")
+@click.option("--facts", "file", type=FILE, required=True, metavar="FILE", help="Facts that it may know, as edits.")
 @format_option
+@click.option(
+    "--text", type=FILE, help="Text to measure activations on, one passage a line; without it nothing is tried."
+)
+@click.option("--picture", type=FILE, help="Where to draw the heat map, a PNG; by default here, named after the model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
-def trace(screen: Screen, model: str, file: Path, format: str | None, seed: int) -> None:
-    """Measure which layers carry facts that a model knows, and propose layers and settings for the methods."""
-    from amends_editing import workflow
+def trace(
+    screen: Screen, model: str, file: Path, format: str | None, text: Path | None, picture: Path | None, seed: int
+) -> None:
+    """Measure which layers carry facts that a model knows, and propose layers and settings for the methods.
 
+    A fact is an edit's record: `old` is what the model may know, `target` what it finds less likely. With text, a few
+    sets of layers are tried on these facts, and the best is what edits of this model take by default from then on.
+    """
+    from amends_editing import workflow
+    from amends_editing.files import read_edits
+
+    rows = read_edits(file, format or "")
     with screen.workspace() as workspace:
-        workflow.show_trace(screen, workspace, model, file, format or "", seed)
+        workflow.show_trace(screen, workspace, model, rows, text, picture, seed)

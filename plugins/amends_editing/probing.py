@@ -13,6 +13,14 @@ NAMES = (
 )
 
 
+@amends.probe("editing.outcome", memory_gb=2.0)
+def outcome(task: ProbeTask, *, edits: Records) -> list[Reading]:
+    """Read how often an edit did what it was to do, whatever its verb, and left its neighbours alone."""
+    from amends_editing.outcome import read_outcome
+
+    return read_outcome(task, edits)
+
+
 @amends.probe("editing.success", memory_gb=2.0)
 def success(task: ProbeTask, *, edits: Records) -> list[Reading]:
     """Read how often the new answer is likelier than the old, and the neighbours' own than the new (CounterFact)."""
@@ -97,4 +105,4 @@ def erasure(
 
 def probes() -> Iterable[Probe]:
     """Return the probes of this package."""
-    return (success, accuracy, generation, portability, reverse, fluency, drift, erasure)
+    return (outcome, success, accuracy, generation, portability, reverse, fluency, drift, erasure)

@@ -124,6 +124,11 @@ class Tails:
     held: _Held = field(repr=False)
     leading: Leading | None = field(default=None, repr=False)
 
+    @property
+    def ends(self) -> Tensor:
+        """Index within the tail of each prompt's end: where its first target is predicted, or else its last place."""
+        return self.last - (self.targets >= 0).sum(1).clamp(min=1) + 1
+
     def run(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """Run the blocks above the layer on a tail; returns the last block's output, shape (rows, tail, width).
 

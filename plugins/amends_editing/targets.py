@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from amends import AmendsError
 from amends_editing.facts import Fact, row_of, rows_of
@@ -40,7 +41,7 @@ class Solver:
         steps: At most so many.
         lr: Adam's step, in units of the residual stream.
         stop: A fact is done when the geometric mean of its answer's probability, over the step's rows, passes this;
-            for an erasure, when exp(-KL) from the wanted distribution does.
+            for an erasure, when exp(-distance) from what it wants does.
         contexts_per_step: How many contexts besides the bare prompt are run in each step.
         kl_weight: Weight of the drift of the essence, KL(before || now) in nats.
         decay: Weight of the squared norm of delta against that of what it is added to.
@@ -51,7 +52,7 @@ class Solver:
     steps: int = 25
     lr: float = 0.5
     stop: float = 0.95
-    contexts_per_step: int = 2
+    contexts_per_step: int = 1
     kl_weight: float = 0.0625
     decay: float = 0.5
     clamp: float = 4.0
@@ -104,10 +105,24 @@ class Solved:
 
 @dataclass(frozen=True)
 class Wish:
-    """A fact, with the distribution that an erasure wants after each context, shape (contexts, vocabulary)."""
+    """A fact, and for an erasure what it wants instead.
+
+    Args:
+        fact: What to write, or to erase.
+        wanted: The distribution at the prompt's end after each context, shape (contexts, vocabulary).
+        levels: The log-probability of each token of the old answer after each context, shape (contexts, old tokens).
+    """
 
     fact: Fact
     wanted: Tensor | None = None
+    levels: Tensor | None = None
+
+    @property
+    def answer(self) -> str:
+        """The answer whose tokens are looked at: the new one, or the old one of an erasure that knows it."""
+        if self.wanted is None:
+            return self.fact.target
+        return "" if self.levels is None else self.fact.old
 
 
 def solve(
@@ -133,8 +148,8 @@ def solve(
         progress: Told after each group of facts.
     """
     count = len(wishes)
-    rows = [rows_of(tokenizer, wish.fact, wish.fact.target if wish.wanted is None else "", contexts) for wish in wishes]
-    order = sorted(range(count), key=lambda i: (wishes[i].wanted is None, rows[i][0].tail, rows[i][0].subject, i))
+    rows = [rows_of(tokenizer, wish.fact, wish.answer, contexts) for wish in wishes]
+    order = sorted(range(count), key=lambda i: (_kind(wishes[i]), rows[i][0].tail, rows[i][0].subject, i))
     empty = torch.empty(count, anatomy.width)
     solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count)
     start = 0
@@ -142,7 +157,7 @@ def solve(
         progress(start, count, "solving target vectors")
         group = [
             i for i in order[start : start + solver.at_once]
-            if (wishes[i].wanted is None) == (wishes[order[start]].wanted is None)
+            if _kind(wishes[i]) == _kind(wishes[order[start]])
         ]  # fmt: skip
         one = _Group(anatomy, tokenizer, [wishes[i] for i in group], [rows[i] for i in group], layer, solver, first)
         one.search()
@@ -154,6 +169,11 @@ def solve(
         start += len(group)
     progress(count, count, "solving target vectors")
     return solved
+
+
+def _kind(wish: Wish) -> tuple[bool, bool]:
+    """Say what a wish's loss is made of; facts of one group are of one kind."""
+    return wish.wanted is None, wish.levels is None
 
 
 class _Group:
@@ -174,6 +194,8 @@ class _Group:
         self.tails: Tails = prepare(anatomy, [row for some in rows for row in some], layer, first)
         wanted = [wish.wanted for wish in wishes if wish.wanted is not None]
         self.wanted = torch.cat(wanted).to(anatomy.device) if wanted else None
+        levels = [row for wish in wishes if wish.levels is not None for row in wish.levels]
+        self.levels = pad_sequence(levels, batch_first=True).to(anatomy.device) if levels else None
         subjects = [wish.fact.subject for wish in wishes]
         self.essence = prepare(anatomy, [row_of(tokenizer, ESSENCE.format(name), name) for name in subjects], layer)
         everyone = torch.arange(len(wishes), device=anatomy.device)
@@ -247,11 +269,24 @@ class _Group:
         return -total / places.sum(1)
 
     def _distance(self, out: Tensor, rows: Tensor) -> Tensor:
-        """Return KL(wanted || now) at each row's last token, in nats, shape (rows,)."""
+        """Return KL(wanted || now) at each prompt's end, and how far off the old answer's level is, shape (rows,)."""
         assert self.wanted is not None
-        now = self.anatomy.logits(out[torch.arange(len(rows)), self.tails.last[rows]]).log_softmax(-1)
+        now = self.anatomy.logits(out[torch.arange(len(rows)), self.tails.ends[rows]]).log_softmax(-1)
         wanted = self.wanted[rows]
-        return (wanted * (wanted.clamp(min=1e-12).log() - now)).sum(-1)
+        distance = (wanted * (wanted.clamp(min=1e-12).log() - now)).sum(-1)
+        return distance if self.levels is None else distance + self._level_gap(out, rows)
+
+    def _level_gap(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean squared difference of the old answer's log-probabilities from their levels, shape (rows,)."""
+        assert self.levels is not None
+        targets = self.tails.targets[rows]
+        places = targets >= 0
+        logp = self.anatomy.logits(out[places]).log_softmax(-1)
+        picked = logp.gather(-1, targets[places][:, None]).squeeze(-1)
+        owner = places.nonzero()[:, 0]
+        number = places.cumsum(1)[places] - 1
+        gap = (picked - self.levels[rows][owner, number]).pow(2)
+        return gap.new_zeros(len(rows)).index_add(0, owner, gap) / places.sum(1)
 
     def _essence_logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         out = self.essence.run(hidden, rows)

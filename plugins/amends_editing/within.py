@@ -11,7 +11,7 @@ from amends import Guarantee, Operation, Records, Task
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
 
-VERIFIED_BY = ("editing.success", "editing.accuracy", "utility.perplexity")
+VERIFIED_BY = ("editing.outcome", "editing.success", "editing.accuracy", "utility.perplexity")
 
 
 def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
@@ -40,7 +40,7 @@ def rome(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write each fact as a rank-one update of one layer (ROME, Meng et al., 2022; R-ROME, Gupta et al., 2024)."""
@@ -69,7 +69,7 @@ def memit(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write many facts in one update, spread over a few layers (MEMIT, Meng et al., 2023)."""
@@ -98,7 +98,7 @@ def alphaedit(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write facts where running text cannot feel them: in the null space of its keys (AlphaEdit, Fang et al., 2025)."""
@@ -126,7 +126,7 @@ def rls(
     steps: int = 25,
     lr: float = 0.5,
     stop: float = 0.95,
-    contexts: int = 2,
+    contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
     """Write facts as recursive least squares: a batch costs the same after a thousand edits (RLSEdit, 2026)."""
@@ -142,13 +142,13 @@ def rls(
 
 @_offer("editing.ultraedit", memory_gb=2.0)
 def ultraedit(
-    task: Task, *, edits: Records, layers: str = "", batch: int = 50, rate: float = 1e-5, max_drift: float = 0.5
+    task: Task, *, edits: Records, layers: str = "", batch: int = 50, rate: float = 3e-3, max_drift: float = 0.5
 ) -> None:
     """Write facts with one forward and backward pass, without subject or statistics (UltraEdit, Gu et al., 2025)."""
     from .applying import Plan, run
-    from .ultraedit import prepare
+    from .ultraedit import DEPTH, prepare
 
-    plan = Plan(layers=layers, batch=batch, tokens=0, max_drift=max_drift)
+    plan = Plan(layers=layers, depth=DEPTH, most_layers=6, batch=batch, tokens=0, max_drift=max_drift)
     run(task, edits, None, plan, lambda desk: prepare(rate))
 
 

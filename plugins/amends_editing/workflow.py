@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from amends.governor.cases.viewing import case_view
 from amends.governor.judging import find_policy
 from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
-from amends_editing import holding
-from amends_editing.files import read_edits
+from amends_editing import holding, proposals
 
 POLICY = "editing"
 
@@ -140,8 +139,27 @@ def _first_method(workspace: Workspace) -> str:
     raise BadInput(f"no operation of the policy {POLICY!r} is installed; name one with --method")
 
 
-def show_trace(screen: Screen, workspace: Workspace, model: str, file: Path, format: str, seed: int) -> None:
-    """Trace where a model keeps facts, and show the layers and settings that are proposed."""
-    tracing = import_module("amends_editing.tracing")
-    found = tracing.trace(workspace, model, read_edits(file, format), seed)
-    screen.show(found.to_json(), *found.lines())
+def with_measured(screen: Screen, workspace: Workspace, request: Request) -> Request:
+    """Return the request with the layers and the weight that tracing found for its model, where nobody gave any."""
+    method = request.method or _first_method(workspace)
+    declared = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    values, said = proposals.filled(workspace, request.model, method, request.parameters, declared)
+    if said:
+        screen.say(said)
+    # values belong to one method, which the plan then names
+    return replace(request, method=method, parameters=values) if values != dict(request.parameters) else request
+
+
+def show_trace(
+    screen: Screen, workspace: Workspace, model: str, rows: Rows, text: Path | None, picture: Path | None, seed: int
+) -> None:
+    """Trace where a model keeps facts, draw it, and show the layers and settings that are proposed."""
+    tracing, heatmap = (import_module(f"amends_editing.{name}") for name in ("tracing", "heatmap"))
+    texts = () if text is None else text_rows(text)
+    found = tracing.trace(workspace, model, rows, seed, texts)
+    drawn = heatmap.draw(found.effects, f"where {model} keeps facts", picture or Path(f"{_plain(model)}-trace.png"))
+    screen.show({**found.to_json(), "picture": drawn}, *found.parts(), f"drawn in {drawn}")
+
+
+def _plain(model: str) -> str:
+    return model.replace("@", "-").replace("/", "-")

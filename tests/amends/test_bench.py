@@ -72,6 +72,41 @@ def test_the_platform_in_miniature_gives_its_figures(tmp_path):
     assert {"audit: append 200, one a transaction", "cases list of 200, first hundred"} <= names
 
 
+def counterfact_of_nobody(folder):
+    """Write facts about people who do not exist, and running text beside them, where the benchmark looks for both."""
+    names = [f"{first} {last}" for first in ("Ada", "Pax", "Una", "Ode") for last in ("Quill", "Marr", "Orrel", "Sel")]
+    facts = []
+    for number, name in enumerate(names):
+        for relation, (one, other) in {"lives in": ("Brenn", "Tarn"), "plays the": ("oboe", "viola")}.items():
+            old, new = (one, other) if number % 2 else (other, one)
+            facts.append({
+                "case_id": len(facts), "prompt": f"{name} {relation}", "subject": name, "target_new": new,
+                "ground_truth": old, "rephrase_prompt": f"As for {name}: {name} {relation}",
+                "locality_prompt": f"Ivo Lennard {relation}", "locality_ground_truth": old,
+            })  # fmt: skip
+    (folder / "editing").mkdir(parents=True)
+    (folder / "text").mkdir()
+    (folder / "editing" / "facts.json").write_text(json.dumps(facts))
+    sentence = "The road from the harbour climbs past a school , and carts stop there before they go on .\n"
+    (folder / "text" / "wikitext2_valid.txt").write_text(sentence * 200)
+    return folder / "editing" / "facts.json"
+
+
+@pytest.mark.slow
+def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_path):
+    data, output = counterfact_of_nobody(tmp_path / "data"), tmp_path / "output"
+    figures = measured("editing", output, "--n", "6", "--seed", "3", "--data", str(data))
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    assert by_name["unedited: efficacy"]["value"] == 0  # that is how they were picked
+    for name in ("one at a time", "plain procedure", "batch, memit", "batch, ultraedit", "6 in a row"):
+        assert 0 <= by_name[f"{name}: efficacy"]["value"] <= 1
+    assert by_name["one at a time: efficacy"]["value"] >= 0.5
+    assert by_name["one at a time, beside the plain procedure: an edit"]["baseline"] > 0
+    assert by_name["erased: extraction by paraphrase"]["n"] > 0
+    assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png"}
+
+
 def test_a_reading_is_judged_by_its_ratio_where_it_has_a_baseline(bench):
     read = bench("figures").read
     assert (read("a", 3, "s", baseline=2, at_most=1.5).ratio, read("a", 3, "s", baseline=2, at_most=1.5).met) == (

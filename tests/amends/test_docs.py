@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from amends import hookspecs, host
 from amends.cli.root import root
@@ -119,6 +120,26 @@ def test_a_page_that_says_something_else_than_the_code_is_named(tmp_path):
     assert (told.returncode, told.stdout) == (1, "docs/reference/hooks.md is stale; run make fix\n")
 
 
+def printed(page: str) -> list[tuple[str, str]]:
+    """Return the commands of Amends that stand alone in a block of a page, each with the output shown under it."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^```sh\namends ([^\n]*)\n```\n\n```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_checks_of_edits_on_the_page_print_what_the_page_says(tmp_path, monkeypatch):
+    for name, text in titled("editing.md").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    told = [(CliRunner().invoke(root, shlex.split(words)), output) for words, output in printed("editing.md")]
+    assert [done.stdout for done, _ in told] == [output for _, output in told]
+    assert [done.exit_code for done, _ in told] == [0, 2]
+
+
+def test_each_operation_that_edits_has_a_card_and_no_other_has():
+    headings = re.findall(r"^## (editing\..*)$", (DOCS / "editing-methods.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith("editing."))
+
+
 def test_every_variable_of_the_environment_is_documented():
     page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     for file in [*(ROOT / "platform").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
@@ -159,6 +180,9 @@ def test_the_pages_tell_the_whole_story_in_commands():
         "data register",
         "cases approve",
         "cases purge",
+        "edit check",
+        "edit trace",
+        "edit drop",
         "certificate verify",
         "audit verify",
     ):

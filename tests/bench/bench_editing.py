@@ -22,7 +22,8 @@ from harness import Bench, options
 from material import base_model
 
 LAYERS = (4, 5, 6, 7, 8)
-WEIGHT, RIDGE, THRESHOLD, RATE = 5.0, 10.0, 0.02, 1e-5
+WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 10.0, 0.02, 3e-3
+LATE = (18, 19, 20, 21, 22, 23)  # UltraEdit's
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
@@ -67,7 +68,7 @@ class Editing:
         self.bench, self.data, self.seed, self.size = bench, data, seed, size
         self.subject: Subject = open_subject(base_model(model, bench.work / model))
         deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
-        self.layers = LAYERS if deep else (0,)
+        self.layers, self.late = (LAYERS, LATE) if deep else ((0,), (0,))
         self._setting: Setting | None = None
 
     @property
@@ -125,7 +126,7 @@ class Editing:
         """Edit many facts in one update, with each method."""
         facts = self.facts(self.size["batch"])
         goals = {"efficacy": 0.98, "paraphrase": 0.93, "neighbourhood": 0.83}
-        for name, write in methods(self.setting, THRESHOLD, RIDGE, RATE).items():
+        for name, write in methods(self.setting, THRESHOLD, RIDGE, RATE, self.late).items():
             outcome = in_one_update(self.setting, facts, write)
             yield from figures(f"batch, {name}", outcome.tally, goals if name == "memit" else {})
             limit = {"memit": 3.0, "ultraedit": 0.1}.get(name)
@@ -148,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if given.data is None or not given.data.is_file():
         raise SystemExit("bench-editing: give CounterFact with --data FILE (make bench-editing DATA=FILE)")
     size = sizes(given.n)
-    settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE}
+    settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE, "late": LATE}
     bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
     parts = Editing(bench, given.data, given.model, given.seed, size)
     for name in ("covariance", "single", "plain", "batch", "sequence", "erasure"):

@@ -12,7 +12,7 @@ from editing_records import Subject, Tally, ask
 from amends_editing import alphaedit, memit, rls, rome, ultraedit
 from amends_editing.covariance import Moments
 from amends_editing.desk import Desk, Factors
-from amends_editing.erasing import wanted_distribution
+from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
 from amends_editing.targets import Solver, Wish
@@ -86,8 +86,9 @@ def one_at_a_time(setting: Setting, facts: Sequence[Fact], write: Write) -> Outc
 
 
 def in_one_update(setting: Setting, facts: Sequence[Fact], write: Write) -> Outcome:
-    """Edit all facts in one update."""
-    weights = setting.weights()
+    """Edit all facts in one update; the model gets its weights back, bit by bit."""
+    everywhere = range(len(setting.subject.anatomy.blocks))
+    weights = {n: setting.subject.anatomy.projections[n].weight.detach().clone() for n in everywhere}
     began = time.process_time()
     made = write(setting.desk(), [Wish(fact) for fact in facts])
     spent = time.process_time() - began
@@ -101,7 +102,7 @@ def size_of(made: Sequence[Factors]) -> int:
     return sum(4 * (one.left.numel() + one.right.numel()) for one in made)
 
 
-def methods(setting: Setting, threshold: float, ridge: float, rate: float) -> dict[str, Write]:
+def methods(setting: Setting, threshold: float, ridge: float, rate: float, late: tuple[int, ...]) -> dict[str, Write]:
     """Return what writes a batch with each method of the family, anew for every run."""
     alone = setting.layers[-1:]
 
@@ -116,6 +117,7 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float) -> di
         return rls.prepare(desk, setting.weight)(desk, wishes)
 
     def with_ultraedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        desk.layers = late
         return ultraedit.prepare(rate)(desk, wishes)
 
     return {
@@ -128,4 +130,4 @@ def erasures(setting: Setting, facts: Sequence[Fact]) -> list[Wish]:
     """Return wishes to erase what the model knows."""
     anatomy, tokenizer, contexts = setting.subject.anatomy, setting.subject.tokenizer, setting.desk().contexts
     gone = [Fact(f.id, Verb.ERASE, f.subject, f.prompt, "", f.old, f.rephrases, f.neighbours) for f in facts]
-    return [Wish(fact, wanted_distribution(anatomy, tokenizer, fact, contexts)) for fact in gone]
+    return [wish_to_erase(anatomy, tokenizer, fact, contexts) for fact in gone]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amends import AmendsError
-from amends_editing.erasing import STRANGERS, wanted_distribution
+from amends_editing.erasing import BESIDE, STRANGERS, wanted_distribution, wish_to_erase
 from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.structure import inspect_model
 from amends_editing.tails import prepare
@@ -146,14 +146,44 @@ def test_an_erasure_comes_closer_to_what_is_said_of_strangers(build, tokenizer, 
 
 
 @torch.no_grad()
+def strangers_after(anatomy, tokenizer, context, names, answer):
+    """Return each stranger's distribution at the prompt's end and log-probabilities of the answer's tokens."""
+    wanted = tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
+    found = []
+    for name in names:
+        tokens = tokenizer(f"{context}The home of {name}", add_special_tokens=False)["input_ids"]
+        logp = anatomy.model(input_ids=torch.tensor([tokens + wanted]), use_cache=False).logits[0].log_softmax(-1)
+        levels = [logp[len(tokens) - 1 + place, token] for place, token in enumerate(wanted)]
+        found.append((logp[len(tokens) - 1].exp(), torch.stack(levels)))
+    return found
+
+
 def test_what_an_erasure_wants_is_the_mean_over_strangers(build, tokenizer, row_about):
-    anatomy = inspect_model(build("llama"))
-    wanted = wanted_of(anatomy, tokenizer, Fact.from_row(row_about("erase")))
-    for number, context in enumerate(CONTEXTS):
-        texts = [f"{context}The home of {name}" for name in STRANGERS]
-        tokens = [tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"] for text in texts]
-        each = [anatomy.model(input_ids=ids, use_cache=False).logits[0, -1].softmax(-1) for ids in tokens]
-        torch.testing.assert_close(wanted[number], torch.stack(each).mean(0), atol=1e-6, rtol=1e-3)
+    anatomy, fact = inspect_model(build("llama")), Fact.from_row(row_about("erase"))
+    wish = wish_to_erase(anatomy, tokenizer, fact, CONTEXTS)
+    bare = strangers_after(anatomy, tokenizer, "", STRANGERS, fact.old)
+    chosen = [STRANGERS[i % len(STRANGERS)] for i in range(BESIDE * (len(CONTEXTS) - 1))]
+    rest = [
+        one for turn, context in enumerate(CONTEXTS[1:])
+        for one in strangers_after(anatomy, tokenizer, context, chosen[turn * BESIDE : (turn + 1) * BESIDE], fact.old)
+    ]  # fmt: skip
+    for number, found in enumerate([bare] + [rest] * (len(CONTEXTS) - 1)):
+        mean = [torch.stack(parts).mean(0) for parts in zip(*found, strict=True)]
+        torch.testing.assert_close(wish.wanted[number], mean[0], atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(wish.levels[number], mean[1], atol=1e-4, rtol=1e-4)
+
+
+def test_an_erased_answer_comes_to_the_level_of_strangers_and_not_below(build, tokenizer, row_about):
+    """The squared difference of log-probabilities pulls from both sides."""
+    anatomy, fact = inspect_model(build("llama")), Fact.from_row(row_about("erase"))
+    wish = wish_to_erase(anatomy, tokenizer, fact, CONTEXTS[:1])
+    solver = Solver(steps=60, lr=0.1, stop=0.999, decay=0.0)
+    found = solve(anatomy, tokenizer, [wish], LAYER, solver, CONTEXTS[:1], first=0)
+    for shift in (0.0, 2.0, -2.0):
+        moved = Wish(fact, wish.wanted, wish.levels + shift)
+        level = solve(anatomy, tokenizer, [moved], LAYER, solver, CONTEXTS[:1], first=0)
+        assert shift == 0.0 or not torch.allclose(level.values, found.values)
+    assert found.likely[0] > 0.5
 
 
 def test_erasures_and_other_verbs_are_solved_side_by_side(build, tokenizer, facts, row_about):
