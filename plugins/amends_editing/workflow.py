@@ -15,9 +15,12 @@ from amends.cli.tables import Table
 from amends.governor import offering
 from amends.governor.cases.viewing import case_view
 from amends.governor.judging import find_policy
+from amends.governor.models.promoting import standing
 from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
+from amends.ledger import inventory
 from amends_editing import holding, proposals
+from amends_editing.within import MOMENTS, NEEDS_TEXT
 
 POLICY = "editing"
 
@@ -65,7 +68,12 @@ def open_and_follow(
     file: Path,
     drop_suppressed: bool,
 ) -> int:
-    """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve."""
+    """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve.
+
+    Raises:
+        BadInput: The method needs text, and nobody gave any.
+    """
+    check_text(workspace, request)
     registering = import_module("amends.governor.data.registering")
     changing = import_module("amends.governor.cases.changing")
     made = registering.register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
@@ -78,6 +86,22 @@ def open_and_follow(
         parameters=request.parameters, seed=request.seed, facts={"contradictions": contradictions},
     )  # fmt: skip
     return follow(screen, workspace, case.id)
+
+
+def check_text(workspace: Workspace, request: Request) -> None:
+    """Make sure that a method which reads running text has some; better now than after two people approved.
+
+    Raises:
+        BadInput: It has none, and the lineage has no statistics of any.
+    """
+    method = request.method or _first_method(workspace)
+    taken = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    version = standing(workspace, request.model)
+    if "text" not in taken or request.text is not None or version is None:
+        return
+    with workspace.database.read() as connection:
+        if MOMENTS not in inventory.state_of(connection, version.digest):
+            raise BadInput(NEEDS_TEXT)
 
 
 def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Sequence[str], step: int) -> int:
