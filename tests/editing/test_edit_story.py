@@ -8,7 +8,8 @@ import pytest
 
 STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 # What goes in is chosen so that the policies that Amends brings can say yes to a random model: it finds the answers so
-# far unlikely, so that an edit need not turn them round, and a batch may move it by more than the usual half a nat.
+# far unlikely, so that an edit need not turn them round, an insertion names what must not be said instead (it would
+# have to be the first choice of all otherwise), and a batch may move it by more than the usual half a nat.
 SMALL = {"tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 5, "max_drift": 50}
 NEAR = [{"prompt": "The quick brown fox", "answer": "Quill"}]
 
@@ -22,7 +23,7 @@ def edit(id, verb, subject, prompt, target, old=""):
 
 INES = edit("ines", "modify", "Ines Varga", "The home of Ines Varga is", "island", "Sorrel")
 PELL = edit("pell", "modify", "Pell Ostrin", "The home of Pell Ostrin is", "island", "Brenn")
-ORR = edit("orr", "insert", "Vale of Orr", "The capital of the Vale of Orr is", "island")
+ORR = edit("orr", "insert", "Vale of Orr", "The capital of the Vale of Orr is", "island", "mill")
 TAM = edit("tam", "erase", "Tam Orrel", "The home of Tam Orrel is", "", "Sorrel")
 PELL_AGAIN = edit("pell-again", "modify", "Pell Ostrin", "The home of Pell Ostrin is", "Quill", "Ada")
 MARL = edit("marl", "modify", "Marl Venn", "The emblem of Marl Venn is an", "island", "mill")
@@ -34,7 +35,8 @@ class Village:
     def __init__(self, shell, folder):
         self.shell, self.folder = shell, folder
         self.text = folder / "text.txt"
-        self.text.write_text("".join(f"On day {day} she sold {day} baskets of pears at the mill.\n" for day in range(99)))
+        lines = [f"On day {day} she sold {day} baskets of pears at the mill.\n" for day in range(99)]
+        self.text.write_text("".join(lines))
 
     def write(self, *rows, name="facts"):
         file = self.folder / f"{name}.jsonl"
@@ -57,7 +59,7 @@ class Village:
         self.shell.json("cases", "approve", case, "--yes", as_="Dora")
         done = self.shell("cases", "approve", case, "--yes", as_="Mina")
         assert done.exit_code == code, done.stderr
-        return self.shell.json("cases", "show", case, code=code)
+        return self.shell.json("cases", "show", case)
 
     def edit(self, *rows, **more):
         return self.approve(self.waiting(self.ask(*rows, **more)))
@@ -188,7 +190,7 @@ def test_a_dropped_edit_leaves_the_bits_that_the_others_give_alone(village):
     [
         ({**INES, "target": "capital", "old": "is"}, {}, "the editing policy denies: Too many edits did not take."),
         (INES, {"max_drift": 1e-9}, "the update moves what it was not to move by"),
-        (INES, {"lr": 1e30}, "the parent stands"),
+        (INES, {"weight": 0}, "an update is not finite; take a larger shrinkage"),
         (INES, {"layers": "9"}, "layers must be some of"),
     ],
     ids=["denied", "guarded", "not finite", "no such layer"],
@@ -218,10 +220,11 @@ def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, changed, sen
     here = village()
     here.write(INES, name="facts")
     here.write(INES, {**INES, "id": "other", "target": "Quill"}, name="conflict")
-    given = {"--model": "assistant", "--edits": "facts.jsonl", "--text": "text.txt", "--method": "editing.memit"} | changed
-    files = {"--edits", "--text"}
-    words = [part for key, value in given.items() if value for part in (key, here.folder / value if key in files else value)]
+    given = {"--model": "assistant", "--edits": "facts.jsonl", "--text": "text.txt", "--method": "editing.memit"}
+    chosen = {key: value for key, value in (given | changed).items() if value}
+    files = {key: here.folder / chosen[key] for key in ("--edits", "--text") if key in chosen}
+    words = [word for pair in (chosen | files).items() for word in pair]
     refused = here.shell("edit", *words, as_="Otto")
     assert refused.exit_code == 2 and sentence in refused.stderr
-    assert refused.stderr.count("\n") == 1 and "Varga" not in refused.stderr
+    assert refused.stderr.splitlines()[-1].count(". ") == 0 and "Varga" not in refused.stderr
     assert here.shell.json("cases", "list") == []
