@@ -163,7 +163,10 @@ def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Wri
         guard = Guard(desk.anatomy, desk.tokenizer, batch, plan.max_drift)
         weights = {layer: projections[layer].weight.detach().clone() for layer in desk.layers}
         made = write(desk, wishes)
-        scale, _ = guard.hold(made, weights)
+        scale, moved = guard.hold(made, weights)
+        if scale < 1:
+            said = f"kept {scale:g} of an update that moved more than {plan.max_drift:g} nats, now {moved.most:.2f}"
+            task.progress(start + len(batch) - 1, len(facts), said)
         yield from (Factors(factors.layer, scale * factors.left, factors.right) for factors in made)
     for layer in desk.layers:
         if not bool(projections[layer].weight.isfinite().all()):

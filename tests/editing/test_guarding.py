@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from amends import AmendsError, BadInput
+from amends import AmendsError, BadInput, Task, host
 from amends.operation.files import save_model
 from amends_editing.desk import Factors
 from amends_editing.facts import Fact
@@ -116,6 +116,16 @@ def test_a_reckless_edit_is_shrunk_where_an_eighth_of_it_is_little_enough(run_wi
     start, whole, shrunk = (opened(one)[0].get_parameter(name).detach() for one in (version_of(), *versions))
     share = float((shrunk - start).norm() / (whole - start).norm())
     assert any(share == pytest.approx(wanted, rel=1e-3) for wanted in (0.5, 0.25, 0.125))
+
+
+def test_an_update_that_was_shrunk_is_reported_with_what_was_kept(tmp_path, row_about, version_of, write_records):
+    told, operation = [], host.current().operation("editing.ft")
+    task = Task(tmp_path, 7, source=version_of(), output=tmp_path / "version")
+    task.report = lambda done, total, message: told.append(message)
+    given = {"edits": write_records([row_about()]), "layers": "1", "lr": 1e-2, "limit": 0.1, "max_drift": 0.05}
+    operation(task, **operation.check(given))
+    (said,) = [message for message in told if message.startswith("kept 0.")]
+    assert "of an update that moved more than 0.05 nats" in said and "Ada" not in said
 
 
 def test_a_model_with_a_weight_that_is_no_number_is_refused(run_within, row_about, build, tokenizer, tmp_path):
