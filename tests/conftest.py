@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable
@@ -113,8 +115,6 @@ def probe_task(tmp_path):
 @pytest.fixture
 def write_records(tmp_path):
     """Return `write_records(rows) -> Records`, which writes them as canonical JSON lines."""
-    import hashlib
-
     from amends.records import Records, canonical_json
 
     def write(rows):
@@ -209,3 +209,68 @@ def smollm2(lasting_cache, tmp_path_factory) -> Path:
     (version / "model").symlink_to(cached_base(lasting_cache, find_packaged("smollm2")), target_is_directory=True)
     (version / "recipe.json").write_bytes(canonical_json({"seed": 0, "steps": []}))
     return version
+
+
+@pytest.fixture(scope="session")
+def use_fixed_keys():
+    """Return `use_fixed_keys(home, label, seed)`, after which the same people always get the same pseudonyms and ids.
+
+    Who is a control and who shares a shard follows from these keys. On a tiny model that decides by itself how much a
+    version keeps of its parent, and a test must not be judged by a draw.
+    """
+
+    def use(home, label, seed):
+        for name in ("pseudonym", "index"):
+            (home / "keys" / name).write_bytes(hashlib.sha256(f"{label}:{name}:{seed}".encode()).digest())
+
+    return use
+
+
+SHELL_SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
+
+
+class Shell:
+    """Runs commands on one workspace.
+
+    Args:
+        home: The workspace.
+        tokens: By the names of its people.
+        person: Who acts unless another is named.
+    """
+
+    def __init__(self, home, tokens, person):
+        self.home, self.tokens, self.person = home, tokens, person
+
+    def __call__(self, *arguments, as_=None, given=None, home=None):
+        from click.testing import CliRunner
+
+        from amends.cli.root import root
+
+        token = self.tokens.get(self.person if as_ is None else as_, "")
+        environment = {"AMENDS_HOME": str(home or self.home), "AMENDS_TOKEN": token}
+        return CliRunner().invoke(root, [str(part) for part in arguments], env=environment, input=given)
+
+    def json(self, *arguments, code=0, **more):
+        """Run a command and return its one document."""
+        done = self(*arguments, "--json", **more)
+        assert done.exit_code == code, done.stderr
+        return json.loads(done.stdout)
+
+    def at(self, home, person=None):
+        """Return a shell of the same people on a copy of the workspace."""
+        return Shell(home, self.tokens, person or self.person)
+
+
+@pytest.fixture(scope="session")
+def make_shell():
+    """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people."""
+
+    def make(home, admin, **roles):
+        shell = Shell(home, {}, admin)
+        shell.tokens[admin] = shell.json("init", "--admin", admin)["token"]
+        (home / "amends.toml").write_text(SHELL_SETTINGS)
+        for name, role in roles.items():
+            shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
+        return shell
+
+    return make

@@ -24,8 +24,8 @@ from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
 from amends_editing.structure import Anatomy, inspect_model
 from amends_editing.targets import Progress, Solver, Wish
+from amends_editing.within import MOMENTS, NEEDS_TEXT
 
-MOMENTS = "editing-moments"
 EDIT = "editing-edit-"
 DEFAULT_LAYERS = (0.14, 0.28)  # of the depth; where `amends edit trace` found the facts of SmolLM2
 
@@ -122,10 +122,7 @@ def _moments(
         if set(layers) <= held[0].moments.keys() and (text is None or held[1] == about):
             return held[0]
     if text is None:
-        raise BadInput(
-            "this method needs running text once for each lineage, to know what an edit must not disturb; "
-            "give some with --text FILE, best of 200,000 words or more"
-        )
+        raise BadInput(NEEDS_TEXT)
     moments = read_moments(anatomy, tokenizer, _texts(text), layers, tokens, progress)
     tensors = {str(layer): moment for layer, moment in moments.moments.items()}
     described = {"about": canonical_json(about).decode(), "seen": str(moments.tokens)}

@@ -66,14 +66,17 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
     from amends_editing import screening, workflow
 
     with screen.workspace() as workspace:
-        rows = screening.checked_rows(screen, workspace, model, file, format or "", given["leave_out"])
+        checked = screening.checked_rows(screen, workspace, model, file, format or "", given["leave_out"])
+        rows, contradictions = checked
         values = read_values(given["parameters"], workflow.parameters_of(given["method"], given["parameters"]))
         request = workflow.Request(model, given["method"], values, given["seed"], given["text"])
         request = workflow.with_measured(screen, workspace, request)
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])
         name = given["name"] or file.stem
-        return workflow.open_and_follow(screen, workspace, request, rows, name, file, given["drop_suppressed"])
+        return workflow.open_and_follow(
+            screen, workspace, request, rows, contradictions, name, file, given["drop_suppressed"]
+        )
 
 
 @edit.verb("check", example="amends edit check facts.jsonl --model assistant")

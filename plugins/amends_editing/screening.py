@@ -53,8 +53,8 @@ def _groups(found: Checked) -> tuple[tuple[str, Sequence[Remark]], ...]:
 
 def checked_rows(
     screen: Screen, workspace: Workspace, model: str, file: Path, format: str, leave_out: bool
-) -> list[dict[str, Any]]:
-    """Return a file's edits once they were checked; warnings and contradictions are said on the way.
+) -> tuple[list[dict[str, Any]], int]:
+    """Return a file's edits once they were checked, and how many contradict earlier ones; both are said on the way.
 
     Raises:
         BadRecords: The check refuses some of them and nobody wants those left out, or none is left.
@@ -77,4 +77,4 @@ def checked_rows(
             screen.say(f"{title}: {remark.sentence}")
         if len(remarks) > SHOWN:
             screen.say(f"{title}: {len(remarks) - SHOWN} more like these; see amends edit check")
-    return rows
+    return rows, len(found.contradictions)

@@ -11,6 +11,11 @@ from amends import Guarantee, Operation, Records, Task
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
 
+MOMENTS = "editing-moments"  # the statistics of running text, in a lineage's state
+NEEDS_TEXT = (
+    "this method needs running text once for each lineage, to know what an edit must not disturb; "
+    "give some with --text FILE, best of 200,000 words or more"
+)
 VERIFIED_BY = ("editing.outcome", "editing.success", "editing.accuracy", "utility.perplexity")
 
 

@@ -15,9 +15,12 @@ from amends.cli.tables import Table
 from amends.governor import offering
 from amends.governor.cases.viewing import case_view
 from amends.governor.judging import find_policy
+from amends.governor.models.promoting import standing
 from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
+from amends.ledger import inventory
 from amends_editing import holding, proposals
+from amends_editing.within import MOMENTS, NEEDS_TEXT
 
 POLICY = "editing"
 TRIED_TOKENS = 20_000  # of text that a trial reads, a tenth of what an edit reads
@@ -61,11 +64,17 @@ def open_and_follow(
     workspace: Workspace,
     request: Request,
     rows: Rows,
+    contradictions: int,
     name: str,
     file: Path,
     drop_suppressed: bool,
 ) -> int:
-    """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve."""
+    """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve.
+
+    Raises:
+        BadInput: The method needs text, and nobody gave any.
+    """
+    check_text(workspace, request)
     registering = import_module("amends.governor.data.registering")
     changing = import_module("amends.governor.cases.changing")
     made = registering.register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
@@ -75,9 +84,25 @@ def open_and_follow(
         records["text"] = registering.register_rows(workspace, f"{name}-text", texts, source=request.text).digest
     case = changing.open_change(
         workspace, model=request.model, policy=POLICY, records=records, operation=request.method,
-        parameters=request.parameters, seed=request.seed,
+        parameters=request.parameters, seed=request.seed, facts={"contradictions": contradictions},
     )  # fmt: skip
     return follow(screen, workspace, case.id)
+
+
+def check_text(workspace: Workspace, request: Request) -> None:
+    """Make sure that a method which reads running text has some; better now than after two people approved.
+
+    Raises:
+        BadInput: It has none, and the lineage has no statistics of any.
+    """
+    method = request.method or _first_method(workspace)
+    taken = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    version = standing(workspace, request.model)
+    if "text" not in taken or request.text is not None or version is None:
+        return
+    with workspace.database.read() as connection:
+        if MOMENTS not in inventory.state_of(connection, version.digest):
+            raise BadInput(NEEDS_TEXT)
 
 
 def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Sequence[str], step: int) -> int:
@@ -87,7 +112,8 @@ def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Seque
     chosen = holding.of_one_step(held, ids, step)
     changing = import_module("amends.governor.cases.changing")
     records = [str(one.row["id"]) for one in chosen]
-    case = changing.drop_records(workspace, model, chosen[0].dataset, records)
+    nothing_new = {"contradictions": 0}
+    case = changing.drop_records(workspace, model, chosen[0].dataset, records, facts=nothing_new)
     return follow(screen, workspace, case.id)
 
 

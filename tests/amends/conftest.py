@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -38,21 +37,6 @@ def database(database_url):
     opened.migrate()
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def use_fixed_keys():
-    """Return `use_fixed_keys(home, label, seed)`, after which the same people always get the same pseudonyms and ids.
-
-    Who is a control and who shares a shard follows from these keys. On a tiny model that decides by itself how much a
-    version keeps of its parent, and a test must not be judged by a draw.
-    """
-
-    def use(home, label, seed):
-        for name in ("pseudonym", "index"):
-            (home / "keys" / name).write_bytes(hashlib.sha256(f"{label}:{name}:{seed}".encode()).digest())
-
-    return use
 
 
 @pytest.fixture

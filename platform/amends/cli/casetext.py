@@ -58,6 +58,7 @@ def change_lines(plan: View) -> Iterator[str]:
     yield from (f"{name}: {plan['counts'][name]} records of {digest[:12]}" for name, digest in plan["records"].items())
     if "dropped" in plan:
         yield f"drops {len(plan['dropped']['ids'])} records of {plan['dropped']['dataset'][:12]}"
+    yield from (f"{name}: {value}" for name, value in sorted(plan.get("facts", {}).items()))
     yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
     seconds = "not known yet" if estimate["seconds"] is None else f"about {estimate['seconds']:g} s"
     yield f"cost: {seconds} on {estimate['cpus']} cpus, {estimate['disk_bytes'] / 1e6:.0f} MB of disk"

@@ -2,7 +2,7 @@
 
 from amends.policy.clock import Deadline, Extension, Regime, deadline, extend, find_regime, load_regimes, read_deadline
 from amends.policy.documents import check, find_policy, list_policies, load_policy
-from amends.policy.engine import FACTS, CelEngine, Outcome, PolicyEngine
+from amends.policy.engine import FACTS, GIVEN, CelEngine, Outcome, PolicyEngine
 from amends.policy.evidence import inputs_to_json, verdict_from_json, verdict_to_json
 from amends.policy.judging import explain, judge, replay
 from amends.policy.parsing import parse_policy
@@ -10,6 +10,7 @@ from amends.policy.rules import Minimum, Policy, Quorum, Rule, Severity
 
 __all__ = [
     "FACTS",
+    "GIVEN",
     "CelEngine",
     "Deadline",
     "Extension",

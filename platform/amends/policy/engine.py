@@ -11,7 +11,11 @@ from typing import Any, Protocol
 from amends.errors import BadPolicy
 
 MAX_EXPRESSION = 1000
+GIVEN: Mapping[str, type] = {"contradictions": int}
+"""The facts that whoever opens a change may state of it; the governor knows all others by itself."""
+
 FACTS: Mapping[str, type] = {
+    **GIVEN,
     "digests_equal": bool,
     "digests_verified": bool,
     "evidence_allowed": bool,

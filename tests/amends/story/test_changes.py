@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from amends.cli.casetext import lines_of_plan
 from amends.errors import BadInput, BadRecords, Denied, Suppressed, TaskFailed, Waiting
 from amends.governor.cases import deciding
 from amends.governor.cases.changing import drop_records, open_change
@@ -213,6 +214,41 @@ def test_a_plan_for_another_champion_is_made_anew(base):
     base.approve(again)
     assert base.carry(again).status == "complete"
     assert len(read_recipe(base.workspace, base.champion().digest)["steps"]) == 2
+
+
+def test_what_is_stated_of_a_change_is_in_its_plan_and_before_the_policy(base):
+    said = "expr: facts.contradictions == 0\n    message: It contradicts earlier edits.\n"
+    policy = base.home / "policies" / "toying.yaml"
+    policy.write_text(f"{policy.read_text()}  - id: contradictions\n    severity: warn\n    {said}")
+    case = opened(base, facts={"contradictions": 2})
+    assert case.plan["facts"] == {"contradictions": 2} and "contradictions: 2" in lines_of_plan(case.plan)
+    second = opened(base, facts={"contradictions": 0}, seed=1)
+    base.approve(case)
+    assert base.carry(case).status == "complete"
+    told = {one["rule"]: one for one in case_view(base.workspace, case.id)["decisions"][0]["answers"]}
+    assert (told["contradictions"]["passed"], told["contradictions"]["severity"]) == (False, "warn")
+    with pytest.raises(Denied, match="said for another champion of assistant; cancel it, and ask for the change anew"):
+        deciding.replan(base.act("sven"), second.id)  # what it contradicts there nobody has looked at
+
+    unsaid = opened(base, seed=2)
+    base.approve(unsaid)
+    with pytest.raises(TaskFailed, match="the toying policy denies: It contradicts earlier edits"):
+        base.carry(unsaid)
+    assert base.champion().version == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"digests_equal": True}, "no fact 'digests_equal' can be stated of a change"),
+        ({"contradiction": 1}, "there are contradictions"),
+        ({"contradictions": 1.0}, "must be of type int, not float"),
+        ({"contradictions": True}, "must be of type int, not bool"),
+    ],
+)
+def test_only_known_facts_that_are_not_the_governors_own_can_be_stated(base, facts, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        opened(base, facts=facts)
 
 
 def test_a_cancelled_change_leaves_nothing_and_a_bad_one_says_why(base):

@@ -19,7 +19,7 @@ from amends.governor.work.replaying import first_touched, rebuilds_itself
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, journal
 from amends.ledger.actions import Action
-from amends.policy import Policy
+from amends.policy import GIVEN, Policy
 from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
 from amends.store.trees import fetch_manifest
 
@@ -38,6 +38,7 @@ STEPS = (
 )
 DROPPING = "run the recipe again without the dropped records, from the version before they went in"
 Plan = dict[str, Any]
+Facts = Mapping[str, bool | int | float | str]
 
 
 def open_change(
@@ -49,6 +50,7 @@ def open_change(
     operation: str = "",
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
+    facts: Facts | None = None,
 ) -> Case:
     """Open a durable case for a change of a model's champion; where its policy asks for no approval, carry it out.
 
@@ -60,6 +62,7 @@ def open_change(
         operation: What to run; empty takes the first of the policy's that the champion allows.
         parameters: Its scalar parameters.
         seed: The only source of randomness.
+        facts: What is known of the change beside its readings, by names that policies may read: `contradictions`.
 
     Raises:
         BadInput: Something given cannot be used.
@@ -68,11 +71,14 @@ def open_change(
     """
     asked = {
         "records": dict(records), "operation": operation, "parameters": dict(parameters or {}), "seed": seed,
+        "facts": _checked(facts or {}),
     }  # fmt: skip
     return _open(workspace, model, policy, asked)
 
 
-def drop_records(workspace: Workspace, model: str, dataset: str, ids: Iterable[str], *, policy: str = "") -> Case:
+def drop_records(
+    workspace: Workspace, model: str, dataset: str, ids: Iterable[str], *, policy: str = "", facts: Facts | None = None
+) -> Case:
     """Open a case that rebuilds a model's champion without some records of one of its changes.
 
     Args:
@@ -81,6 +87,7 @@ def drop_records(workspace: Workspace, model: str, dataset: str, ids: Iterable[s
         dataset: The data set, by name or digest, as the champion's recipe names it.
         ids: The records' ids or labels.
         policy: What judges it; empty takes the policy of the change that the records belong to.
+        facts: See `open_change`.
 
     Raises:
         BadInput: The champion never had them, or its operation cannot do without some.
@@ -90,15 +97,24 @@ def drop_records(workspace: Workspace, model: str, dataset: str, ids: Iterable[s
     parent = _champion(workspace, model)
     digest = _dataset_of(workspace, parent, dataset)
     chosen = _records_of(workspace, digest, set(ids))
-    asked = {"dropped": {"dataset": digest, "ids": chosen}}
+    asked = {"dropped": {"dataset": digest, "ids": chosen}, "facts": _checked(facts or {})}
     return _open(workspace, model, policy or _policy_of(workspace, parent, digest), asked)
 
 
 def replan_change(workspace: Workspace, id: str) -> Case:
-    """Plan a change again, for the champion and the data as they are now; earlier approvals are void."""
+    """Plan a change again, for the champion and the data as they are now; earlier approvals are void.
+
+    Raises:
+        Denied: Facts were stated of it, for another champion than the one there is now.
+    """
     with workspace.database.read() as connection:
         case, asked = cases.get(connection, id), cases.detail(connection, id)["asked"]
     plan = _plan(workspace, case.model, find_policy(workspace, case.kind), asked)
+    if plan["facts"] and plan["parent"] != (case.plan or {}).get("parent"):
+        raise Denied(
+            f"what was said of case {id} when it was opened was said for another champion of {case.model}; "
+            "cancel it, and ask for the change anew"
+        )
     with workspace.database.transaction() as connection:
         digest = cases.set_plan(connection, id, plan)
         key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
@@ -126,6 +142,20 @@ def _open(workspace: Workspace, model: str, policy: str, asked: Mapping[str, Any
     return opened if judging.approvals.count else carry(workspace, id)
 
 
+def _checked(facts: Facts) -> dict[str, bool | int | float | str]:
+    """Return facts that may be stated from outside; no caller speaks for the governor.
+
+    Raises:
+        BadInput: One is unknown, or not of its type.
+    """
+    for name, value in facts.items():
+        if name not in GIVEN:
+            raise BadInput(f"no fact {name!r} can be stated of a change; there are {', '.join(GIVEN)}")
+        if type(value) is not GIVEN[name]:
+            raise BadInput(f"the fact {name!r} must be of type {GIVEN[name].__name__}, not {type(value).__name__}")
+    return dict(facts)
+
+
 def _champion(workspace: Workspace, model: str) -> ModelVersion:
     """Return what a change begins from: the champion, or the newest version of a model that was only imported."""
     found = standing(workspace, model)
@@ -144,6 +174,7 @@ def _plan(workspace: Workspace, model: str, policy: Policy, asked: Mapping[str, 
         "parent": {"version": parent.version, "digest": parent.digest},
         **what,
         "counts": counts,
+        "facts": dict(asked.get("facts", {})),
         "approvals": {"count": quorum.count, "roles": list(quorum.roles)},
         "policies": {policy.name: policy.digest, "promotion": promotion.digest},
         "estimate": _estimate(workspace, parent, policy, what["operation"], sum(counts.values())),

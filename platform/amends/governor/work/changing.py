@@ -42,10 +42,10 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     """
     plan, parent = _plan(workspace, work), standing(workspace, work.model)
     if parent is None or parent.version != plan["parent"]["version"] or parent.digest != plan["parent"]["digest"]:
-        raise Denied(
-            f"the champion of {work.model} is another one than the plan of case {work.lead} saw; "
-            f"run `amends cases replan {work.lead}` and have the new plan approved"
-        )
+        anew = f"run `amends cases replan {work.lead}` and have the new plan approved"
+        if plan.get("facts"):  # they were stated for the champion of the time
+            anew = "cancel it, and ask for the change anew"
+        raise Denied(f"the champion of {work.model} is another one than the plan of case {work.lead} saw; {anew}")
     for policy in (plan["policy"], "promotion"):  # a mistake in one is better told now than after the work
         find_policy(workspace, policy)
     _check_standing(workspace, work, plan)
@@ -176,11 +176,15 @@ def _change(workspace: Workspace, work: Work, candidate: ModelVersion | None = N
 
 
 def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
-    """Return what the governor knows of a change; `prepare` looked for people who were erased, and found none."""
+    """Return what was stated of a change and what the governor knows of it, which goes before.
+
+    `prepare` looked for people who were erased, and found none.
+    """
     with workspace.database.read() as connection:
         lead = cases.get(connection, work.lead)
     known = {"plan_digest": str(lead.plan_digest), "requester": lead.requester}
-    return {**known, "suppression_checked": True, "suppression_hits": 0}
+    stated = _plan(workspace, work).get("facts", {})
+    return {**stated, **known, "suppression_checked": True, "suppression_hits": 0}
 
 
 def register(workspace: Workspace, work: Work) -> Result:
