@@ -21,6 +21,7 @@ from amends_editing.structure import Anatomy
 WINDOW = 256  # tokens that see each other
 AT_ONCE = 4  # windows in a forward pass
 FEWEST_TOKENS = 1000
+TOLD_EVERY = 10_000  # tokens between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def read_moments(
             if len(batch) == AT_ONCE:
                 seen += _read(anatomy, batch)
                 batch = []
-                progress(seen, most, "reading covariances")
+                if seen // TOLD_EVERY > (seen - WINDOW * AT_ONCE) // TOLD_EVERY:
+                    progress(seen, most, "reading covariances")
         seen += _read(anatomy, batch)
     finally:
         for hook in hooks:
