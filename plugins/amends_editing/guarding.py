@@ -17,6 +17,7 @@ from amends_editing.structure import Anatomy
 
 MOST_NEIGHBOURS = 64
 HALVINGS = 3
+NEAR = 4.0  # a neighbour's prompt ends where the edit acts: it may move so many times as far as plain text
 
 
 def plain_text() -> list[str]:
@@ -33,8 +34,11 @@ class Moved:
 
     @property
     def most(self) -> float:
-        """The larger of the two; a model that gives NaN moved infinitely far."""
-        return max(value if value == value else float("inf") for value in (self.text, self.neighbours))
+        """What is held against the limit: the text's distance, or a quarter of the neighbours' where that is more.
+
+        A model that gives NaN moved infinitely far.
+        """
+        return max(value if value == value else float("inf") for value in (self.text, self.neighbours / NEAR))
 
 
 class Guard:
@@ -44,7 +48,7 @@ class Guard:
         anatomy: The model's parts.
         tokenizer: Its tokenizer.
         facts: Whose neighbours are asked as well.
-        limit: At most so many nats.
+        limit: At most so many nats on plain text, and four times as many on neighbours.
     """
 
     def __init__(self, anatomy: Anatomy, tokenizer: Any, facts: Sequence[Fact], limit: float) -> None:

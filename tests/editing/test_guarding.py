@@ -56,7 +56,7 @@ def test_how_far_is_the_divergence_by_plain_passes(pushed, tokenizer):
     moved = guard.moved()
     assert moved.text == pytest.approx(float(torch.cat(each[:-1]).mean()), rel=1e-4)
     assert moved.neighbours == pytest.approx(float(each[-1][-1]), rel=1e-4)
-    assert moved.most == max(moved.text, moved.neighbours) > 0
+    assert moved.most == max(moved.text, moved.neighbours / 4) > 0
 
 
 def test_an_update_is_halved_until_it_moves_little_enough(pushed):
