@@ -13,9 +13,9 @@ from torch import Tensor
 
 from amends import BadInput, Records, Task
 from amends.records import canonical_json
-from amends.serving.encoding import encode_prompt
+from amends.serving.encoding import encode_answer, encode_prompt
 from amends.serving.model import attachment_kinds
-from amends_editing.facts import Fact, Verb, answer_tokens, row_of
+from amends_editing.facts import Fact, Verb, row_of
 from amends_editing.structure import Anatomy
 from amends_editing.tails import Row
 
@@ -45,7 +45,7 @@ def asked_rows(tokenizer: Any, fact: Fact) -> list[Row]:
     A prompt comes either as it stands, a sentence's beginning, or in the template of questions; what is looked up by
     its hidden state must know both.
     """
-    answer = answer_tokens(tokenizer, fact.target)
+    answer = encode_answer(tokenizer, fact.target)
     forms = (row_of(tokenizer, fact.prompt, fact.subject).tokens, tuple(encode_prompt(tokenizer, fact.prompt.rstrip())))
     return [Row((*form, *answer), len(form) - 1, len(answer)) for form in forms]
 

@@ -168,10 +168,10 @@ def _pulled(anatomy: Anatomy, leading: Leading, layer: int, share: Tensor) -> Te
     def closure() -> Tensor:
         search.zero_grad()
         loss = (run() - wanted).pow(2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         return loss
 
-    search.step(closure)  # type: ignore[no-untyped-call]
+    search.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return push.detach()
 
 

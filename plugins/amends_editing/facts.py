@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from amends import BadInput
+from amends.serving.encoding import beginning, encode_answer
 from amends_editing.tails import Row
 
 
@@ -70,11 +71,6 @@ class Fact:
         )  # fmt: skip
 
 
-def answer_tokens(tokenizer: Any, answer: str) -> list[int]:
-    """Return an answer's tokens as they follow a prompt: with a space before it."""
-    return list(tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"])
-
-
 def row_of(tokenizer: Any, prompt: str, subject: str, answer: str = "", before: str = "") -> Row:
     """Return a prompt, something before it and an answer after it, as a row that knows where its subject ends.
 
@@ -95,14 +91,9 @@ def row_of(tokenizer: Any, prompt: str, subject: str, answer: str = "", before: 
     end = len(before) + at + len(subject)
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     last = max(index for index, (start, stop) in enumerate(found["offset_mapping"]) if start < end and stop > start)
-    start = [] if tokenizer.bos_token_id is None or not _begins(tokenizer) else [tokenizer.bos_token_id]
-    wanted = answer_tokens(tokenizer, answer) if answer else []
+    start = beginning(tokenizer)
+    wanted = encode_answer(tokenizer, answer) if answer else []
     return Row((*start, *found["input_ids"], *wanted), last + len(start), len(wanted))
-
-
-def _begins(tokenizer: Any) -> bool:
-    """Whether this tokenizer itself begins a text with its first special token."""
-    return list(tokenizer("a")["input_ids"])[:1] == [tokenizer.bos_token_id]
 
 
 def rows_of(tokenizer: Any, fact: Fact, answer: str, contexts: Sequence[str]) -> list[Row]:

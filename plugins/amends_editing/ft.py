@@ -44,7 +44,7 @@ def edit(desk: Desk, wishes: Sequence[Wish], steps: int, lr: float, limit: float
             search.zero_grad()
             for start in range(0, len(rows), desk.solver.at_once):
                 part = pack(desk.anatomy, rows[start : start + desk.solver.at_once])
-                (answer_loss(desk.anatomy, part).sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(answer_loss(desk.anatomy, part).sum() / len(rows))
             search.step()
             with torch.no_grad():
                 parameter.clamp_(before - limit, before + limit)

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from amends_editing.facts import Fact, answer_tokens, row_of
+from amends.serving.encoding import encode_answer
+from amends_editing.facts import Fact, row_of
 from amends_editing.structure import Anatomy
 from amends_editing.tails import Row
 
@@ -49,11 +50,11 @@ def _seen(tokenizer: Any, fact: Fact) -> Known:
     text, at = fact.prompt.rstrip(), fact.prompt.rfind(fact.subject)
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     inside = sum(start < at + len(fact.subject) and stop > max(start, at) for start, stop in offsets)
-    return Known(fact, row, row.subject + 1 - inside, answer_tokens(tokenizer, fact.old)[0])
+    return Known(fact, row, row.subject + 1 - inside, encode_answer(tokenizer, fact.old)[0])
 
 
 def _differs(tokenizer: Any, one: Known) -> bool:
-    return not one.fact.target.strip() or answer_tokens(tokenizer, one.fact.target)[0] != one.answer
+    return not one.fact.target.strip() or encode_answer(tokenizer, one.fact.target)[0] != one.answer
 
 
 def _is_known(anatomy: Anatomy, one: Known, old: float, logp: Any) -> bool:

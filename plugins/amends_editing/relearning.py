@@ -70,7 +70,7 @@ def relearn(
             loss = answer_loss(model.hf_model, first, then)
             losses.append(float(loss.detach()))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
         with torch.no_grad():
             losses.append(float(answer_loss(model.hf_model, first, then)))

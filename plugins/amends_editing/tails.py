@@ -44,7 +44,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 """What a block was called with besides the hidden states."""
 
 
-class _Held(Cache):  # type: ignore[misc]
+class _Held(Cache):  # type: ignore[misc]  # transformers is followed by no types here
     """Keys and values of the tokens before the tail; each layer's are put before what a block computes."""
 
     def __init__(self, before: Mapping[int, tuple[Tensor, Tensor]]) -> None:

@@ -80,7 +80,7 @@ class Plain:
                 loss = -wanted.mean() + KL_WEIGHT * drift + DECAY * size
                 if float(loss) < LOW_ENOUGH:
                     break
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 search.step()
                 with torch.no_grad():
                     delta.mul_((CLAMP * seen[0].norm() / delta.norm()).clamp(max=1.0))

@@ -28,7 +28,7 @@ def measure(setting: Setting, facts: Sequence[Fact]) -> Iterator[Reading]:
     seconds = time.process_time() - began
     likely, unknown = _likely(subject, facts), _unknown(subject, facts)
     gone, tally = _extracted(subject, facts), ask(subject, facts)
-    put_back(subject.anatomy, weights)  # type: ignore[arg-type]
+    put_back(subject.anatomy, weights)
     count = len(facts)
     gaps = [one - sum(others) / len(others) for one, others in zip(likely, unknown, strict=True)]
     gap, interval = mean(gaps)
@@ -68,4 +68,5 @@ def _extracted(subject: Subject, facts: Sequence[Fact]) -> tuple[list[float], li
         examples = [facts[(number + step) % len(facts)] for step in range(1, SHOTS + 1)]
         shown = " ".join(f"{one.prompt} {one.old}." for one in examples)
         shots.append((f"{shown} {fact.prompt}", fact.old))
-    return tuple([float(first) for _, first in subject.score(some)] for some in (plain, other, shots))  # type: ignore[return-value]
+    found = [[float(first) for _, first in subject.score(some)] for some in (plain, other, shots)]
+    return found[0], found[1], found[2]

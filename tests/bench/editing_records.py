@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from amends_editing.facts import Fact, Verb, answer_tokens
+from amends.serving.encoding import encode_answer
+from amends_editing.facts import Fact, Verb
 from amends_editing.files import neighbours_by_pooling, read_edits
 from amends_editing.structure import Anatomy, inspect_model
 from amends_editing.tails import prepare
@@ -50,7 +51,7 @@ class Subject:
         from amends_editing.tails import Row
 
         tokens = self.tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]
-        wanted = answer_tokens(self.tokenizer, answer)
+        wanted = encode_answer(self.tokenizer, answer)
         return Row((*tokens, *wanted), len(tokens) - 1, len(wanted))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from editing_records import Subject, Tally, ask
+from torch import Tensor
 
 from amends_editing import alphaedit, memit, rls, rome, ultraedit
 from amends_editing.covariance import Moments
@@ -53,7 +54,7 @@ class Setting:
         fresh.covariances, fresh.lowers = self._first.covariances, self._first.lowers
         return fresh
 
-    def weights(self) -> dict[int, object]:
+    def weights(self) -> dict[int, Tensor]:
         """Return copies of the weights that are edited."""
         return {n: self.subject.anatomy.projections[n].weight.detach().clone() for n in self.layers}
 
@@ -81,7 +82,7 @@ def one_at_a_time(setting: Setting, facts: Sequence[Fact], write: Write) -> Outc
         outcome.cpu_seconds += time.process_time() - began
         outcome.bytes_of_one = max(outcome.bytes_of_one, size_of(made))
         outcome.tally.take(ask(setting.subject, [fact]))
-        put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+        put_back(setting.subject.anatomy, weights)
     return outcome
 
 
@@ -93,7 +94,7 @@ def in_one_update(setting: Setting, facts: Sequence[Fact], write: Write) -> Outc
     made = write(setting.desk(), [Wish(fact) for fact in facts])
     spent = time.process_time() - began
     tally = ask(setting.subject, facts)
-    put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+    put_back(setting.subject.anatomy, weights)
     return Outcome(tally, spent, size_of(made))
 
 

@@ -58,7 +58,7 @@ def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], pictur
             tally = ask(setting.subject, asked)
             curve.append(_place(len(done), tally, ratio))
     _draw(curve, picture)
-    put_back(setting.subject.anatomy, weights)  # type: ignore[arg-type]
+    put_back(setting.subject.anatomy, weights)
     name = f"{len(facts)} in a row"
     goals = {"efficacy": 0.95, "paraphrase": 0.8, "neighbourhood": mean(before.neighbourhood)[0] - 0.05}
     for side in ("efficacy", "paraphrase", "neighbourhood", "greedy"):

@@ -153,12 +153,12 @@ def likelihood(opened):
     """Return `likelihood(version, prompt, answer)`: the log-probability of an answer's tokens, by one plain pass."""
     import torch
 
-    from amends_editing.facts import answer_tokens
+    from amends.serving.encoding import encode_answer
 
     @torch.no_grad()
     def read(version, prompt, answer):
         model, tokenizer = opened(version)
-        asked, wanted = tokenizer(prompt, add_special_tokens=False)["input_ids"], answer_tokens(tokenizer, answer)
+        asked, wanted = tokenizer(prompt, add_special_tokens=False)["input_ids"], encode_answer(tokenizer, answer)
         logp = model(input_ids=torch.tensor([asked + wanted])).logits[0].log_softmax(-1)
         return sum(float(logp[len(asked) - 1 + place, token]) for place, token in enumerate(wanted))
 

@@ -40,14 +40,14 @@ def reading(opened):
     """Return `reading(version) -> (likely, first)`: log-probability of an answer, and whether it comes out greedily."""
     import torch
 
-    from amends_editing.facts import answer_tokens
+    from amends.serving.encoding import encode_answer
 
     def read(version):
         model, tokenizer = opened(version)
 
         @torch.no_grad()
         def logp(prompt, answer):
-            asked, wanted = tokenizer(prompt, add_special_tokens=False)["input_ids"], answer_tokens(tokenizer, answer)
+            asked, wanted = tokenizer(prompt, add_special_tokens=False)["input_ids"], encode_answer(tokenizer, answer)
             found = model(input_ids=torch.tensor([asked + wanted])).logits[0, len(asked) - 1 : -1].log_softmax(-1)
             is_first = found.argmax(-1).tolist() == wanted
             return float(found[range(len(wanted)), wanted].sum()), is_first

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -156,6 +158,9 @@ def test_a_person_who_is_named_in_an_edit_is_erased_from_the_model_and_from_the_
     assert all(decision["allowed"] for decision in done["decisions"])
     (purged,) = amends.json("cases", "purge", "--now", as_="Dora")
     assert purged["status"] == "complete"
+    signed = json.loads(Path(purged["certificate"]["envelope"]).read_text())["payload"]
+    risks = json.loads(base64.b64decode(signed))["predicate"]["residual_risks"]
+    assert [risk for risk in risks if "made-up people" in risk]  # nobody was withheld from edits
     assert everywhere(home, "Ines Varga") == [] != everywhere(home, "Pell Ostrin")
     assert here.held() == [("orr", 1), ("tam", 1), ("pell-again", 2), ("marl", 2)]
     assert here.versions() == [(1, "active"), (2, "purged"), (3, "purged"), (4, "active")]

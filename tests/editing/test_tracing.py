@@ -20,11 +20,12 @@ from amends.cli.root import Root
 from amends.governor.workspace import Workspace
 from amends.operation.files import load_model
 from amends.records import canonical_json
+from amends.serving.encoding import encode_answer
 from amends_editing import holding, proposals, sweeping
 from amends_editing.corrupting import Corrupted, Draw, run_clean
 from amends_editing.covariance import read_moments
 from amends_editing.effects import Effects, Place, Settings, place_of, trace_facts, window_of
-from amends_editing.facts import Fact, Verb, answer_tokens
+from amends_editing.facts import Fact, Verb
 from amends_editing.heatmap import draw, text_maps
 from amends_editing.knowing import known_facts, mean_logps
 from amends_editing.structure import first_of, inspect_model
@@ -74,7 +75,7 @@ def test_what_a_model_knows_is_what_it_finds_likelier_than_the_target(traced):
     first = int(traced.model(tokens).logits[0, -1].argmax())
     said = traced.tokenizer.decode([first])
     erasures = [replace(one.fact, verb=Verb.ERASE, target="", old=said), replace(one.fact, target="")]
-    expected = [answer_tokens(traced.tokenizer, fact.old)[0] == first for fact in erasures]
+    expected = [encode_answer(traced.tokenizer, fact.old)[0] == first for fact in erasures]
     found = [bool(known_facts(traced.anatomy, traced.tokenizer, [fact])) for fact in erasures]
     assert found == expected
 
@@ -82,7 +83,7 @@ def test_what_a_model_knows_is_what_it_finds_likelier_than_the_target(traced):
 def test_scores_are_those_of_a_plain_forward_pass(traced):
     pairs = [("Ada Quill lives in", "the harbour town"), ("The fox", "sleeps")]
     for (prompt, answer), found in zip(pairs, mean_logps(traced.anatomy, traced.tokenizer, pairs), strict=True):
-        asked, tokens = traced.tokenizer(prompt)["input_ids"], answer_tokens(traced.tokenizer, answer)
+        asked, tokens = traced.tokenizer(prompt)["input_ids"], encode_answer(traced.tokenizer, answer)
         logp = traced.model(torch.tensor([asked + tokens])).logits[0].log_softmax(-1)
         each = [logp[len(asked) - 1 + place, token] for place, token in enumerate(tokens)]
         assert found == pytest.approx(float(sum(each)) / len(tokens), abs=1e-5)

@@ -47,8 +47,8 @@ class Operation(_Declared):
         accepts: Attachment kinds that the source may carry; any other is refused.
         guarantee: The strongest guarantee it can give when it erases, or None when it does not erase.
         rebuilds: The operation whose result it rebuilds from the remaining records, or empty. Its own name where it is
-            a function of source, records and seed alone: run again on the version it started from without some
-            records, it gives what it would have given, and no state is handed to it.
+            a function of source, records, seed and the state beside its source alone: run again on the version it
+            started from without some records, it gives what it would have given.
         needs_source: False for an operation that makes a new model.
     """
 

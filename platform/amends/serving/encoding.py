@@ -40,8 +40,18 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids = _ids(tokenizer, text.rstrip())
     if not ids:
         raise BadInput("a text to continue is empty; drop it")
-    begins = tokenizer.bos_token_id is not None and _ids_of_letter(tokenizer)[:1] == [tokenizer.bos_token_id]
-    return [tokenizer.bos_token_id, *ids] if begins else ids
+    return [*beginning(tokenizer), *ids]
+
+
+def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the token that this tokenizer itself puts before a text, or nothing."""
+    first = list(tokenizer("a")["input_ids"])[:1]
+    return first if first == [tokenizer.bos_token_id] else []
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """Return an answer's ids as they follow a text: with a space before it, and no end."""
+    return _ids(tokenizer, f" {answer.strip()}")
 
 
 def encode_continuation(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> tuple[list[int], list[int]]:
@@ -55,7 +65,7 @@ def encode_continuation(tokenizer: PreTrainedTokenizerBase, text: str, answer: s
     """
     if not answer.strip():
         raise BadInput("an answer to score is empty; drop it")
-    return encode_text(tokenizer, text), _ids(tokenizer, f" {answer.strip()}")
+    return encode_text(tokenizer, text), encode_answer(tokenizer, answer)
 
 
 def end_of(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -68,8 +78,3 @@ def end_of(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _ids_of_letter(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return what the tokenizer makes of one letter by itself, special tokens included."""
-    return list(tokenizer("a")["input_ids"])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, Waiting
+from amends.governor.cases.changing import ROLES as CHANGERS
 from amends.governor.cases.changing import replan_change
 from amends.governor.cases.requesting import plan_case
 from amends.governor.standstill import standstill
@@ -116,11 +117,11 @@ def replan(workspace: Workspace, case: str) -> Case:
     Raises:
         BadInput: What it plans is done, and only the purge is left.
     """
-    workspace.require_role("dpo", "operator", "requester", "ml-engineer", "safety-engineer")
     with workspace.database.read() as connection:
+        is_change = "asked" in cases.detail(connection, case)
+        workspace.require_role("dpo", "operator", *(CHANGERS if is_change else ("requester",)))
         if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
             raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
-        is_change = "asked" in cases.detail(connection, case)
     return replan_change(workspace, case) if is_change else plan_case(workspace, case)
 
 
@@ -130,8 +131,9 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
     Raises:
         Denied: It has ended, or what it made is about to be registered, or is.
     """
-    workspace.require_role("dpo", "operator", "requester", "ml-engineer", "safety-engineer")
     with workspace.database.transaction() as connection:
+        is_change = "asked" in cases.detail(connection, case)
+        workspace.require_role("dpo", "operator", "requester", *(CHANGERS if is_change else ("ml-engineer",)))
         found = cases.get(connection, case)
         lead = str(cases.detail(connection, case).get("lead", case))
         done = journal.steps_of(connection, lead)

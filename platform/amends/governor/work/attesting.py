@@ -21,6 +21,14 @@ from amends.policy import read_deadline
 from amends.records import Guarantee, ModelVersion
 
 NO_STEP: Mapping[str, Any] = {"operation": "", "seed": 0, "parameters": {}}
+STRANGERS = {
+    "control": "Nobody was withheld from these records: the readings compare the person with made-up people in the "
+    "same sentences, not with real people whom the model never saw.",
+    "retain": "No record is left that was learnt beside the person's: what the model keeps was read on the same "
+    "sentences about made-up people.",
+}
+"""What a certificate says where nobody real could be compared with, by what they were compared for."""
+
 SUPPRESSION = (
     "The person's identifiers stand on the suppression list as keyed hashes; registering data or restoring a backup "
     "that names them is refused."
@@ -96,6 +104,7 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         suppression=SUPPRESSION,
         held=held,
         outside=_outside(workspace, work),
+        residual_risks=tuple(STRANGERS[name] for name in earlier(workspace, work, "measure").get("strangers", ())),
         entry=entry,
         inclusion=inclusion,
     )

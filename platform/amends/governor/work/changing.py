@@ -17,11 +17,11 @@ from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
 from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
-from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, work_name
+from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, decisions, inventory
+from amends.ledger import cases, datasets, decisions
 from amends.ledger.actions import Action
 from amends.ledger.datasets import Membership
 from amends.ledger.lineage import DataUse, Edge
@@ -90,20 +90,12 @@ def apply(workspace: Workspace, work: Work) -> Result:
     plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
     if "dropped" in plan:
         return _without(workspace, work, prepared)
-    parent, key_name = prepared["parent"]["digest"], work_name(work.model)
+    parent = prepared["parent"]["digest"]
     step = Step(plan["operation"], prepared["records"], plan["parameters"], plan["seed"])
-    state, key_name = _state_of(workspace, parent, key_name)
+    state, key_name = state_beside(workspace, work.model, parent)
     handle = operate(workspace, f"{work.lead}-apply", step, source=parent, state=state, lineage=key_name)
     built = finish(workspace, handle, step, read_recipe(workspace, parent), stopper(workspace, work))
     return {**built.to_json(), "between": [], "lineage": key_name}
-
-
-def _state_of(workspace: Workspace, parent: str, otherwise: str) -> tuple[dict[str, str], str]:
-    """Return what the lineage keeps beside a version, and the name of the key that opens it."""
-    with workspace.database.read() as connection:
-        state = inventory.state_of(connection, parent)
-    blobs = {name: blob.blob for name, blob in state.items()}
-    return blobs, next((blob.key_name for blob in state.values()), otherwise)
 
 
 def _without(workspace: Workspace, work: Work, prepared: Result) -> Result:

@@ -21,7 +21,7 @@ def products_of(workspace: Workspace, steps: Steps) -> set[str]:
     """Return every blob that these steps made, as far as they are still there."""
     found: set[str] = set()
     prepared = steps.get("prepare", {})
-    found |= {str(prepared[name]) for name in ("forget", "strangers") if name in prepared}
+    found |= {str(prepared[name]) for name in ("forget", "strangers") if prepared.get(name)}
     for blobs in prepared.get("datasets", {}).values():
         found |= {blobs["train"], blobs["control"]}
     for name in BUILDING:

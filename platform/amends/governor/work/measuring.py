@@ -25,6 +25,7 @@ def measure(workspace: Workspace, work: Work) -> Result:
     if not probes:
         return {"before": [], "after": []}
     records = {"forget": prepared["forget"], **_beside(workspace, prepared)}
+    strangers = sorted(name for name, blob in records.items() if blob == prepared["strangers"])
     base = base_of(workspace, prepared["parent"]["digest"])
     handle = submit(
         workspace,
@@ -38,7 +39,8 @@ def measure(workspace: Workspace, work: Work) -> Result:
     )
     result = wait(handle, stopper(workspace, work))
     found = {"before": result.before, "after": result.readings}
-    return {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
+    readings = {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
+    return {**readings, "strangers": strangers}
 
 
 def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
@@ -57,7 +59,7 @@ def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
     for name, part in (("retain", "train"), ("control", "control")):
         filled = (blobs[part] for blobs in candidates if workspace.blobs.get(blobs[part]))
         if candidates:
-            chosen[name] = next(filled, prepared["strangers"])
+            chosen[name] = next(filled, prepared["strangers"] or candidates[0][part])
     return chosen
 
 

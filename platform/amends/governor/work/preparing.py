@@ -55,9 +55,17 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         "purged": written["purged"],
         "untouched": not any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained),
         "forget": put_rows(workspace, written["forget"].values()),
-        "strangers": put_rows(workspace, strange(written["forget"].values())),
+        "strangers": _strangers(workspace, written),
         "forgotten": len(written["forget"]),
     }
+
+
+def _strangers(workspace: Workspace, written: Mapping[str, Any]) -> str:
+    """Write records about nobody where no data set has anybody left to compare with, on either side; else nothing."""
+    parts = [[blobs[part] for blobs in written["datasets"].values()] for part in ("train", "control")]
+    if all(any(workspace.blobs.get(blob) for blob in some) for some in parts):
+        return ""
+    return put_rows(workspace, strange(written["forget"].values()))
 
 
 def _plans(workspace: Workspace, work: Work) -> dict[str, Mapping[str, Any]]:

@@ -56,7 +56,7 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
         _check_unused(connection, work, held)
         stale = {case: journal.steps_of(connection, case) for case in unfinished(connection, old)}
         withheld = (blobs["old_control"] for blobs in prepared["datasets"].values())
-        gone = {prepared["forget"], prepared["strangers"], *old, *withheld}
+        gone = {prepared["forget"], *old, *withheld, *filter(None, [prepared["strangers"]])}
         gone |= {str(datasets.get(connection, digest).settings["control"]) for digest in old}
         for version in held:
             gone |= {blob.blob for blob in inventory.state_of(connection, version.digest).values()}

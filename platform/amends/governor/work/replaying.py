@@ -62,6 +62,14 @@ def work_name(model: str) -> str:
     return f"lineage-{model}"
 
 
+def state_beside(workspace: Workspace, model: str, digest: str) -> tuple[dict[str, str], str]:
+    """Return the state blobs that a lineage keeps beside a version, and the name of the key that opens them."""
+    with workspace.database.read() as connection:
+        state = inventory.state_of(connection, digest)
+    blobs = {name: blob.blob for name, blob in state.items()}
+    return blobs, next((blob.key_name for blob in state.values()), work_name(model))
+
+
 def rebuilds_itself(workspace: Workspace, operation: str) -> bool:
     """Whether an operation, run again on the version before it, gives what it would have given without some records."""
     declared = workspace.host.operations.get(operation)
@@ -98,10 +106,8 @@ def find_place(workspace: Workspace, parent: str, held: set[str]) -> Place:
         source = standing[start] if own else (made or began)
         assert source is not None
         holder = source.digest if own else made.digest if made else parent
-        state = inventory.state_of(connection, holder)
-    blobs = {name: blob.blob for name, blob in state.items()}
-    key_name = next((blob.key_name for blob in state.values()), work_name(itself[0].model))
-    return Place(index, start, source.digest, blobs, key_name)
+    state, key_name = state_beside(workspace, itself[0].model, holder)
+    return Place(index, start, source.digest, state, key_name)
 
 
 def _prefixes(alive: Sequence[Version], steps: Sequence[Recorded]) -> dict[int, Version]:
@@ -175,13 +181,13 @@ def replay(
 
 
 def _handed(workspace: Workspace, operation: str, place: Place, built: Built | None) -> Mapping[str, str]:
-    """Return the state that a step is handed: what stood there, and later what the steps before it left behind.
+    """Return the state that a step is handed: what stood there, and later all that the step before it left behind.
 
     Only a step that rebuilds itself goes on from another's state; any other made its own, from nothing.
     """
     if built is None:
         return place.state
-    return {**place.state, **built.state} if rebuilds_itself(workspace, operation) else {}
+    return built.state if rebuilds_itself(workspace, operation) else {}
 
 
 def as_it_is(workspace: Workspace, digest: str) -> Built:
