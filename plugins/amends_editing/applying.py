@@ -43,8 +43,9 @@ class Plan:
         batch: Facts in one update.
         tokens: Tokens of text that covariances are read over; 0 where the method needs none.
         shrinkage: See `Moments.covariance`.
-        max_drift: Most nats that a batch may move plain text and neighbours.
+        max_drift: Most nats that a batch may move plain text; neighbours four times as many.
         solver: How target vectors are searched.
+        knows_no_erasure: The method's name, where it cannot erase.
     """
 
     layers: str = ""
@@ -55,6 +56,7 @@ class Plan:
     shrinkage: float = 0.01
     max_drift: float = 0.5
     solver: Solver = field(default_factory=Solver)
+    knows_no_erasure: str = ""
 
 
 def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: Callable[[Desk], Write]) -> None:
@@ -71,9 +73,7 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
         BadInput: There is nothing to edit, or no text, or layers that the model lacks.
         AmendsError: An update failed or moved too much; nothing is saved.
     """
-    facts = [Fact.from_row(row) for row in edits.rows()]
-    if not facts:
-        raise BadInput("there is no edit in these records; give at least one")
+    facts = _read(edits, plan)
     model, tokenizer = task.load()
     anatomy = inspect_model(model)
     layers = choose_layers(anatomy, plan)
@@ -85,6 +85,26 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     made = list(_write(task, desk, facts, plan, prepare(desk)))
     _keep(task, known, desk, made)
     task.save(model, tokenizer)
+
+
+def _read(edits: Records, plan: Plan) -> list[Fact]:
+    """Return the facts, once it is sure that the method can write them: a model is slow to load.
+
+    Raises:
+        BadInput: There is none, or one that cannot be written.
+    """
+    facts = [Fact.from_row(row) for row in edits.rows()]
+    if not facts:
+        raise BadInput("there is no edit in these records; give at least one")
+    if plan.batch < 1:
+        raise BadInput(f"batch must be 1 or more, not {plan.batch}")
+    erased = [fact for fact in facts if fact.verb is Verb.ERASE]
+    if erased and plan.knows_no_erasure:
+        raise BadInput(f"{plan.knows_no_erasure} knows no erasure; use editing.memit or editing.alphaedit")
+    blank = [fact.id for fact in facts if fact.verb is not Verb.ERASE and not fact.target.strip()]
+    if blank:
+        raise BadInput(f"edit {blank[0]} has no target; write the answer to give from now on")
+    return facts
 
 
 def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
@@ -165,7 +185,7 @@ def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Wri
         made = write(desk, wishes)
         scale, moved = guard.hold(made, weights)
         if scale < 1:
-            said = f"kept {scale:g} of an update that moved more than {plan.max_drift:g} nats, now {moved.most:.2f}"
+            said = f"kept {scale:g} of an update that moved too much; now it moves {moved}"
             task.progress(start + len(batch) - 1, len(facts), said)
         yield from (Factors(factors.layer, scale * factors.left, factors.right) for factors in made)
     for layer in desk.layers:

@@ -52,12 +52,14 @@ class Item:
         prompt: The beginning of a sentence.
         answer: What should follow.
         other: What should not.
+        is_gone: Whether it is right that the answer does not come first.
     """
 
     owner: int
     prompt: str
     answer: str
     other: str = ""
+    is_gone: bool = False
 
 
 def edit_of(row: Mapping[str, Any]) -> Edit:

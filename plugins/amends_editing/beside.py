@@ -11,7 +11,7 @@ from typing import Any
 import amends
 from amends import Attachment, Guarantee, Operation, Records, Seams, Task
 
-VERIFIED_BY = ("editing.success", "utility.perplexity")
+VERIFIED_BY = ("editing.outcome", "editing.success", "utility.perplexity")
 
 
 @amends.operation(

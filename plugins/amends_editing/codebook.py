@@ -19,7 +19,7 @@ KIND = "grace"
 SLACK = 1e-4  # a state moves by as much when other tokens follow it in a pass; a radius that just reaches would miss it
 
 
-@dataclass
+@dataclass(repr=False)
 class Codebook:
     """Keys with their values and radii, in the order in which they were learnt.
 

@@ -104,8 +104,8 @@ def list_edits(screen: Screen, model: str, with_replaced: bool) -> None:
         shown = [one for one in held if with_replaced or not one.replaced_by]
         sees = holding.may_see(workspace)
     rows = [
-        (one.id, one.row["verb"], one.row["subject"] if sees else None, one.step, one.operation, one.dataset[:12],
-         f"replaced in step {one.replaced_by}" if one.replaced_by else "in force")
+        (one.shown_id(sees), one.row["verb"], one.row["subject"] if sees else None, one.step, one.operation,
+         one.dataset[:12], f"replaced in step {one.replaced_by}" if one.replaced_by else "in force")
         for one in shown
     ]  # fmt: skip
     columns = ("edit", "verb", "subject", "step", "operation", "data", "state")
@@ -143,7 +143,10 @@ def diff(screen: Screen, first: str, second: str) -> None:
         gone, new = holding.difference(a, b)
         sees = holding.may_see(workspace)
     sides = [(first, one) for one in gone] + [(second, one) for one in new]
-    rows = [(where, one.id, one.row["verb"], one.row["subject"] if sees else None, one.step) for where, one in sides]
+    rows = [
+        (where, one.shown_id(sees), one.row["verb"], one.row["subject"] if sees else None, one.step)
+        for where, one in sides
+    ]
     document = {side: [one.to_json(sees) for one in some] for side, some in (("only_a", gone), ("only_b", new))}
     screen.show(document, Table(("only in", "edit", "verb", "subject", "step"), rows, "they hold the same edits"))
 
@@ -153,7 +156,7 @@ def diff(screen: Screen, first: str, second: str) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--step", type=click.IntRange(1), help="Which step's, where several have an edit of that id.")
 def drop(screen: Screen, model: str, ids: tuple[str, ...], step: int | None) -> int:
-    """Open a case that rebuilds a model from its base and the remaining edits.
+    """Open a case that rebuilds a model from the version before a step, with the edits that are left.
 
     The result is bit-equal to that sequence: nothing is subtracted. Leaves with 3 while somebody has to approve.
     """

@@ -51,7 +51,10 @@ class Moments:
 
 
 def windows(tokenizer: Any, texts: Iterable[str], most: int) -> Iterator[list[int]]:
-    """Cut texts into windows of tokens, at most so many tokens in all; what is left over is no window."""
+    """Cut texts into windows of tokens, at most so many tokens in all; what is left over is no window.
+
+    A window begins in the midst of text, so that no special token stands before it.
+    """
     left, waiting = most, []
     for text in texts:
         waiting += tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -32,9 +32,10 @@ def read_drift(task: ProbeTask, records: Records) -> list[Reading]:
         items = []
     found = in_steps(task, lambda some: _compare(task, some), [prompt for _, prompt in items], "comparing neighbours")
     values = per_edit(len(edits), [owner for owner, _ in items], found)
-    kept = [(value, person) for value, person in zip(values.tolist(), persons_of(edits), strict=True) if value == value]
-    detail = {"prompts": len(items), "left_out": len(edits) - len(kept)}
-    shown = [value for value, _ in kept], [person for _, person in kept]
+    asked = sorted({owner for owner, _ in items})  # by who has neighbours, not by what came out: NaN must be seen
+    persons = persons_of(edits)
+    shown = values[asked], [persons[owner] for owner in asked]
+    detail = {"prompts": len(items), "left_out": len(edits) - len(asked)}
     return [free_reading("editing.drift/kl", *shown, seed=task.seed, unit="nats", detail=detail)]
 
 

@@ -53,7 +53,7 @@ def wanted_distribution(anatomy: Anatomy, tokenizer: Any, fact: Fact, contexts: 
 def _read_strangers(anatomy: Anatomy, tokenizer: Any, fact: Fact, contexts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return the mean distribution at the prompt's end, and the mean log-probability of each token of the old answer.
 
-    Both for each context: after the bare prompt over all strangers, after any other over the same few of them each.
+    After the bare prompt over all strangers; after the others one mean, over a few strangers after each of them.
     """
     strange = [replace(fact, subject=name, prompt=fact.prompt.replace(fact.subject, name)) for name in STRANGERS]
     others = [(strange[(turn * BESIDE + step) % len(strange)], context)

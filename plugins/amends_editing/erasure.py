@@ -56,16 +56,22 @@ class Settings:
 
 
 def read_erasure(task: ProbeTask, records: Records, settings: Settings) -> list[Reading]:
-    """Read every sign of an erased fact; edits that are no erasure, or name no old answer, are left out."""
+    """Read every sign of an erased fact; edits that are no erasure, or name no old answer, are left out.
+
+    Every reading's detail says how many `erasures` the records ask for; its own count says how many were read.
+    """
     everything = read_edits(records)
-    erased = [edit for edit in everything if edit.fact.verb is Verb.ERASE and words_of(edit.fact.old)]
+    wanted = [edit for edit in everything if edit.fact.verb is Verb.ERASE]
+    erased = [edit for edit in wanted if words_of(edit.fact.old)]
     names = [name.strip() for name in settings.names.split(",") if name.strip()]
     edits = [replace(edit, unknown=unknown_prompts(edit, names)) for edit in erased]
-    return [
-        *_levels(task, [edit for edit in edits if edit.unknown]),
+    known = [edit for edit in edits if edit.unknown]
+    readings = [
+        *_levels(task, known),
         *_extractions(task, everything, edits, settings.tokens),
-        *_relearning(task, [edit for edit in edits if edit.unknown][: max(settings.relearned, 0)], settings.training),
+        *_relearning(task, known[: max(settings.relearned, 0)], settings.training),
     ]
+    return [replace(one, detail={**one.detail, "erasures": len(wanted)}) for one in readings]
 
 
 def unknown_prompts(edit: Edit, names: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ class Verb(StrEnum):
     ERASE = "erase"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Question:
     """A prompt and the answer that is looked for."""
 
@@ -29,7 +29,7 @@ class Question:
     kind: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fact:
     """One edit.
 

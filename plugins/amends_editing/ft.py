@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 
-from amends import BadInput
 from amends_editing.answering import answer_loss, pack
 from amends_editing.desk import Desk, Factors
 from amends_editing.facts import rows_of
@@ -25,12 +24,7 @@ def edit(desk: Desk, wishes: Sequence[Wish], steps: int, lr: float, limit: float
         steps: Passes over the facts.
         lr: Adam's step.
         limit: How far any one weight may go.
-
-    Raises:
-        BadInput: A fact is to be erased.
     """
-    if any(wish.wanted is not None for wish in wishes):
-        raise BadInput("editing.ft knows no erasure; use editing.memit or editing.alphaedit")
     projection = desk.anatomy.projections[desk.layers[-1]]
     rows = [row for w in wishes for row in rows_of(desk.tokenizer, w.fact, w.fact.target, desk.contexts[:1])]
     rows.sort(key=lambda row: (row.tail, row.subject))
@@ -51,6 +45,6 @@ def edit(desk: Desk, wishes: Sequence[Wish], steps: int, lr: float, limit: float
     finally:
         parameter.requires_grad_(False)
     desk.progress(steps, steps, "fine-tuning")
-    change = parameter.detach() - before
+    change = (parameter.detach() - before).cpu()
     change = change.T if projection.is_transposed else change
     return [Factors(desk.layers[-1], torch.eye(change.shape[0]), change.T.clone())]  # its rank is full: the smaller way

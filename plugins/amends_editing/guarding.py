@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from amends import AmendsError
+from amends.serving.encoding import encode_text
 from amends_editing.desk import Factors
 from amends_editing.facts import Fact
 from amends_editing.structure import Anatomy
@@ -31,6 +32,9 @@ class Moved:
 
     text: float
     neighbours: float
+
+    def __str__(self) -> str:
+        return f"plain text by {self.text:.2f} nats, neighbours by {self.neighbours:.2f}"
 
     @property
     def most(self) -> float:
@@ -59,8 +63,7 @@ class Guard:
         self.before = self._read()
 
     def _tokens(self, tokenizer: Any, text: str) -> Tensor:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return torch.tensor([ids], device=self.anatomy.device)
+        return torch.tensor([encode_text(tokenizer, text)], device=self.anatomy.device)
 
     @torch.no_grad()
     def _read(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -104,8 +107,9 @@ class Guard:
             return scale, moved
         put_back(self.anatomy, weights)
         raise AmendsError(
-            f"the update moves what it was not to move by {moved.most:.2f} nats even at {scale:g} of its size, more "
-            f"than {self.limit:g}; take fewer edits at once, other layers (amends edit trace) or a larger max_drift"
+            f"the update moves what it was not to move even at {scale:g} of its size: {moved} (at most {self.limit:g} "
+            f"and {NEAR * self.limit:g}); take fewer edits at once, other layers (amends edit trace) or a larger "
+            "max_drift"
         )
 
 

@@ -47,7 +47,12 @@ class Held:
         """Return the edit as a JSON object, with what it says or without."""
         place = {name: value for name, value in asdict(self).items() if name != "row"}
         row = self.row if with_text else {"verb": self.row["verb"]}
-        return {**row, "id": self.id, "record": str(self.row["id"]), **place}
+        shown = {"id": self.id} if with_text else {}
+        return {**row, "id": str(self.row["id"]), **shown, "record": str(self.row["id"]), **place}
+
+    def shown_id(self, sees: bool) -> str:
+        """Return the edit's id for a table: its label may say whom it is about, so not everybody is shown it."""
+        return self.id if sees else str(self.row["id"])
 
 
 def resolve(workspace: Workspace, reference: str) -> Version:

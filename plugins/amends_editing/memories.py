@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amends.serving.encoding import encode_text
 from amends_editing import attached
-from amends_editing.structure import Anatomy, Projection, inspect_model
+from amends_editing.structure import Anatomy, Projection, inspect_model, reading
 
 KIND = "wise"
 
@@ -34,13 +35,10 @@ def activation_of_each(prompts: Sequence[Tensor], change: Tensor) -> Tensor:
 @torch.no_grad()
 def activations(anatomy: Anatomy, layer: int, tokenizer: Any, prompt: str) -> Tensor:
     """Return A(x) of a prompt as it stands, shape (tokens, inner)."""
-    tokens = torch.tensor([tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]], device=anatomy.device)
+    tokens = torch.tensor([encode_text(tokenizer, prompt)], device=anatomy.device)
     seen: list[Tensor] = []
-    hook = anatomy.projections[layer].module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try:
+    with reading(anatomy.projections[layer].module, seen):
         anatomy.model(input_ids=tokens, use_cache=False)
-    finally:
-        hook.remove()
     return seen[0].reshape(tokens.shape[1], -1)
 
 

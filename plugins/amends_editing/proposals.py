@@ -20,6 +20,7 @@ from amends_editing import holding
 
 SINGLE = ("editing.rome", "editing.ft")  # they edit one layer
 WEIGHTED = ("editing.memit", "editing.rls")  # their weight is the λ that was tried; AlphaEdit's is another
+LATE = ("editing.ultraedit",)  # it writes where the answer is formed, not where the subject is looked up
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ def filled(
         declared: The names of the method's parameters.
 
     Returns:
-        All values, and a sentence on what was filled in; empty where the method takes no layers, or they were given.
+        All values, and a sentence on what was filled in; empty where the method takes no layers or takes others than
+        were traced, or where they were given.
     """
-    if "layers" not in declared or "layers" in given:
+    if "layers" not in declared or "layers" in given or method in LATE:
         return dict(given), ""
     proposal = find(workspace, holding.resolve(workspace, model))
     if proposal is None:

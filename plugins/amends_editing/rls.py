@@ -1,7 +1,8 @@
 """RLS: editing as recursive least squares (RLSEdit, 2026): the cost of a batch does not depend on those before it.
 
 The problem is MEMIT's with every earlier key kept. Instead of factorising it anew for each batch, its inverse is held
-and each batch is taken in by Woodbury's identity. The inverse is the lineage's state; a rebuild derives it again.
+and each batch is taken in by Woodbury's identity. It is held within a case; the next one derives it again from the keys
+in the lineage's state.
 """
 
 from __future__ import annotations

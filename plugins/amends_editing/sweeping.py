@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from amends import AmendsError
+from amends import AmendsError, BadInput, Cancelled
 from amends_editing.applying import Plan, choose_layers
 from amends_editing.covariance import Moments
 from amends_editing.desk import Desk
@@ -113,6 +113,8 @@ class Sweep:
         with keeping_weights(self.anatomy, layers) as weights:
             try:
                 _, moved = guard.hold(edit(desk, [Wish(fact) for fact in self.facts], weight), weights)
+            except (BadInput, Cancelled):
+                raise
             except AmendsError:  # it moved too much even when shrunk: nobody could use it
                 return Trial(layers, weight, 0.0, None, None, float("inf"))
             return Trial(layers, weight, *self._scores(), moved.text)

@@ -20,7 +20,7 @@ from transformers import Cache, DynamicCache
 from amends_editing.structure import Anatomy, accepts, first_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Row:
     """One text as tokens.
 

@@ -1,11 +1,11 @@
 """Find, for each fact, what the residual stream should carry at the subject's last token (ROME, eq. 4; MEMIT, eq. 14).
 
 Many facts are solved at once, each with its own row of `delta`, its own step size history and its own end. A step
-runs only the tails (see `tails`), after the bare prompt and a few of the contexts in turn rather than after all of
-them: over the steps each fact still sees them all.
+runs only the tails (see `tails`), after the bare prompt and one or a few of the contexts in turn rather than after all
+of them; the keys are still a mean over all.
 
-A fact to insert or modify wants its answer's tokens. A fact to erase wants no answer: it wants the distribution that
-the model gives for comparable subjects that it does not know (see `erasing`).
+A fact to insert or modify wants its answer's tokens. A fact to erase wants no answer: it wants what the model gives for
+comparable subjects that it does not know, their distribution and their level of the old answer (see `erasing`).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Solved:
         residuals: The part of that which is new: values minus what it puts out now, (facts, width).
         leading: What leads up to there, for each group of facts, with the facts' indexes; rows are facts by contexts.
         steps: How many steps each fact took.
-        likely: The answer's probability when each fact stopped; exp(-KL) of an erasure.
+        likely: The answer's probability when each fact stopped; exp(-distance) of an erasure from what it wants.
     """
 
     values: Tensor
@@ -103,7 +103,7 @@ class Solved:
             leading.advance()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Wish:
     """A fact, and for an erasure what it wants instead.
 
@@ -145,7 +145,7 @@ def solve(
         solver: How to search.
         contexts: What may stand before the prompt; the first is empty.
         first: The first edited layer, where the keys of all edited layers will be wanted.
-        progress: Told after each group of facts.
+        progress: Told before each group of facts, and at the end.
     """
     count = len(wishes)
     rows = [rows_of(tokenizer, wish.fact, wish.answer, contexts) for wish in wishes]

@@ -92,7 +92,7 @@ def trace(workspace: Workspace, model: str, rows: Rows, seed: int, texts: Rows =
 
     Args:
         workspace: Where the version is and the proposal goes.
-        model: `model@alias`, `model@number`, or `model` for its champion.
+        model: `model@alias`, `model@number`, or `model` for its champion, or its newest version where it has none.
         rows: Prepared rows; `old` is what the version may know.
         seed: The only source of randomness.
         texts: Rows of running text.

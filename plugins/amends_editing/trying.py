@@ -51,7 +51,7 @@ def try_edits(
 
     Args:
         workspace: Where the version is.
-        model: `model@alias`, `model@number`, or `model` for its champion.
+        model: `model@alias`, `model@number`, or `model` for its champion, or its newest version where it has none.
         method: The operation.
         rows: Prepared rows, a few.
         parameters: The operation's scalars.
@@ -68,9 +68,10 @@ def try_edits(
         records = {EDITS: rows, **({"text": texts} if texts else {})}
         given = {name: _written(folder / f"{name}.jsonl", some) for name, some in records.items()}
         checked = operation.check({**parameters, **given})
-        after = _run(workspace, operation, checked, source, version.digest, folder, seed)
         asked = [(str(row["id"]), prompt) for row in rows for prompt in (row["prompt"], *row["rephrases"][:1])]
-        answers = [_answers(workspace, tree, [prompt for _, prompt in asked]) for tree in (source, after)]
+        with steady(workspace.settings.cpus, seed, torch_needed=True):
+            after = _run(workspace, operation, checked, source, version.digest, folder, seed)
+            answers = [_answers(workspace, tree, [prompt for _, prompt in asked]) for tree in (source, after)]
     return [Tried(id, prompt, *both) for (id, prompt), *both in zip(asked, *answers, strict=True)]
 
 
@@ -93,16 +94,15 @@ def _run(
     check_source(operation, source)
     output = folder / "version"
     output.mkdir()
-    task = Task(folder, seed, source=source, output=output, source_digest=digest, report=workspace.bar)
-    with steady(task.threads, seed, torch_needed=True):
-        operation(task, **checked)
+    task = Task(
+        folder, seed, workspace.settings.cpus, source=source, output=output, source_digest=digest, report=workspace.bar
+    )
+    operation(task, **checked)
     if read_reference(output) is not None:
         (output / "base").symlink_to(weights_directory(source).resolve(), target_is_directory=True)
     return output
 
 
 def _answers(workspace: Workspace, tree: Path, prompts: Sequence[str]) -> list[str]:
-    """Return how a version goes on after each prompt, as it stands where the model can; else in its template."""
-    model: Any = open_version(tree, workspace.host)
-    go_on = getattr(model, "complete", model.generate)
-    return [str(answer) for answer in go_on(list(prompts), ANSWER_TOKENS)]
+    """Return how a version goes on after each prompt as it stands."""
+    return open_version(tree, workspace.host).complete(prompts, ANSWER_TOKENS)

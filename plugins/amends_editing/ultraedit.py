@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amends import BadInput
 from amends_editing.answering import answer_loss, pack
 from amends_editing.desk import Desk, Factors
 from amends_editing.facts import row_of
@@ -27,7 +26,7 @@ DEPTH = (0.6, 0.77)  # of six layers of SmolLM2 at a time, these took most edits
 
 @dataclass
 class Running:
-    """Mean and deviation of each feature over all that was seen, in this lineage (Welford, 1962)."""
+    """Mean and deviation of each feature over all that was seen in this case (Welford, 1962)."""
 
     count: int = 0
     mean: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -77,12 +76,7 @@ def edit(desk: Desk, wishes: Sequence[Wish], seen: dict[int, tuple[Running, Runn
         wishes: The facts, none of them to be erased.
         seen: By layer, what keys and gradients were like so far; brought up to date.
         rate: η.
-
-    Raises:
-        BadInput: A fact is to be erased.
     """
-    if any(wish.wanted is not None for wish in wishes):
-        raise BadInput("editing.ultraedit knows no erasure; use editing.memit or editing.alphaedit")
     caught = _backward(desk, wishes)
     made = []
     for layer in desk.layers:

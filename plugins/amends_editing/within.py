@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 MOMENTS = "editing-moments"  # the statistics of running text, in a lineage's state
 NEEDS_TEXT = (
     "this method needs running text once for each lineage, to know what an edit must not disturb; "
-    "give some with --text FILE, best of 200,000 words or more"
+    "give some with --text FILE, best of 200,000 tokens or more"
 )
 VERIFIED_BY = ("editing.outcome", "editing.success", "editing.accuracy", "utility.perplexity")
 
 
 def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
-    """Declare an operation that is a function of source, edits, text, parameters and seed, and so its own rebuild."""
+    """Declare an operation that is a function of source, state, edits, text, parameters and seed: its own rebuild."""
     return amends.operation(
         name, verified_by=VERIFIED_BY, cpus=2, memory_gb=memory_gb, guarantee=Guarantee.EXACT, rebuilds=name
     )
@@ -28,8 +28,10 @@ def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]],
 
 def _plan(steps: int, lr: float, stop: float, contexts: int, **more: Any) -> Plan:
     from .applying import Plan
+    from .attached import check_positive
     from .targets import Solver
 
+    check_positive("editing", steps=steps, lr=lr, tokens=more["tokens"])
     return Plan(solver=Solver(steps=steps, lr=lr, stop=stop, contexts_per_step=contexts), **more)
 
 
@@ -153,7 +155,10 @@ def ultraedit(
     from .applying import Plan, run
     from .ultraedit import DEPTH, prepare
 
-    plan = Plan(layers=layers, depth=DEPTH, most_layers=6, batch=batch, tokens=0, max_drift=max_drift)
+    plan = Plan(
+        layers=layers, depth=DEPTH, most_layers=6, batch=batch, tokens=0, max_drift=max_drift,
+        knows_no_erasure="editing.ultraedit",
+    )  # fmt: skip
     run(task, edits, None, plan, lambda desk: prepare(rate))
 
 
@@ -171,9 +176,11 @@ def ft(
 ) -> None:
     """Fine-tune one projection with no weight further than a limit from where it was: the control (FT-L)."""
     from .applying import Plan, run
+    from .attached import check_positive
     from .ft import edit
 
-    plan = Plan(layers=layers, most_layers=1, batch=batch, tokens=0, max_drift=max_drift)
+    check_positive("editing.ft", steps=steps, lr=lr, limit=limit)
+    plan = Plan(layers=layers, most_layers=1, batch=batch, tokens=0, max_drift=max_drift, knows_no_erasure="editing.ft")
     run(task, edits, None, plan, lambda desk: lambda at, wishes: edit(at, wishes, steps, lr, limit))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,18 @@ from amends.cli import casetext
 from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.governor import offering
+from amends.governor.cases.changing import drop_records, open_change, operation_for
 from amends.governor.cases.viewing import case_view
-from amends.governor.judging import find_policy
+from amends.governor.data.registering import register_rows
 from amends.governor.models.promoting import standing
+from amends.governor.models.recipes import read_recipe
 from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
-from amends.ledger import inventory
 from amends_editing import holding, proposals
-from amends_editing.within import MOMENTS, NEEDS_TEXT
+from amends_editing.within import NEEDS_TEXT
 
 POLICY = "editing"
+TEXT = "text"  # the parameter by which a method takes running text
 TRIED_TOKENS = 20_000  # of text that a trial reads, a tenth of what an edit reads
 
 Rows = Sequence[Mapping[str, Any]]
@@ -74,35 +75,38 @@ def open_and_follow(
     Raises:
         BadInput: The method needs text, and nobody gave any.
     """
-    check_text(workspace, request)
-    registering = import_module("amends.governor.data.registering")
-    changing = import_module("amends.governor.cases.changing")
-    made = registering.register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
-    records = {holding.EDITS: made.digest}
+    text = find_text(workspace, request)
+    made = register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
+    records = {holding.EDITS: made.digest, **({} if text is None else {TEXT: text})}
     if request.text is not None:
         texts = text_rows(request.text)
-        records["text"] = registering.register_rows(workspace, f"{name}-text", texts, source=request.text).digest
-    case = changing.open_change(
+        records[TEXT] = register_rows(workspace, f"{name}-text", texts, source=request.text).digest
+    case = open_change(
         workspace, model=request.model, policy=POLICY, records=records, operation=request.method,
         parameters=request.parameters, seed=request.seed, facts={"contradictions": contradictions},
     )  # fmt: skip
     return follow(screen, workspace, case.id)
 
 
-def check_text(workspace: Workspace, request: Request) -> None:
-    """Make sure that a method which reads running text has some; better now than after two people approved.
+def find_text(workspace: Workspace, request: Request) -> str | None:
+    """Return the text of an earlier step, for a method that reads running text where nobody gives any.
+
+    The step names it although its statistics lie in the lineage's state: should what made those be left out one day,
+    this step must be able to run without it. Better to miss it now than after two people approved.
 
     Raises:
-        BadInput: It has none, and the lineage has no statistics of any.
+        BadInput: No step of the lineage has any.
     """
-    method = request.method or _first_method(workspace)
+    method = request.method or _first_method(workspace, request.model)
     taken = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
     version = standing(workspace, request.model)
-    if "text" not in taken or request.text is not None or version is None:
-        return
-    with workspace.database.read() as connection:
-        if MOMENTS not in inventory.state_of(connection, version.digest):
-            raise BadInput(NEEDS_TEXT)
+    if TEXT not in taken or request.text is not None or version is None:
+        return None
+    steps = read_recipe(workspace, version.digest).get("steps", ())
+    found = next((step["records"][TEXT] for step in reversed(steps) if TEXT in step["records"]), None)
+    if found is None:
+        raise BadInput(NEEDS_TEXT)
+    return str(found)
 
 
 def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Sequence[str], step: int) -> int:
@@ -110,10 +114,9 @@ def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Seque
     workspace.require_role(*holding.SEES)
     held = holding.held_edits(workspace, holding.resolve(workspace, model))
     chosen = holding.of_one_step(held, ids, step)
-    changing = import_module("amends.governor.cases.changing")
     records = [str(one.row["id"]) for one in chosen]
     nothing_new = {"contradictions": 0}
-    case = changing.drop_records(workspace, model, chosen[0].dataset, records, facts=nothing_new)
+    case = drop_records(workspace, model, chosen[0].dataset, records, facts=nothing_new)
     return follow(screen, workspace, case.id)
 
 
@@ -148,7 +151,7 @@ def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Row
     """Show what a version answers before and after a few edits; nothing is kept."""
     from amends_editing.trying import try_edits
 
-    method = request.method or _first_method(workspace)
+    method = request.method or _first_method(workspace, request.model)
     texts = text_rows(request.text) if request.text else ()
     quick = _with_less_text(workspace, method, request.parameters)
     tried = try_edits(workspace, request.model, method, rows, quick, request.seed, texts)
@@ -164,16 +167,14 @@ def _with_less_text(workspace: Workspace, method: str, given: Mapping[str, Any])
     return {**({"tokens": TRIED_TOKENS} if "tokens" in declared else {}), **given}
 
 
-def _first_method(workspace: Workspace) -> str:
-    for name in find_policy(workspace, POLICY).operations:
-        if name in workspace.host.operations:
-            return str(name)
-    raise BadInput(f"no operation of the policy {POLICY!r} is installed; name one with --method")
+def _first_method(workspace: Workspace, model: str) -> str:
+    """Return what would be run where nobody names a method; a version may be named, the model's own is asked."""
+    return operation_for(workspace, model=model.partition("@")[0], policy=POLICY)
 
 
 def with_measured(screen: Screen, workspace: Workspace, request: Request) -> Request:
     """Return the request with the layers and the weight that tracing found for its model, where nobody gave any."""
-    method = request.method or _first_method(workspace)
+    method = request.method or _first_method(workspace, request.model)
     declared = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
     values, said = proposals.filled(workspace, request.model, method, request.parameters, declared)
     if said:
@@ -186,7 +187,8 @@ def show_trace(
     screen: Screen, workspace: Workspace, model: str, rows: Rows, text: Path | None, picture: Path | None, seed: int
 ) -> None:
     """Trace where a model keeps facts, draw it, and show the layers and settings that are proposed."""
-    tracing, heatmap = (import_module(f"amends_editing.{name}") for name in ("tracing", "heatmap"))
+    from amends_editing import heatmap, tracing
+
     texts = () if text is None else text_rows(text)
     found = tracing.trace(workspace, model, rows, seed, texts)
     drawn = heatmap.draw(found.effects, f"where {model} keeps facts", picture or Path(f"{_plain(model)}-trace.png"))

@@ -76,6 +76,15 @@ def open_change(
     return _open(workspace, model, policy, asked)
 
 
+def operation_for(workspace: Workspace, *, model: str, policy: str) -> str:
+    """Return the operation that a change of a model's champion would run where nobody names one.
+
+    Raises:
+        Denied: None of the policy's can change this version.
+    """
+    return _choose(workspace, _champion(workspace, model), find_policy(workspace, policy), "").name
+
+
 def drop_records(
     workspace: Workspace, model: str, dataset: str, ids: Iterable[str], *, policy: str = "", facts: Facts | None = None
 ) -> Case:
