@@ -51,7 +51,7 @@ docs: setup ## Build the documentation, strictly, into site/.
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
-bench: bench-erasure bench-platform ## Measure everything that the README claims.
+bench: bench-erasure bench-platform ## Measure everything that the README claims; bench-editing needs DATA=….
 
 bench-%: setup ## Measure one thing: make bench-erasure DATA=… N=… SEED=…
 	$(BIN)/python tests/bench/bench_$*.py $(if $(DATA),--data $(DATA)) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))

@@ -10,12 +10,13 @@ from editing_runs import Setting, erasures
 from figures import Reading, mean, read
 
 from amends.operation.statistics import auc
+from amends_editing.asking import Edit
+from amends_editing.erasure import few_shot
 from amends_editing.facts import Fact
 from amends_editing.guarding import put_back
 
 NOBODY = ("Oswin Tarrel", "Merete Vangsnes", "Ilario Sondrini", "Pavla Hrubesova", "Chidera Obanye")
 """Subjects that no model knows, and others than those that the erasure itself looks at."""
-SHOTS = 3
 
 
 def measure(setting: Setting, facts: Sequence[Fact]) -> Iterator[Reading]:
@@ -60,13 +61,13 @@ def _unknown(subject: Subject, facts: Sequence[Fact]) -> list[list[float]]:
 
 
 def _extracted(subject: Subject, facts: Sequence[Fact]) -> tuple[list[float], list[float], list[float]]:
-    """Return whether the old answer is the first choice at every token: to the prompt, rephrased, after examples."""
+    """Return whether the old answer is the first choice at every token: as asked, rephrased, and after examples.
+
+    The examples are other edits, none of which gives the answer away.
+    """
     plain = [(fact.prompt, fact.old) for fact in facts]
     other = [(text, fact.old) for fact in facts for text in fact.rephrases]
-    shots = []
-    for number, fact in enumerate(facts):
-        examples = [facts[(number + step) % len(facts)] for step in range(1, SHOTS + 1)]
-        shown = " ".join(f"{one.prompt} {one.old}." for one in examples)
-        shots.append((f"{shown} {fact.prompt}", fact.old))
+    edits = [Edit(fact, fact.id) for fact in facts]
+    shots = [(few_shot(edits, edit), edit.fact.old) for edit in edits]
     found = [[float(first) for _, first in subject.score(some)] for some in (plain, other, shots)]
     return found[0], found[1], found[2]

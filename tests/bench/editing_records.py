@@ -80,7 +80,7 @@ def known_facts(subject: Subject, file: Path, count: int, seed: int) -> list[Fac
 
 @dataclass
 class Tally:
-    """Shares of one person's three sides, one value for each fact or question."""
+    """How facts stand: three sides and the greedy choice, one value for each fact or question."""
 
     efficacy: list[float]
     paraphrase: list[float]
