@@ -145,19 +145,18 @@ def pull_back(anatomy: Anatomy, solved: Solved, layer: int, share: Tensor) -> Te
 
 
 def _pulled(anatomy: Anatomy, leading: Leading, layer: int, share: Tensor) -> Tensor:
-    each = leading.entering.shape[0] // len(share)
-    bare = leading.entering[::each]
-    calls = [_bare(value, each) for value in leading.calls[0]]
+    bare = leading.of(torch.arange(0, len(leading.entering), len(leading.entering) // len(share)))
+    args, kwargs = bare.calls[0]
     push = torch.zeros_like(share, requires_grad=True)
 
     def run() -> Tensor:
         def shift(_: Any, __: Any, out: Tensor) -> Tensor:
-            rows = out.reshape(*bare.shape[:2], -1)
+            rows = out.reshape(*bare.entering.shape[:2], -1)
             return torch.cat([rows[:, :-1], (rows[:, -1] + push)[:, None]], dim=1).reshape(out.shape)
 
         hook = anatomy.projections[layer].module.register_forward_hook(shift)
         try:
-            return first_of(anatomy.blocks[layer](bare, *calls[0], **calls[1]))[:, -1]
+            return first_of(anatomy.blocks[layer](bare.entering, *args, **kwargs))[:, -1]
         finally:
             hook.remove()
 
@@ -173,14 +172,3 @@ def _pulled(anatomy: Anatomy, leading: Leading, layer: int, share: Tensor) -> Te
 
     search.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return push.detach()
-
-
-def _bare(value: Any, each: int) -> Any:
-    """Cut what a block is called with to the rows of the bare prompts, every `each`-th."""
-    if isinstance(value, dict):
-        return {name: _bare(part, each) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_bare(part, each) for part in value)
-    if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] > 1:
-        return value[::each]
-    return value

@@ -92,6 +92,11 @@ class Leading:
                 hidden = first_of(self.anatomy.blocks[layer](hidden, *args, **kwargs))
         return {layer: found[:, -1] for layer, found in inner.items()}, hidden[:, -1]
 
+    def of(self, rows: Tensor) -> Leading:
+        """Return what leads up to some rows alone."""
+        calls = [_rows_of(call, rows, None) for call in self.calls]
+        return Leading(self.anatomy, self.first, self.entering[rows], calls)
+
     @torch.no_grad()
     def advance(self) -> None:
         """Run block `first` for good, as it is now, and begin from the next."""
@@ -140,15 +145,16 @@ class Tails:
         if rows is not None:
             held = _Held({layer: (k[rows], v[rows]) for layer, (k, v) in self.held.before.items()})
         for block, (args, kwargs) in zip(self.anatomy.blocks[self.layer + 1 :], self.calls, strict=True):
-            cut = {name: _rows_of(value, rows, held) for name, value in kwargs.items()}
-            more = tuple(_rows_of(value, rows, held) for value in args)
-            hidden = first_of(block(hidden, *more, **cut))
+            more, named = _rows_of((args, kwargs), rows, held)
+            hidden = first_of(block(hidden, *more, **named))
         return hidden
 
 
 def _rows_of(value: Any, rows: Tensor | None, held: Any) -> Any:
     if isinstance(value, Cache):
         return held
+    if isinstance(value, dict):
+        return {name: _rows_of(part, rows, held) for name, part in value.items()}
     if rows is not None and isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] > 1:
         return value[rows]
     if isinstance(value, tuple):
@@ -189,7 +195,9 @@ def _until(value: Any, end: int, length: int) -> Any:
 
 
 @torch.no_grad()
-def prepare(anatomy: Anatomy, rows: Sequence[Row], layer: int, first: int | None = None) -> Tails:
+def prepare(
+    anatomy: Anatomy, rows: Sequence[Row], layer: int, first: int | None = None, leading: int | None = None
+) -> Tails:
     """Run rows once, as they are, and keep what their tails need.
 
     Args:
@@ -197,6 +205,7 @@ def prepare(anatomy: Anatomy, rows: Sequence[Row], layer: int, first: int | None
         rows: Texts, best of about one length.
         layer: Where the edit happens: the last edited layer.
         first: The first edited layer, where what leads up to the subject's last token is wanted too.
+        leading: Of how many rows, counted from the first, it is wanted; of all of them when None.
     """
     start = max(row.subject for row in rows)
     tail = max(row.tail for row in rows)
@@ -212,8 +221,10 @@ def prepare(anatomy: Anatomy, rows: Sequence[Row], layer: int, first: int | None
         number: (seen.cache.layers[number].keys[:, :, :start], seen.cache.layers[number].values[:, :, :start])
         for number in range(layer + 1, len(anatomy.blocks))
     }
-    leading = None if first is None else _leading(anatomy, seen, first, layer, start + 1, length)
-    return Tails(anatomy, layer, seen.hidden[:, start:].clone(), targets, last, calls, _Held(before), leading)
+    led = None if first is None else _leading(anatomy, seen, first, layer, start + 1, length)
+    if led is not None and leading is not None:
+        led = led.of(torch.arange(leading, device=anatomy.device))
+    return Tails(anatomy, layer, seen.hidden[:, start:].clone(), targets, last, calls, _Held(before), led)
 
 
 def _leading(anatomy: Anatomy, seen: _Seen, first: int, layer: int, end: int, length: int) -> Leading:

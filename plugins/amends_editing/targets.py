@@ -25,7 +25,7 @@ from amends_editing.structure import Anatomy
 from amends_editing.tails import Leading, Tails, prepare
 
 ESSENCE = "{} is a"  # ROME's prompt of the subject's essence, which must not drift
-BETAS = (0.9, 0.999)
+BETAS = (0.8, 0.95)  # shorter memories than usual: a search is over after ten steps
 Progress = Callable[[int, int, str], None]
 
 
@@ -39,23 +39,25 @@ class Solver:
 
     Args:
         steps: At most so many.
-        lr: Adam's step, in units of the residual stream.
+        lr: The step, as a root mean square in units of the residual stream.
         stop: A fact is done when the geometric mean of its answer's probability, over the step's rows, passes this;
             for an erasure, when exp(-distance) from what it wants does.
         contexts_per_step: How many contexts besides the bare prompt are run in each step.
         kl_weight: Weight of the drift of the essence, KL(before || now) in nats.
         decay: Weight of the squared norm of delta against that of what it is added to.
         clamp: delta is never longer than this many times what it is added to.
+        overshoot: How many times what was found is written: more of it holds in other words, too. An erasure's is 1.
         at_once: How many facts share a step.
     """
 
     steps: int = 25
-    lr: float = 0.5
-    stop: float = 0.95
+    lr: float = 1.0
+    stop: float = 0.9
     contexts_per_step: int = 1
     kl_weight: float = 0.0625
     decay: float = 0.5
     clamp: float = 4.0
+    overshoot: float = 1.5
     at_once: int = 8
 
 
@@ -162,7 +164,8 @@ def solve(
         one = _Group(anatomy, tokenizer, [wishes[i] for i in group], [rows[i] for i in group], layer, solver, first)
         one.search()
         for place, i in enumerate(group):
-            solved.residuals[i], solved.values[i] = one.delta[place].cpu(), (one.here + one.delta)[place].cpu()
+            residual = one.delta[place] * (solver.overshoot if one.wanted is None else 1.0)
+            solved.residuals[i], solved.values[i] = residual.cpu(), (one.here[place] + residual).cpu()
             solved.steps[i], solved.likely[i] = one.taken[place], one.likely[place]
         if one.tails.leading is not None:
             solved.leading.append((group, one.tails.leading))
@@ -191,20 +194,24 @@ class _Group:
     ) -> None:
         self.anatomy, self.solver = anatomy, solver
         self.contexts = len(rows[0])
-        self.tails: Tails = prepare(anatomy, [row for some in rows for row in some], layer, first)
+        answers = [row for some in rows for row in some]
+        essences = [row_of(tokenizer, ESSENCE.format(wish.fact.subject), wish.fact.subject) for wish in wishes]
+        self.answers = len(answers)  # the first rows; those of the essences follow, in the same pass
+        self.tails: Tails = prepare(anatomy, [*answers, *essences], layer, first, leading=self.answers)
         wanted = [wish.wanted for wish in wishes if wish.wanted is not None]
         self.wanted = torch.cat(wanted).to(anatomy.device) if wanted else None
         levels = [row for wish in wishes if wish.levels is not None for row in wish.levels]
         self.levels = pad_sequence(levels, batch_first=True).to(anatomy.device) if levels else None
-        subjects = [wish.fact.subject for wish in wishes]
-        self.essence = prepare(anatomy, [row_of(tokenizer, ESSENCE.format(name), name) for name in subjects], layer)
-        everyone = torch.arange(len(wishes), device=anatomy.device)
-        with torch.no_grad():
-            self.before = self._essence_logits(self.essence.hidden, everyone).log_softmax(-1)
-        self.here = self.tails.hidden[:: self.contexts, 0]
+        self.here = self.tails.hidden[: self.answers : self.contexts, 0]
         self.delta = torch.zeros_like(self.here)
-        self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here)
+        self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here[:, :1])
         self.taken, self.likely = [0] * len(wishes), [0.0] * len(wishes)
+        self.before: Tensor | None = None  # an erased subject's essence is to drift
+        if self.wanted is None:
+            with torch.no_grad():
+                some = torch.arange(self.answers, self.answers + len(wishes), device=anatomy.device)
+                out = self.tails.run(self.tails.hidden[some], some)
+                self.before = anatomy.logits(self._ends(out, some)).log_softmax(-1)
 
     def search(self) -> None:
         """Step until every fact is done, or there are no steps left.
@@ -228,10 +235,14 @@ class _Group:
             self._move(alive, gradient, step + 1)
 
     def _move(self, alive: Tensor, gradient: Tensor, step: int) -> None:
-        """Take one step of Adam (Kingma and Ba, 2015), then shorten what became too long."""
+        """Take one step of Adam (Kingma and Ba, 2015), then shorten what became too long.
+
+        The second moment is one number for each fact, not one for each coordinate: the step keeps the gradient's
+        direction, where Adam's would go as far along coordinates that matter little. It takes half the steps.
+        """
         one, two = BETAS
         self.first[alive] = one * self.first[alive] + (1 - one) * gradient
-        self.second[alive] = two * self.second[alive] + (1 - two) * gradient**2
+        self.second[alive] = two * self.second[alive] + (1 - two) * gradient.pow(2).mean(-1, keepdim=True)
         mean, variance = self.first[alive] / (1 - one**step), self.second[alive] / (1 - two**step)
         moved = self.delta[alive] - self.solver.lr * mean / (variance.sqrt() + 1e-8)
         longest = self.solver.clamp * self.here[alive].norm(dim=-1, keepdim=True)
@@ -248,25 +259,35 @@ class _Group:
         """Return the sum of the facts' losses, and how likely each fact's wish is now."""
         rows = self._rows(alive, step)
         each = len(rows) // len(alive)
-        out = self.tails.run(_moved(self.tails.hidden[rows], delta.repeat_interleave(each, 0)), rows)
-        reached = -(self._answer_loss(out, rows) if self.wanted is None else self._distance(out, rows))
+        moved, size = delta.repeat_interleave(each, 0), delta.pow(2).sum(-1) / self.here[alive].pow(2).sum(-1)
+        if self.before is None:
+            out = self.tails.run(_moved(self.tails.hidden[rows], moved), rows)
+            loss, reached = self.solver.decay * size, -self._distance(out, rows)
+        else:
+            drift, reached = self._answers(rows, torch.cat([moved, delta]), alive, self.before)
+            loss = self.solver.kl_weight * drift + self.solver.decay * size
         by_fact = reached.view(len(alive), each).mean(1)
-        now = self._essence_logits(_moved(self.essence.hidden[alive], delta), alive).log_softmax(-1)
-        drift = F.kl_div(now, self.before[alive], log_target=True, reduction="none").sum(-1)
-        size = delta.pow(2).sum(-1) / self.here[alive].pow(2).sum(-1)
-        weight = self.solver.kl_weight if self.wanted is None else 0.0  # an erased subject's essence is to drift
-        loss = -by_fact + weight * drift + self.solver.decay * size
-        return loss.sum(), by_fact.detach().exp()
+        return (loss - by_fact).sum(), by_fact.detach().exp()
 
-    def _answer_loss(self, out: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean negative log-probability of each row's answer, in nats, shape (rows,)."""
-        targets = self.tails.targets[rows]
-        places = targets >= 0
-        logp = self.anatomy.logits(out[places]).log_softmax(-1)
-        picked = logp.gather(-1, targets[places][:, None]).squeeze(-1)
-        owner = places.nonzero()[:, 0]
-        total = picked.new_zeros(len(rows)).index_add(0, owner, picked)
-        return -total / places.sum(1)
+    def _answers(self, rows: Tensor, moved: Tensor, alive: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far each essence drifted, and the mean log-probability of each row's answer, both in nats.
+
+        One pass and one head serve both: with few rows, reading the weights is what takes the time.
+        """
+        everything = torch.cat([rows, self.answers + alive])
+        out = self.tails.run(_moved(self.tails.hidden[everything], moved), everything)
+        places = self.tails.targets[rows] >= 0
+        ends = self._ends(out[len(rows) :], everything[len(rows) :])
+        logp = self.anatomy.logits(torch.cat([out[: len(rows)][places], ends])).log_softmax(-1)
+        now, answers = logp[-len(alive) :], logp[: -len(alive)]
+        drift = F.kl_div(now, before[alive], log_target=True, reduction="none").sum(-1)
+        picked = answers.gather(-1, self.tails.targets[rows][places][:, None]).squeeze(-1)
+        total = picked.new_zeros(len(rows)).index_add(0, places.nonzero()[:, 0], picked)
+        return drift, total / places.sum(1)
+
+    def _ends(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Return what comes out at the last place of each row."""
+        return out[torch.arange(len(rows)), self.tails.last[rows]]
 
     def _distance(self, out: Tensor, rows: Tensor) -> Tensor:
         """Return KL(wanted || now) at each prompt's end, and how far off the old answer's level is, shape (rows,)."""
@@ -287,10 +308,6 @@ class _Group:
         number = places.cumsum(1)[places] - 1
         gap = (picked - self.levels[rows][owner, number]).pow(2)
         return gap.new_zeros(len(rows)).index_add(0, owner, gap) / places.sum(1)
-
-    def _essence_logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        out = self.essence.run(hidden, rows)
-        return self.anatomy.logits(out[torch.arange(len(rows)), self.essence.last[rows]])
 
 
 def _check(found: Tensor) -> None:

@@ -26,13 +26,14 @@ def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]],
     )
 
 
-def _plan(steps: int, lr: float, stop: float, contexts: int, **more: Any) -> Plan:
+def _plan(steps: int, lr: float, stop: float, overshoot: float, contexts: int, **more: Any) -> Plan:
     from .applying import Plan
     from .attached import check_positive
     from .targets import Solver
 
-    check_positive("editing", steps=steps, lr=lr, tokens=more["tokens"])
-    return Plan(solver=Solver(steps=steps, lr=lr, stop=stop, contexts_per_step=contexts), **more)
+    check_positive("editing", steps=steps, lr=lr, overshoot=overshoot, tokens=more["tokens"])
+    solver = Solver(steps=steps, lr=lr, stop=stop, contexts_per_step=contexts, overshoot=overshoot)
+    return Plan(solver=solver, **more)
 
 
 @_offer("editing.rome")
@@ -45,8 +46,9 @@ def rome(
     tokens: int = 200_000,
     shrinkage: float = 0.01,
     steps: int = 25,
-    lr: float = 0.5,
-    stop: float = 0.95,
+    lr: float = 1.0,
+    stop: float = 0.9,
+    overshoot: float = 1.5,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -55,7 +57,7 @@ def rome(
     from .rome import edit
 
     plan = _plan(
-        steps, lr, stop, contexts,
+        steps, lr, stop, overshoot, contexts,
         layers=layers, most_layers=1, batch=1, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: edit)
@@ -74,8 +76,9 @@ def memit(
     tokens: int = 200_000,
     shrinkage: float = 0.01,
     steps: int = 25,
-    lr: float = 0.5,
-    stop: float = 0.95,
+    lr: float = 1.0,
+    stop: float = 0.9,
+    overshoot: float = 1.5,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -84,7 +87,7 @@ def memit(
     from .memit import edit
 
     plan = _plan(
-        steps, lr, stop, contexts,
+        steps, lr, stop, overshoot, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(at, wishes, weight, remember))
@@ -103,8 +106,9 @@ def alphaedit(
     tokens: int = 200_000,
     shrinkage: float = 0.0,
     steps: int = 25,
-    lr: float = 0.5,
-    stop: float = 0.95,
+    lr: float = 1.0,
+    stop: float = 0.9,
+    overshoot: float = 1.5,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -113,7 +117,7 @@ def alphaedit(
     from .applying import run
 
     plan = _plan(
-        steps, lr, stop, contexts,
+        steps, lr, stop, overshoot, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: prepare(desk, threshold, weight))
@@ -131,8 +135,9 @@ def rls(
     tokens: int = 200_000,
     shrinkage: float = 0.01,
     steps: int = 25,
-    lr: float = 0.5,
-    stop: float = 0.95,
+    lr: float = 1.0,
+    stop: float = 0.9,
+    overshoot: float = 1.5,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -141,7 +146,7 @@ def rls(
     from .rls import prepare
 
     plan = _plan(
-        steps, lr, stop, contexts,
+        steps, lr, stop, overshoot, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: prepare(desk, weight))

@@ -15,7 +15,8 @@ from typing import Any
 import editing_baseline
 import editing_erasure
 import editing_sequence
-from editing_records import Subject, Tally, ask, known_facts, open_subject
+import editing_time
+from editing_records import Subject, Tally, ask, known_facts, known_shares, open_subject
 from editing_runs import Outcome, Setting, in_one_update, methods, one_at_a_time
 from figures import Reading, mean, read
 from harness import Bench, options
@@ -33,10 +34,10 @@ Targets = dict[str, float]
 def sizes(n: int | str | None) -> dict[str, int]:
     """Return how many facts each part edits, for the default, a number, or `full`."""
     if n == "full":
-        return {"single": 200, "batch": 100, "sequence": 1000, "erased": 100, "plain": 8}
+        return {"single": 200, "batch": 100, "sequence": 1000, "erased": 100, "plain": 8, "timed": 10, "drawn": 1000}
     count = 200 if n is None else int(n)
     some = {"single": count, "batch": min(count, 100), "sequence": count, "erased": max(count // 5, 2)}
-    return {**some, "plain": min(count, 4)}
+    return {**some, "plain": min(count, 4), "timed": min(count, 4), "drawn": 2 * count}
 
 
 def text_beside(data: Path) -> list[str]:
@@ -91,6 +92,12 @@ class Editing:
         """Return the first facts of the seed's order."""
         return known_facts(self.subject, self.data, count, self.seed)
 
+    def records(self) -> Iterable[Reading]:
+        """Say which records are taken: those that the model ranks right, and how many it would say by itself."""
+        right, said, count = known_shares(self.subject, self.data, self.size["drawn"], self.seed)
+        yield read("records that the model ranks right, P(true) > P(new)", right, "share", count)
+        yield read("records whose answer the model says first", said, "share", count)
+
     def covariance(self) -> Iterable[Reading]:
         """Time the covariances, and edit with those of a tenth of the text as well."""
         found, seconds = self.moments(TOKENS)
@@ -111,7 +118,13 @@ class Editing:
         )
         yield spent("one at a time", outcome, len(facts), at_most=3.0)
         size = sum(parameter.numel() * 4 for parameter in self.subject.anatomy.model.parameters())
+        yield read("artifact of one edit", outcome.bytes_of_one / 1e6, "MB")
+        yield read("registered version, as plain clients load it", size / 1e6, "MB")
         yield read("artifact of one edit, of the model", outcome.bytes_of_one / size, "share", at_most=0.01)
+
+    def time(self) -> Iterable[Reading]:
+        """Say where the time of one edit goes."""
+        return editing_time.measure(self.setting, self.facts(self.size["timed"]))
 
     def plain(self) -> Iterable[Reading]:
         """Follow the papers' plain procedure on a few of the same facts."""
@@ -152,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE, "late": LATE}
     bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
     parts = Editing(bench, given.data, given.model, given.seed, size)
-    for name in ("covariance", "single", "plain", "batch", "sequence", "erasure"):
+    for name in ("records", "covariance", "single", "time", "plain", "batch", "sequence", "erasure"):
         bench.part(name, getattr(parts, name))
     return bench.finish()
 

@@ -66,16 +66,30 @@ def open_subject(version: Path) -> Subject:
 
 def known_facts(subject: Subject, file: Path, count: int, seed: int) -> list[Fact]:
     """Return facts that the model ranks right, P(true) > P(new), in an order that the seed draws."""
-    rows = [row for row in neighbours_by_pooling(read_edits(file), NEIGHBOURS) if row["subject"] in row["prompt"]]
-    random.Random(seed).shuffle(rows)
-    found: list[Fact] = []
-    for start in range(0, len(rows), TOGETHER):
-        facts = [Fact.from_row({**row, "verb": Verb.MODIFY}) for row in rows[start : start + TOGETHER]]
+    drawn, found = _drawn(file, seed), list[Fact]()
+    for start in range(0, len(drawn), TOGETHER):
+        facts = drawn[start : start + TOGETHER]
         scores = iter(subject.score([(f.prompt, answer) for f in facts for answer in (f.old, f.target)]))
         found += [fact for fact, old, new in zip(facts, scores, scores, strict=False) if old[0] > new[0]]
         if len(found) >= count:
             break
     return found[:count]
+
+
+def known_shares(subject: Subject, file: Path, count: int, seed: int) -> tuple[float, float, int]:
+    """Return which share of the first facts the model ranks right and which it would say by itself, and of how many."""
+    facts = _drawn(file, seed)[:count]
+    scores = iter(subject.score([(f.prompt, answer) for f in facts for answer in (f.old, f.target)]))
+    pairs = list(zip(scores, scores, strict=True))
+    right = sum(old[0] > new[0] for old, new in pairs)
+    return right / len(facts), sum(old[1] for old, _ in pairs) / len(facts), len(facts)
+
+
+def _drawn(file: Path, seed: int) -> list[Fact]:
+    """Return every fact whose prompt names its subject, in an order that the seed draws."""
+    rows = [row for row in neighbours_by_pooling(read_edits(file), NEIGHBOURS) if row["subject"] in row["prompt"]]
+    random.Random(seed).shuffle(rows)
+    return [Fact.from_row({**row, "verb": Verb.MODIFY}) for row in rows]
 
 
 @dataclass

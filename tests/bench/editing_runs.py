@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from editing_records import Subject, Tally, ask
 from torch import Tensor
 
-from amends_editing import alphaedit, memit, rls, rome, ultraedit
+from amends_editing import alphaedit, ft, memit, rls, rome, ultraedit
 from amends_editing.covariance import Moments
 from amends_editing.desk import Desk, Factors
 from amends_editing.erasing import wish_to_erase
@@ -22,6 +23,7 @@ from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
 from amends_editing.targets import Solver, Wish
 
+FT: dict[str, Any] = {"steps": 25, "lr": 5e-4, "limit": 5e-3}  # the operation's own defaults
 Write = Callable[[Desk, Sequence[Wish]], list[Factors]]
 
 
@@ -125,9 +127,12 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float, late:
         desk.layers = late
         return ultraedit.prepare(rate)(desk, wishes)
 
+    def with_ft(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        return ft.edit(desk, wishes, **FT)
+
     return {
         "memit": setting.memit, "rome": with_rome, "alphaedit": with_alphaedit, "rls": with_rls,
-        "ultraedit": with_ultraedit,
+        "ultraedit": with_ultraedit, "ft": with_ft,
     }  # fmt: skip
 
 
