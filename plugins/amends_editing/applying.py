@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from safetensors.torch import load as read_tensors
@@ -143,11 +144,36 @@ def _moments(
             return held[0]
     if text is None:
         raise BadInput(NEEDS_TEXT)
-    moments = read_moments(anatomy, tokenizer, _texts(text), layers, tokens, progress)
-    tensors = {str(layer): moment for layer, moment in moments.moments.items()}
-    described = {"about": canonical_json(about).decode(), "seen": str(moments.tokens)}
-    task.state.put(MOMENTS, write_tensors(tensors, described))
+    moments = _remembered(task, text.digest, layers, tokens, lambda: read_moments(
+        anatomy, tokenizer, _texts(text), layers, tokens, progress
+    ))  # fmt: skip
+    task.state.put(MOMENTS, _dumped(moments, about))
     return moments
+
+
+def _remembered(task: Task, text: str, layers: Sequence[int], tokens: int, read: Callable[[], Moments]) -> Moments:
+    """Return what this machine remembers of model, text and each layer; if one is missing, all are read in one pass."""
+    if not task.source_digest:
+        return read()
+    now: list[Moments] = []
+
+    def make(layer: int) -> bytes:
+        if not now:
+            now.append(read())
+        return _dumped(Moments({layer: now[0].moments[layer]}, now[0].tokens), {})
+
+    found = []
+    for layer in layers:
+        name = f"second moments of layer {layer}, {tokens} tokens"
+        found.append(_loaded(task.memory.once(name, (task.source_digest, text), partial(make, layer)))[0])
+    merged = {layer: one.moments[layer] for layer, one in zip(layers, found, strict=True)}
+    return Moments(merged, found[0].tokens)
+
+
+def _dumped(moments: Moments, about: Mapping[str, object]) -> bytes:
+    tensors = {str(layer): moment for layer, moment in moments.moments.items()}
+    data: bytes = write_tensors(tensors, {"about": canonical_json(about).decode(), "seen": str(moments.tokens)})
+    return data
 
 
 def _loaded(data: bytes) -> tuple[Moments, dict[str, object]]:

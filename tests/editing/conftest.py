@@ -119,7 +119,10 @@ def text(write_records):
 
 @pytest.fixture
 def run_within(tmp_path, write_records, version_of, text):
-    """Return `run_within(name, rows, source=…, state=None, **parameters) -> task`, short runs, each with its output."""
+    """Return `run_within(name, rows, source=…, state=None, **parameters) -> task`, short runs, each with its output.
+
+    What a task is given besides, by a name of its own (`task={"memory": …}`), goes to the task.
+    """
     from itertools import count
 
     from amends import Task, host
@@ -127,10 +130,10 @@ def run_within(tmp_path, write_records, version_of, text):
 
     numbers = count()
 
-    def run(name, rows, source=None, state=None, **parameters):
+    def run(name, rows, source=None, state=None, task=None, **parameters):
         operation = host.current().operation(name)
         output = tmp_path / f"version-{next(numbers)}"
-        task = Task(tmp_path, 7, source=source or version_of(), output=output, state=state or NoState())
+        task = Task(tmp_path, 7, source=source or version_of(), output=output, state=state or NoState(), **(task or {}))
         given = {"edits": write_records(rows), "max_drift": MAX_DRIFT} | SETTINGS[name] | parameters
         if "text" in {parameter.name for parameter in operation.parameters}:
             given = {"text": text} | given

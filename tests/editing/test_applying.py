@@ -92,3 +92,29 @@ def test_layers_that_are_none_are_refused(run_within, row_about, layers, said):
 def test_no_edit_is_refused(run_within):
     with pytest.raises(BadInput, match="there is no edit"):
         run_within("editing.ft", [])
+
+
+def test_statistics_are_read_once_for_a_model_a_layer_and_a_text(
+    run_within, row_about, version_of, monkeypatch, tmp_path
+):
+    from amends.store import Computed
+    from amends_editing import applying
+
+    passes, read = [], applying.read_moments
+    monkeypatch.setattr(applying, "read_moments", lambda *given: passes.append(given[3]) or read(*given))
+    digest = "ab" * 32
+
+    def edit(layers, digest=digest, **more):
+        computed = Computed(tmp_path / "cache")
+        beside = {"source_digest": digest, "memory": computed}
+        task = run_within("editing.memit", [row_about()], task=beside, layers=layers, **more)
+        computed.flush()
+        return (task.output / "model" / "model.safetensors").read_bytes()
+
+    first = edit("0,1")
+    assert edit("0,1") == first and passes == [(0, 1)]
+    edit("1")
+    assert passes == [(0, 1)]
+    edit("0,1", digest="cd" * 32)
+    edit("0,1", tokens=1100)
+    assert passes == [(0, 1)] * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +55,21 @@ class NoState:
         self.blobs.pop(name, None)
 
 
+class Memory(Protocol):
+    """What was computed from digests alone, kept on this machine until one of them is erased."""
+
+    def once(self, name: str, of: Iterable[str], make: Callable[[], bytes]) -> bytes:
+        """Return what `make` gives, from an earlier run of the same name and digests where there was one."""
+
+
+class NoMemory:
+    """Computes everything anew."""
+
+    def once(self, name: str, of: Iterable[str], make: Callable[[], bytes]) -> bytes:
+        """Return what `make` gives."""
+        return make()
+
+
 def _silent(done: int, total: int, message: str) -> None:
     """Report to nobody."""
 
@@ -96,6 +111,7 @@ class Task(_Work):
         state: Encrypted blobs of this lineage that a later erasure needs.
         source_digest: The source's tree digest, where the host knows it.
         models: Materialised versions for the operation's `ModelVersion` parameters, by parameter name.
+        memory: For what takes long and follows from digests alone; what it keeps may vanish at any time.
     """
 
     source: Path | None = None
@@ -103,6 +119,7 @@ class Task(_Work):
     output: Path = Path()
     state: State = field(default_factory=NoState)
     models: dict[str, Path] = field(default_factory=dict)
+    memory: Memory = field(default_factory=NoMemory)
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load the source's weights in float32 and its tokenizer.

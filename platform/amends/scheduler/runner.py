@@ -24,7 +24,7 @@ from amends.scheduler.fingerprint import fingerprint
 from amends.scheduler.jobs import Job, JobResult
 from amends.scheduler.state import SealedState
 from amends.scheduler.steady import needs_torch, seed_generators, steady
-from amends.store import Blobs, NodeCache, open_blobs, put_tree, read_manifest
+from amends.store import Blobs, Computed, NodeCache, open_blobs, put_tree, read_manifest
 from amends.store.cache import is_sound
 
 Readings = tuple[Reading, ...]
@@ -50,6 +50,7 @@ class _Attempt:
         self.models = {name: self.cache.tree(digest) for name, digest in job.models.items()}
         self.files = {name: self.cache.file(digest) for name, digest in job.records.items()}
         self.state = SealedState(self.blobs, job.state, job.state_key)
+        self.computed = Computed(self.cache.directory)
 
     @property
     def trees(self) -> list[Path]:
@@ -124,6 +125,7 @@ def _run(
             output, readings, before = _call(attempt, declared, device)
             stack = fingerprint(job.cpus, device)
         _check_after(attempt)
+        attempt.computed.flush()
     return JobResult(
         job=job.id,
         fence=fence,
@@ -168,6 +170,7 @@ def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any],
         output=output,
         state=attempt.state,
         models=attempt.models,
+        memory=attempt.computed,
     )
     operation(task, **arguments)
     if attempt.is_cancelled():  # it may have stopped early without a word

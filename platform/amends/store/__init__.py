@@ -2,10 +2,12 @@
 
 from amends.store.blobs import Blobs, LocalBlobs, MlflowBlobs, open_blobs
 from amends.store.cache import NodeCache
+from amends.store.computed import Computed
 from amends.store.trees import Manifest, fetch_manifest, materialise, put_tree, read_manifest
 
 __all__ = [
     "Blobs",
+    "Computed",
     "LocalBlobs",
     "Manifest",
     "MlflowBlobs",

@@ -69,7 +69,7 @@ class NodeCache:
 
     def _kept(self, kind: str, digest: str) -> Path:
         path = self.directory / kind / check_digest(digest)
-        with room_on_disk(self.directory), _locked(path):
+        with room_on_disk(self.directory), locked(path):
             if is_sound(path):
                 os.utime(path.with_suffix(MARK))
                 return path
@@ -87,11 +87,7 @@ class NodeCache:
             holds = sorted({entry.sha256 for entry in materialise(self.blobs, digest, copy).files.values()})
         else:
             self.blobs.fetch(digest, copy)
-        _protect(copy)
-        copy.rename(path)
-        mark = work / "mark"
-        mark.write_text(json.dumps({"holds": holds, "stat": _stat(path)}))
-        mark.replace(path.with_suffix(MARK))
+        _settle(copy, path, holds)
 
 
 def purge_copies(directory: Path, digests: Iterable[str]) -> tuple[str, ...]:
@@ -102,6 +98,16 @@ def purge_copies(directory: Path, digests: Iterable[str]) -> tuple[str, ...]:
         _drop(mark.with_suffix(""))
     sweep(directory / "scratch")
     return tuple(sorted(mark.stem for mark in gone))
+
+
+def keep(directory: Path, path: Path, data: bytes, holds: Iterable[str]) -> None:
+    """Put bytes into a node's cache, at a place that the caller has locked; a purge of what they hold removes them."""
+    with scratch(directory / "scratch", "keep") as work:
+        copy = work / "copy"
+        copy.write_bytes(data)
+        if path.exists():
+            _drop(path)
+        _settle(copy, path, sorted(holds))
 
 
 def is_sound(path: Path) -> bool:
@@ -124,6 +130,15 @@ def weights_of(tree: Path) -> Path:
 
 def _marks(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*/*{MARK}"))
+
+
+def _settle(copy: Path, path: Path, holds: list[str]) -> None:
+    """Move a finished copy to its place, and mark it as it is now."""
+    _protect(copy)
+    copy.rename(path)
+    mark = copy.with_name("mark")
+    mark.write_text(json.dumps({"holds": holds, "stat": _stat(path)}))
+    mark.replace(path.with_suffix(MARK))
 
 
 def _link(link: Path, target: Path) -> None:
@@ -157,7 +172,8 @@ def _drop(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from filling the same place of the cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
