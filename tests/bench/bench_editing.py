@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import editing_baseline
+import editing_beside
 import editing_erasure
 import editing_sequence
 import editing_time
@@ -34,10 +35,19 @@ Targets = dict[str, float]
 def sizes(n: int | str | None) -> dict[str, int]:
     """Return how many facts each part edits, for the default, a number, or `full`."""
     if n == "full":
-        return {"single": 200, "batch": 100, "sequence": 1000, "erased": 100, "plain": 8, "timed": 10, "drawn": 1000}
+        return {
+            "single": 200,
+            "batch": 100,
+            "sequence": 1000,
+            "erased": 100,
+            "plain": 8,
+            "timed": 10,
+            "drawn": 1000,
+            "beside": 20,
+        }
     count = 200 if n is None else int(n)
     some = {"single": count, "batch": min(count, 100), "sequence": count, "erased": max(count // 5, 2)}
-    return {**some, "plain": min(count, 4), "timed": min(count, 4), "drawn": 2 * count}
+    return {**some, "plain": min(count, 4), "timed": min(count, 4), "drawn": 2 * count, "beside": min(count, 20)}
 
 
 def text_beside(data: Path) -> list[str]:
@@ -67,7 +77,8 @@ class Editing:
 
     def __init__(self, bench: Bench, data: Path, model: str, seed: int, size: dict[str, int]) -> None:
         self.bench, self.data, self.seed, self.size = bench, data, seed, size
-        self.subject: Subject = open_subject(base_model(model, bench.work / model))
+        self.source = base_model(model, bench.work / model)
+        self.subject: Subject = open_subject(self.source)
         deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
         self.layers, self.late = (LAYERS, LATE) if deep else ((0,), (0,))
         self._setting: Setting | None = None
@@ -145,6 +156,14 @@ class Editing:
             limit = {"memit": 3.0, "ultraedit": 0.1}.get(name)
             yield spent(f"batch, {name}", outcome, len(facts), limit)
 
+    def beside(self) -> Iterable[Reading]:
+        """Edit some facts beside the weights, with each method at its defaults."""
+        facts = self.facts(self.size["beside"])
+        yield from figures("beside the weights, unedited", ask(self.subject, facts), {})
+        for name, tally, seconds in editing_beside.measure(self.source, self.bench.empty("beside"), facts, self.seed):
+            yield from figures(f"beside the weights, {name}", tally, {})
+            yield read(f"beside the weights, {name}: an edit", seconds / len(facts), "CPU-s", len(facts))
+
     def sequence(self) -> Iterable[Reading]:
         """Edit many facts in a row of batches, and draw the curve."""
         facts = self.facts(self.size["sequence"])
@@ -165,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE, "late": LATE}
     bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
     parts = Editing(bench, given.data, given.model, given.seed, size)
-    for name in ("records", "covariance", "single", "time", "plain", "batch", "sequence", "erasure"):
+    for name in ("records", "covariance", "single", "time", "plain", "batch", "beside", "sequence", "erasure"):
         bench.part(name, getattr(parts, name))
     return bench.finish()
 
