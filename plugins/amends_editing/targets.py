@@ -163,9 +163,9 @@ def solve(
         ]  # fmt: skip
         one = _Group(anatomy, tokenizer, [wishes[i] for i in group], [rows[i] for i in group], layer, solver, first)
         one.search()
+        found = one.shortened(one.delta * (solver.overshoot if one.wanted is None else 1.0))
         for place, i in enumerate(group):
-            residual = one.delta[place] * (solver.overshoot if one.wanted is None else 1.0)
-            solved.residuals[i], solved.values[i] = residual.cpu(), (one.here[place] + residual).cpu()
+            solved.residuals[i], solved.values[i] = found[place].cpu(), (one.here[place] + found[place]).cpu()
             solved.steps[i], solved.likely[i] = one.taken[place], one.likely[place]
         if one.tails.leading is not None:
             solved.leading.append((group, one.tails.leading))
@@ -244,9 +244,13 @@ class _Group:
         self.first[alive] = one * self.first[alive] + (1 - one) * gradient
         self.second[alive] = two * self.second[alive] + (1 - two) * gradient.pow(2).mean(-1, keepdim=True)
         mean, variance = self.first[alive] / (1 - one**step), self.second[alive] / (1 - two**step)
-        moved = self.delta[alive] - self.solver.lr * mean / (variance.sqrt() + 1e-8)
-        longest = self.solver.clamp * self.here[alive].norm(dim=-1, keepdim=True)
-        self.delta[alive] = moved * (longest / moved.norm(dim=-1, keepdim=True)).clamp(max=1.0)
+        self.delta[alive] -= self.solver.lr * mean / (variance.sqrt() + 1e-8)
+        self.delta = self.shortened(self.delta)
+
+    def shortened(self, delta: Tensor) -> Tensor:
+        """Return delta, no fact's longer than the clamp allows."""
+        longest = self.solver.clamp * self.here.norm(dim=-1, keepdim=True)
+        return delta * (longest / delta.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
 
     def _rows(self, alive: Tensor, step: int) -> Tensor:
         """Return which rows run: of each living fact the bare prompt, and some contexts in turn."""

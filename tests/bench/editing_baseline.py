@@ -78,7 +78,7 @@ class Plain:
                 drift = F.kl_div(essence, before, log_target=True, reduction="sum")
                 size = delta.pow(2).sum() / seen[0].pow(2).sum()
                 loss = -wanted.mean() + KL_WEIGHT * drift + DECAY * size
-                if float(loss) < LOW_ENOUGH:
+                if float(loss.detach()) < LOW_ENOUGH:
                     break
                 torch.autograd.backward(loss)
                 search.step()

@@ -90,6 +90,7 @@ def test_a_model_that_says_no_number_moved_infinitely_far(pushed):
     guard, made, weights = pushed
     broken = [Factors(1, made[0].left * torch.nan, made[0].right)]
     broken[0].apply(guard.anatomy)
+    assert Moved(0.1, 4.0).most == 1.0  # neighbours may move four times as far
     assert Moved(float("nan"), 0.1).most == guard.moved().most == float("inf")
     with pytest.raises(AmendsError, match="plain text by nan nats"):
         guard.hold(broken, weights)

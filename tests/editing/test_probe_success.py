@@ -118,19 +118,26 @@ def test_the_real_seams_and_tokens_are_those_of_the_edit(tiny_version, probe_tas
     model = open_version(tiny_version, host.load([]))
     rows = [edit(1, target="Brenn harbour", old="Sorrel"), edit(2, target="fox", old="the lazy dog")]
 
-    def mean(prompt, subject, answer):
+    def answered(prompt, subject, answer):
         row = row_of(model.tokenizer, prompt, subject, answer)
         assert row.tokens == tuple(chain(*encode_continuation(model.tokenizer, prompt, answer)))
         with torch.no_grad():
             logp = model.hf_model(torch.tensor([row.tokens])).logits[0].double().log_softmax(-1)
-        last = len(row.tokens) - row.targets
-        return sum(logp[place - 1, row.tokens[place]].item() for place in range(last, len(row.tokens))) / row.targets
+        places = range(len(row.tokens) - row.targets, len(row.tokens))
+        return [(logp[place - 1], row.tokens[place]) for place in places]
+
+    def mean(*asked):
+        found = [logp[token].item() for logp, token in answered(*asked)]
+        return sum(found) / len(found)
+
+    def first(*asked):
+        return [int(logp.argmax()) == token for logp, token in answered(*asked)]
 
     wins = [mean(r["prompt"], r["subject"], r["target"]) > mean(r["prompt"], r["subject"], r["old"]) for r in rows]
     found = by_name(probing.success(probe_task(model), edits=write_records(rows)))
     assert found["efficacy"].value == sum(wins) / 2
-    for probe in (probing.accuracy, probing.generation):
-        assert all(0.0 <= reading.value <= 1.0 for reading in probe(probe_task(model), edits=write_records(rows)))
+    said = [all(first(r["prompt"], r["subject"], r["target"])) for r in rows]
+    assert by_name(probing.accuracy(probe_task(model), edits=write_records(rows)))["efficacy"].value == sum(said) / 2
 
 
 def test_progress_and_readings_carry_no_text(table_model, probe_task, write_records):

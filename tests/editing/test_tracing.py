@@ -240,7 +240,9 @@ def test_unedited_facts_score_nothing_on_edits_and_all_on_neighbours(traced):
     efficacy, paraphrase, neighbourhood = swept(traced)._scores()
     asked = [(n.prompt, n.answer, one.fact.target) for one in traced.known for n in one.fact.neighbours]
     logp = [mean_logps(traced.anatomy, traced.tokenizer, [(p, a), (p, t)]) for p, a, t in asked]
-    assert efficacy == 0.0 and 0.0 <= paraphrase <= 1.0
+    other = [(text, one.fact) for one in traced.known for text in one.fact.rephrases]
+    turned = [mean_logps(traced.anatomy, traced.tokenizer, [(p, f.target), (p, f.old)]) for p, f in other]
+    assert efficacy == 0.0 and paraphrase == pytest.approx(sum(new > old for new, old in turned) / len(turned))
     assert neighbourhood == pytest.approx(sum(own > other for own, other in logp) / len(logp))
 
 
