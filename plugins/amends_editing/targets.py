@@ -250,7 +250,8 @@ class _Group:
     def shortened(self, delta: Tensor) -> Tensor:
         """Return delta, no fact's longer than the clamp allows."""
         longest = self.solver.clamp * self.here.norm(dim=-1, keepdim=True)
-        return delta * (longest / delta.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+        shorter: Tensor = delta * (longest / delta.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+        return shorter
 
     def _rows(self, alive: Tensor, step: int) -> Tensor:
         """Return which rows run: of each living fact the bare prompt, and some contexts in turn."""
