@@ -10,9 +10,9 @@ import pytest
 VOCABULARY = 320
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma3", "gpt2", "neox", "opt")
 HOMES = {"Ada Quill": "island", "Pell Ostrin": "capital", "Ruvo Tanniker": "of"}  # one token each: a tiny model learns
-SOLVING = {"tokens": 1024, "steps": 15, "layers": "0,1"}
+SOLVING = {"tokens": 1024, "steps": 15, "lr": 0.5, "overshoot": 1.0, "layers": "0,1"}  # a tiny model has little room
 SETTINGS = {
-    "editing.rome": SOLVING | {"layers": "1"},
+    "editing.rome": SOLVING | {"layers": "1", "overshoot": 2.5},
     "editing.memit": SOLVING | {"weight": 0.1},
     "editing.alphaedit": SOLVING | {"weight": 0.01, "threshold": 0.5},
     "editing.rls": SOLVING | {"weight": 0.1},

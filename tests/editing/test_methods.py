@@ -137,7 +137,7 @@ def moved_by_a_second_edit(anatomy, tokenizer, facts, prepare, is_remembered):
     """Return KL(before || after) of the first fact's answers; no context but the bare prompt, so its key is held."""
     some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
     moments = Moments({1: some.T @ some / 300}, 300)
-    desk = Desk(anatomy, tokenizer, (1,), Solver(steps=15), moments, contexts=("",))
+    desk = Desk(anatomy, tokenizer, (1,), Solver(steps=15, lr=0.5, overshoot=1.0), moments, contexts=("",))
     prepare(desk)(desk, [Wish(facts[0])])
     before = next_token(anatomy.model, tokenizer, facts[0])
     if not is_remembered:
