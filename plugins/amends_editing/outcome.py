@@ -50,10 +50,15 @@ def _failed_erasures(edits: Sequence[Edit], done: Sequence[float]) -> Reading:
     Args:
         edits: All edits.
         done: Whether each did what it was to do, asked by its own prompt.
+
+    Returns:
+        The count; its `n` are all edits that were looked at, so that a file without an erasure can be judged.
     """
     erased = [one for edit, one in zip(edits, done, strict=True) if edit.fact.verb is Verb.ERASE]
     failed = float(len(erased) - sum(erased))
-    return Reading("editing.outcome/failed_erasures", failed, failed, failed, len(erased), "edits")
+    return Reading(
+        "editing.outcome/failed_erasures", failed, failed, failed, len(edits), "edits", detail={"erasures": len(erased)}
+    )
 
 
 def _own(owner: int, edit: Edit, prompt: str) -> Item:

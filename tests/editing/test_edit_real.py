@@ -68,7 +68,15 @@ def test_a_real_model_learns_six_answers_and_forgets_two(smollm2, run_within, re
 
     # The default settings, but for fewer steps and the limit: neighbours of the same relation move by more than half a
     # nat, and an update that is halved for that does not take.
-    defaults = {"layers": "", "steps": 15, "weight": 15.0, "max_drift": 9.0, "tokens": 20_000}
+    defaults = {
+        "layers": "",
+        "steps": 15,
+        "lr": 1.0,
+        "overshoot": 1.5,
+        "weight": 15.0,
+        "max_drift": 9.0,
+        "tokens": 20_000,
+    }
     likely, first = reading(run_within("editing.memit", rows, smollm2, text=text, **defaults).output)
     told = [(row["prompt"], row["target"], row["old"]) for row in changed]
     assert all(first(prompt, target) and likely(prompt, target) > likely(prompt, old) for prompt, target, old in told)

@@ -12,7 +12,7 @@ STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 # What goes in is chosen so that the policies that Amends brings can say yes to a random model: it finds the answers so
 # far unlikely, so that an edit need not turn them round, an insertion names what must not be said instead (it would
 # have to be the first choice of all otherwise), and a batch may move it by more than the usual half a nat.
-SMALL = {"tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 5, "max_drift": 50}
+SMALL = {"tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 25, "lr": 0.5, "overshoot": 3.0, "max_drift": 50}
 NEAR = [{"prompt": "The quick brown fox", "answer": "Quill"}]
 
 
@@ -194,7 +194,7 @@ def test_a_dropped_edit_leaves_the_bits_that_the_others_give_alone(village):
     ("row", "parameters", "sentence"),
     [
         ({**INES, "target": "capital", "old": "is"}, {}, "the editing policy denies: Too many edits did not take."),
-        (INES, {"max_drift": 1e-9}, "the update moves what it was not to move by"),
+        (INES, {"max_drift": 1e-9}, "the update moves what it was not to move even at 0.125 of its size"),
         (INES, {"weight": 0}, "an update is not finite; take a larger shrinkage"),
         (INES, {"layers": "9"}, "layers must be some of"),
     ],

@@ -51,6 +51,15 @@ def test_an_erased_fact_must_no_longer_be_the_first_choice(table_model, probe_ta
     tables = asked(gone, "old", 0.9, 0.1) | asked(kept, "old", 0.9, 0.8)
     found = read(table_model, probe_task, write_records, [gone, kept], tables)
     assert (found["efficacy"].value, found["paraphrase"].value) == (0.5, 0.5)
+    assert (found["failed_erasures"].value, found["failed_erasures"].n) == (1.0, 2)
+
+
+def test_where_nothing_was_to_be_erased_no_erasure_failed_and_the_count_can_be_judged(
+    table_model, probe_task, write_records
+):
+    one = row(1, "modify")
+    found = read(table_model, probe_task, write_records, [one], asked(one, "new", 0.3) | asked(one, "old", 0.2))
+    assert (found["failed_erasures"].value, found["failed_erasures"].n) == (0.0, 1)
 
 
 def test_an_erasure_that_names_no_old_answer_did_not_visibly_happen(table_model, probe_task, write_records):
