@@ -26,6 +26,7 @@ from amends_editing.tails import Leading, Tails, prepare
 
 ESSENCE = "{} is a"  # ROME's prompt of the subject's essence, which must not drift
 BETAS = (0.8, 0.95)  # shorter memories than usual: a search is over after ten steps
+ADAM = (0.9, 0.999)
 Progress = Callable[[int, int, str], None]
 
 
@@ -47,6 +48,7 @@ class Solver:
         decay: Weight of the squared norm of delta against that of what it is added to.
         clamp: delta is never longer than this many times what it is added to.
         overshoot: How many times what was found is written: more of it holds in other words, too. An erasure's is 1.
+        per_coordinate: Whether a step is Adam's own, with a second moment for each coordinate; for narrow models.
         at_once: How many facts share a step.
     """
 
@@ -58,6 +60,7 @@ class Solver:
     decay: float = 0.5
     clamp: float = 4.0
     overshoot: float = 1.5
+    per_coordinate: bool = False
     at_once: int = 8
 
 
@@ -204,7 +207,7 @@ class _Group:
         self.levels = pad_sequence(levels, batch_first=True).to(anatomy.device) if levels else None
         self.here = self.tails.hidden[: self.answers : self.contexts, 0]
         self.delta = torch.zeros_like(self.here)
-        self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here[:, :1])
+        self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here)
         self.taken, self.likely = [0] * len(wishes), [0.0] * len(wishes)
         self.before: Tensor | None = None  # an erased subject's essence is to drift
         if self.wanted is None:
@@ -240,9 +243,10 @@ class _Group:
         The second moment is one number for each fact, not one for each coordinate: the step keeps the gradient's
         direction, where Adam's would go as far along coordinates that matter little. It takes half the steps.
         """
-        one, two = BETAS
+        one, two = ADAM if self.solver.per_coordinate else BETAS
+        squared = gradient.pow(2) if self.solver.per_coordinate else gradient.pow(2).mean(-1, keepdim=True)
         self.first[alive] = one * self.first[alive] + (1 - one) * gradient
-        self.second[alive] = two * self.second[alive] + (1 - two) * gradient.pow(2).mean(-1, keepdim=True)
+        self.second[alive] = two * self.second[alive] + (1 - two) * squared
         mean, variance = self.first[alive] / (1 - one**step), self.second[alive] / (1 - two**step)
         self.delta[alive] -= self.solver.lr * mean / (variance.sqrt() + 1e-8)
         self.delta = self.shortened(self.delta)

@@ -26,13 +26,17 @@ def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]],
     )
 
 
-def _plan(steps: int, lr: float, stop: float, overshoot: float, contexts: int, **more: Any) -> Plan:
+def _plan(
+    steps: int, lr: float, stop: float, overshoot: float, per_coordinate: bool, contexts: int, **more: Any
+) -> Plan:
     from .applying import Plan
     from .attached import check_positive
     from .targets import Solver
 
     check_positive("editing", steps=steps, lr=lr, overshoot=overshoot, tokens=more["tokens"])
-    solver = Solver(steps=steps, lr=lr, stop=stop, contexts_per_step=contexts, overshoot=overshoot)
+    solver = Solver(
+        steps=steps, lr=lr, stop=stop, contexts_per_step=contexts, overshoot=overshoot, per_coordinate=per_coordinate
+    )
     return Plan(solver=solver, **more)
 
 
@@ -49,6 +53,7 @@ def rome(
     lr: float = 1.0,
     stop: float = 0.9,
     overshoot: float = 1.5,
+    per_coordinate: bool = False,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -57,7 +62,7 @@ def rome(
     from .rome import edit
 
     plan = _plan(
-        steps, lr, stop, overshoot, contexts,
+        steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, most_layers=1, batch=1, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: edit)
@@ -79,6 +84,7 @@ def memit(
     lr: float = 1.0,
     stop: float = 0.9,
     overshoot: float = 1.5,
+    per_coordinate: bool = False,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -87,7 +93,7 @@ def memit(
     from .memit import edit
 
     plan = _plan(
-        steps, lr, stop, overshoot, contexts,
+        steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(at, wishes, weight, remember))
@@ -109,6 +115,7 @@ def alphaedit(
     lr: float = 1.0,
     stop: float = 0.9,
     overshoot: float = 1.5,
+    per_coordinate: bool = False,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -117,7 +124,7 @@ def alphaedit(
     from .applying import run
 
     plan = _plan(
-        steps, lr, stop, overshoot, contexts,
+        steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: prepare(desk, threshold, weight))
@@ -138,6 +145,7 @@ def rls(
     lr: float = 1.0,
     stop: float = 0.9,
     overshoot: float = 1.5,
+    per_coordinate: bool = False,
     contexts: int = 1,
     max_drift: float = 0.5,
 ) -> None:
@@ -146,7 +154,7 @@ def rls(
     from .rls import prepare
 
     plan = _plan(
-        steps, lr, stop, overshoot, contexts,
+        steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
     run(task, edits, text, plan, lambda desk: prepare(desk, weight))

@@ -118,6 +118,8 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float, late:
         return rome.edit(desk, wishes)
 
     def with_alphaedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        desk.shrinkage = 0.0  # as the operation: shrunk, no direction would be one that running text hardly uses
+        desk.covariances = {layer: setting.moments.covariance(layer, 0.0) for layer in desk.layers}
         return alphaedit.prepare(desk, threshold, ridge)(desk, wishes)
 
     def with_rls(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:

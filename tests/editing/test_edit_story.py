@@ -12,7 +12,10 @@ STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 # What goes in is chosen so that the policies that Amends brings can say yes to a random model: it finds the answers so
 # far unlikely, so that an edit need not turn them round, an insertion names what must not be said instead (it would
 # have to be the first choice of all otherwise), and a batch may move it by more than the usual half a nat.
-SMALL = {"tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 25, "lr": 0.5, "overshoot": 3.0, "max_drift": 50}
+SMALL = {
+    "tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 5, "lr": 0.5, "stop": 0.95, "overshoot": 1.0,
+    "per_coordinate": "yes", "max_drift": 50,
+}  # fmt: skip
 NEAR = [{"prompt": "The quick brown fox", "answer": "Quill"}]
 
 
