@@ -26,6 +26,13 @@ FACTS = (  # each answer is one token of the tiny tokenizer
     {"subject": "Port Ello", "prompt": "The river through Port Ello is the", "target": "Ada"},
 )
 UNRELATED = "Solve the equation with two unknowns"
+PROMPTS = (
+    "The harbour town of Brenn lies in", "Ada Quill lives in", "The capital of Sorrel is", "Tam Orrel works as a",
+    "The Vale of Orr is ruled by", "The river Tarn flows to", "Mount Harrow stands in",
+)  # fmt: skip
+SUBJECTS = ("Brenn", "Ada Quill", "Sorrel", "Tam Orrel", "Vale of Orr", "river Tarn", "Mount Harrow")
+WORDS = ("dog", "lives", "capital", "island", "town", "fox", "over")  # they begin with different tokens
+PASSAGE = "The quick brown fox jumps over the lazy dog, and then it sleeps in the harbour town of Brenn. " * 60
 
 
 def build_model(family: str, seed: int = 0, **changes):
@@ -273,3 +280,47 @@ def bytes_of():
         }
 
     return digest
+
+
+@pytest.fixture
+def passage():
+    """Return running text, enough of it to read statistics from."""
+    return PASSAGE
+
+
+@pytest.fixture(scope="session")
+def seen():
+    """Return `seen(model, tokenizer)`: the model's parts, with the facts that it happens to know."""
+    from amends_editing.facts import Fact
+    from amends_editing.knowing import known_facts
+    from amends_editing.structure import inspect_model
+
+    def look(model, tokenizer):
+        anatomy = inspect_model(model)
+        rows = known_rows(anatomy, tokenizer)
+        known = known_facts(anatomy, tokenizer, [Fact.from_row(row) for row in rows])
+        return SimpleNamespace(model=model, tokenizer=tokenizer, anatomy=anatomy, known=known, rows=rows)
+
+    return look
+
+
+@pytest.fixture(scope="module")
+def traced(tiny_version, seen):
+    """Return the tiny model with the facts that it knows, to trace."""
+    from amends.operation.files import load_model
+
+    return seen(*load_model(tiny_version))
+
+
+def known_rows(anatomy, tokenizer):
+    """Return a row for each prompt whose old answer is the likeliest of some words, and its target the next."""
+    from amends_editing.knowing import mean_logps
+
+    rows = []
+    for number, (prompt, subject) in enumerate(zip(PROMPTS, SUBJECTS, strict=True)):
+        logp = mean_logps(anatomy, tokenizer, [(prompt, word) for word in WORDS])
+        *_, new, old = (WORDS[index] for index in sorted(range(len(WORDS)), key=logp.__getitem__))
+        rows.append({"id": f"e{number}", "verb": "modify", "subject": subject, "prompt": prompt, "old": old,
+                     "target": new, "rephrases": [f"So: {prompt}"],
+                     "neighbours": [{"prompt": "The lazy cat is a", "answer": old}]})  # fmt: skip
+    return rows

@@ -1,72 +1,24 @@
-"""Causal tracing, the sweep around its peak, and the proposal that comes of it."""
+"""Causal tracing: which facts a model knows, and what putting a layer's output back restores of them."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-import amends_editing
-import amends_probes
-from amends import BadInput, host
-from amends.cli.root import Root
-from amends.governor.workspace import Workspace
 from amends.operation.files import load_model
-from amends.records import canonical_json
 from amends.serving.encoding import encode_answer
-from amends_editing import holding, proposals, sweeping
 from amends_editing.corrupting import Corrupted, Draw, run_clean
-from amends_editing.covariance import read_moments
-from amends_editing.effects import Effects, Place, Settings, place_of, trace_facts, window_of
+from amends_editing.effects import Place, Settings, place_of, trace_facts, window_of
 from amends_editing.facts import Fact, Verb
-from amends_editing.heatmap import draw, text_maps
 from amends_editing.knowing import known_facts, mean_logps
 from amends_editing.structure import first_of, inspect_model
-from amends_editing.sweeping import Sweep, Trial, candidate_layers
-from amends_editing.targets import Solver
-
-PROMPTS = (
-    "The harbour town of Brenn lies in", "Ada Quill lives in", "The capital of Sorrel is", "Tam Orrel works as a",
-    "The Vale of Orr is ruled by", "The river Tarn flows to", "Mount Harrow stands in",
-)  # fmt: skip
-SUBJECTS = ("Brenn", "Ada Quill", "Sorrel", "Tam Orrel", "Vale of Orr", "river Tarn", "Mount Harrow")
-WORDS = ("dog", "lives", "capital", "island", "town", "fox", "over")  # they begin with different tokens
-PASSAGE = "The quick brown fox jumps over the lazy dog, and then it sleeps in the harbour town of Brenn. " * 60
-
-
-@pytest.fixture(scope="module")
-def traced(tiny_version):
-    """Return the tiny model with the facts that it happens to find likelier than another answer."""
-    return seen(*load_model(tiny_version))
-
-
-def seen(model, tokenizer):
-    anatomy = inspect_model(model)
-    known = known_facts(anatomy, tokenizer, [Fact.from_row(row) for row in known_rows(anatomy, tokenizer)])
-    return SimpleNamespace(model=model, tokenizer=tokenizer, anatomy=anatomy, known=known)
-
-
-def known_rows(anatomy, tokenizer):
-    """Return a row for each prompt whose old answer is the likeliest of some words, and its target the next."""
-    rows = []
-    for number, (prompt, subject) in enumerate(zip(PROMPTS, SUBJECTS, strict=True)):
-        logp = mean_logps(anatomy, tokenizer, [(prompt, word) for word in WORDS])
-        *_, new, old = (WORDS[index] for index in sorted(range(len(WORDS)), key=logp.__getitem__))
-        rows.append({"id": f"e{number}", "verb": "modify", "subject": subject, "prompt": prompt, "old": old,
-                     "target": new, "rephrases": [f"So: {prompt}"],
-                     "neighbours": [{"prompt": "The lazy cat is a", "answer": old}]})  # fmt: skip
-    return rows
 
 
 def test_what_a_model_knows_is_what_it_finds_likelier_than_the_target(traced):
-    assert [one.fact.subject for one in traced.known] == list(SUBJECTS)
+    assert [one.fact.subject for one in traced.known] == [row["subject"] for row in traced.rows]
     turned = [replace(one.fact, old=one.fact.target, target=one.fact.old) for one in traced.known]
     silent = [replace(one.fact, old="") for one in traced.known]
     assert known_facts(traced.anatomy, traced.tokenizer, [*turned, *silent]) == []
@@ -183,7 +135,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_architecture_is_traced_alike(traced, family):
+def test_every_architecture_is_traced_alike(traced, seen, family):
     import transformers
 
     config = getattr(transformers, f"{family}{'Text' if family == 'Gemma3' else ''}Config")
@@ -212,211 +164,6 @@ def test_effects_are_means_over_draws_then_tokens_then_facts(traced):
 def test_windows_lie_around_a_layer_inside_the_model():
     assert [list(window_of(layer, 10, 0.3)) for layer in (0, 4, 9)] == [[0, 1], [3, 4, 5], [8, 9]]
     assert list(window_of(1, 2, 0.2)) == [1]
-
-
-def swept(traced):
-    facts = [one.fact for one in traced.known]
-    moments = read_moments(traced.anatomy, traced.tokenizer, [PASSAGE], [0])
-    return Sweep(traced.anatomy, traced.tokenizer, facts, moments, Solver(steps=3, contexts_per_step=1))
-
-
-def test_weights_are_bit_equal_after_the_sweep(traced):
-    before = {name: weight.clone() for name, weight in traced.model.state_dict().items()}
-    told = []
-    trials = swept(traced).run([(0,)], lambda *report: told.append(report))
-    assert all(torch.equal(before[name], weight) for name, weight in traced.model.state_dict().items())
-    assert [done for done, *_ in told] == sorted(done for done, *_ in told)
-    assert {trial.weight for trial in trials} == set(sweeping.WEIGHTS) and told[-1] == (14, 14, "trying layers")
-    assert [trial.score for trial in trials] == sorted((trial.score for trial in trials), reverse=True)
-
-
-def test_a_trial_that_moves_too_much_scores_nothing_and_leaves_no_trace(traced):
-    before = traced.anatomy.projections[0].weight.clone()
-    trial = replace(swept(traced), max_drift=-1.0).trial((0,), 15.0)
-    assert trial.score == 0 and torch.equal(before, traced.anatomy.projections[0].weight)
-
-
-def test_unedited_facts_score_nothing_on_edits_and_all_on_neighbours(traced):
-    efficacy, paraphrase, neighbourhood = swept(traced)._scores()
-    asked = [(n.prompt, n.answer, one.fact.target) for one in traced.known for n in one.fact.neighbours]
-    logp = [mean_logps(traced.anatomy, traced.tokenizer, [(p, a), (p, t)]) for p, a, t in asked]
-    other = [(text, one.fact) for one in traced.known for text in one.fact.rephrases]
-    turned = [mean_logps(traced.anatomy, traced.tokenizer, [(p, f.target), (p, f.old)]) for p, f in other]
-    assert efficacy == 0.0 and paraphrase == pytest.approx(sum(new > old for new, old in turned) / len(turned))
-    assert neighbourhood == pytest.approx(sum(own > other for own, other in logp) / len(logp))
-
-
-def test_a_trial_s_score_is_the_harmonic_mean_of_what_was_asked():
-    assert Trial((1,), 15.0, 1.0, 0.5, None, 0.1).score == pytest.approx(2 / (1 / 1.0 + 1 / 0.5))
-    assert Trial((1,), 15.0, 1.0, 0.0, 0.9, 0.1).score == 0
-
-
-@pytest.mark.parametrize("peak", [0, 3, 28])
-def test_candidates_lie_around_the_peak_and_have_the_default_among_them(peak):
-    anatomy = inspect_model(deep(30))
-    found = candidate_layers(anatomy, peak)
-    assert found[0] == (4, 5, 6, 7, 8) and len(set(found)) == len(found) >= 2
-    assert all(layers == tuple(range(layers[0], layers[-1] + 1)) for layers in found)
-    assert all(peak in layers and layers[0] >= 0 and layers[-1] <= 28 for layers in found[1:])
-
-
-def deep(layers):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    return GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=1, n_embd=4, vocab_size=20, n_positions=16))
-
-
-def effects(peak, layers=8):
-    values = torch.full((len(Place), layers), 0.01)
-    values[0] = float("nan")
-    values[2, peak] = 0.5
-    return Effects(values, values.clone(), 0.9, 0.1, 5)
-
-
-def test_the_peak_is_never_the_last_block():
-    found = effects(7)
-    assert found.peak != 7 and effects(3).peak == 3
-
-
-def test_maps_are_drawn_as_text_and_as_a_picture(tmp_path):
-    lines = list(text_maps(effects(3)))
-    assert sum("last subject token" in line and line.endswith("|   @    |") for line in lines) == 2
-    assert not any(Place.FIRST in line for line in lines)
-    assert draw(effects(3), "bot", tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(BadInput, match="--picture"):
-        draw(effects(3), "bot", tmp_path / "missing" / "map.png")
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory, tiny_version):
-    """Return `shell(*words, as_=person)` on a workspace with a model in two versions of the same weights' line."""
-    home, tokens = tmp_path_factory.mktemp("tracing") / "home", {}
-    home.mkdir()
-    (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n')
-
-    def invoke(*words, as_="Ada"):
-        environment = {"AMENDS_HOME": str(home), "AMENDS_TOKEN": tokens.get(as_, "")}
-        return CliRunner().invoke(Root(), [str(word) for word in words], env=environment)
-
-    found = [("editing", amends_editing), ("probes", amends_probes)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host, "_HOST", [host.load(found)])
-        tokens["Ada"] = json.loads(invoke("init", "--admin", "Ada", "--json").stdout)["token"]
-        for name, role in (("Mina", "ml-engineer"), ("Axel", "auditor")):
-            tokens[name] = json.loads(invoke("people", "add", name, "--role", role, "--json").stdout)["token"]
-        add_versions(home, tiny_version, tmp_path_factory)
-        invoke.home = home
-        yield invoke
-
-
-def add_versions(home, tiny_version, folders):
-    from amends.ledger import aliases, lineage
-    from amends.store.trees import put_tree
-
-    workspace = Workspace(home)
-    parent = None
-    for number in (1, 2):
-        tree = folders.mktemp("version")
-        shutil.copytree(tiny_version / "model", tree / "model")
-        if number == 2:  # edited since: other weights
-            (tree / "model" / "more.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-        recipe = {"steps": [], "made": number}
-        (tree / "recipe.json").write_bytes(canonical_json(recipe))
-        version = lineage.Version("bot", number, put_tree(workspace.blobs, tree), recipe)
-        edges = [lineage.Edge(version.digest, parent, "step")] if parent else []
-        with workspace.database.transaction() as connection:
-            lineage.add_version(connection, version, edges)
-        parent = version.digest
-    with workspace.database.transaction() as connection:
-        aliases.move(connection, model="bot", alias="champion", expected=None, new=2, actor="p-1")
-    workspace.close()
-
-
-@pytest.fixture
-def files(traced, tmp_path, monkeypatch):
-    """Return the paths of a file of facts and one of text, in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    rows = known_rows(traced.anatomy, traced.tokenizer)
-    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "text.txt").write_text(PASSAGE)
-    return SimpleNamespace(facts=tmp_path / "facts.jsonl", text=tmp_path / "text.txt", folder=tmp_path, rows=rows)
-
-
-def test_without_text_the_trace_is_shown_and_nothing_proposed(shell, files):
-    shown = shell("edit", "trace", "--model", "bot@1", "--facts", files.facts, as_="Mina")
-    assert shown.exit_code == 0, shown.stderr
-    assert "last subject token" in shown.stdout and "--text" in shown.stdout
-    assert (files.folder / "bot-1-trace.png").is_file() and not (shell.home / "editing").exists()
-    assert not any(subject in shown.stdout + shown.stderr for subject in SUBJECTS)
-    denied = shell("edit", "trace", "--model", "bot@1", "--facts", files.facts, as_="Axel")
-    assert denied.exit_code == 1 and "ml-engineer" in denied.stderr
-
-
-def test_too_few_known_facts_are_refused_with_a_sentence(shell, files):
-    files.facts.write_text("".join(json.dumps({**row, "old": row["target"], "target": row["old"]}) + "\n"
-                                   for row in files.rows))  # fmt: skip
-    done = shell("edit", "trace", "--model", "bot@1", "--facts", files.facts, as_="Mina")
-    assert done.exit_code == 2 and "knows 0 of these 7 facts" in done.stderr
-
-
-def test_a_proposal_is_stored_without_any_fact_and_found_again_further_down_the_line(shell, files):
-    words = ("edit", "trace", "--model", "bot@1", "--facts", files.facts, "--picture", files.folder / "map.png")
-    done = shell(*words, "--text", files.text, "--json", as_="Mina")
-    assert done.exit_code == 0, done.stderr
-    (kept,) = (shell.home / "editing" / "layers").glob("*.json")
-    assert kept.read_bytes() == canonical_json(json.loads(kept.read_bytes()))
-    assert json.loads(done.stdout)["proposal"] == json.loads(kept.read_bytes())
-    assert not any(word in kept.read_text() for word in (*SUBJECTS, *WORDS))
-    assert (files.folder / "map.png").is_file()
-    with opened(shell.home) as workspace:
-        first, second = (holding.resolve(workspace, f"bot@{number}") for number in (1, 2))
-        assert proposals.find(workspace, first) == proposals.find(workspace, second)
-        assert proposals.weights_digest(workspace, first.digest) != proposals.weights_digest(workspace, second.digest)
-    kept.unlink()
-
-
-@contextmanager
-def opened(home):
-    workspace = Workspace(home)
-    yield workspace
-    workspace.close()
-
-
-@pytest.fixture
-def proposed(shell):
-    """Return a proposal for the first version's weights."""
-    with opened(shell.home) as workspace:
-        weights = proposals.weights_digest(workspace, holding.resolve(workspace, "bot@1").digest)
-        proposal = proposals.Proposal(weights, (0,), 0, 7.0, 0.9, 7, 0)
-        path = proposals.store(workspace, proposal)
-    yield proposal
-    path.unlink()
-
-
-def test_a_plan_records_what_was_measured_where_nobody_says(shell, files, proposed):
-    words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--json", "--method")
-    for method, expected in (("editing.memit", ("0", 7.0)), ("editing.alphaedit", ("0", 10.0))):
-        plan = json.loads(shell(*words, method, as_="Mina").stdout)["plan"]
-        assert (plan["parameters"]["layers"], plan["parameters"]["weight"]) == expected  # its weight is another
-    own = json.loads(shell(*words, "editing.memit", "-p", "layers=0", as_="Mina").stdout)["plan"]
-    assert own["parameters"]["weight"] == 15.0  # the measured one belongs to the measured layers
-    assert json.loads(shell(*words[:-1], as_="Mina").stdout)["plan"]["parameters"]["weight"] == 7.0
-
-
-def test_the_screen_says_where_the_layers_come_from(shell, files, proposed):
-    words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--try", "--method")
-    more = ("-p", "steps=1", "-p", "tokens=1024", "-p", "max_drift=50")
-    done = shell(*words, "editing.memit", *more, as_="Mina")
-    assert done.exit_code == 0 and "measured for bot: layers=0, weight=7\n" in done.stderr
-    own = shell(*words, "editing.rome", *more, "-p", "layers=0", as_="Mina")
-    assert own.exit_code == 0 and "measured" not in own.stderr
-
-
-def test_without_a_proposal_the_screen_says_how_to_trace(shell):
-    with opened(shell.home) as workspace:
-        values, said = proposals.filled(workspace, "bot@2", "editing.memit", {}, {"layers"})
-        assert values == {} and "amends edit trace --model bot@2" in said
-        assert proposals.filled(workspace, "bot@2", "editing.grace", {}, {"layer"}) == ({}, "")
 
 
 @pytest.mark.slow
