@@ -10,6 +10,7 @@ from amends.store import Computed
 from amends.store.cache import purge_copies
 
 TEXT, MODEL = (hashlib.sha256(name).hexdigest() for name in (b"text", b"model"))
+STACK = {"threads": 2}
 
 
 class Count:
@@ -29,29 +30,36 @@ def count():
 
 
 def test_what_was_kept_is_not_computed_again(tmp_path, count):
-    first = Computed(tmp_path)
+    first = Computed(tmp_path, STACK)
     assert first.once("moments", [MODEL, TEXT], count) == first.once("moments", [TEXT, MODEL], count) == b"made 1"
     first.flush()
-    assert Computed(tmp_path).once("moments", [MODEL, TEXT], count) == b"made 1"
+    assert Computed(tmp_path, STACK).once("moments", [MODEL, TEXT], count) == b"made 1"
 
 
 def test_another_name_or_digest_is_computed_anew(tmp_path, count):
-    computed = Computed(tmp_path)
+    computed = Computed(tmp_path, STACK)
     computed.once("moments", [MODEL, TEXT], count)
     computed.flush()
     assert computed.once("moments of layer 2", [MODEL, TEXT], count) == b"made 2"
     assert computed.once("moments", [MODEL], count) == b"made 3"
 
 
+def test_another_stack_computes_anew(tmp_path, count):
+    computed = Computed(tmp_path, STACK)
+    computed.once("moments", [TEXT], count)
+    computed.flush()
+    assert Computed(tmp_path, {"threads": 1}).once("moments", [TEXT], count) == b"made 2"
+
+
 def test_nothing_is_kept_before_somebody_saw_that_the_data_is_still_there(tmp_path, count):
-    Computed(tmp_path).once("moments", [TEXT], count)
+    Computed(tmp_path, STACK).once("moments", [TEXT], count)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    assert Computed(tmp_path).once("moments", [TEXT], count) == b"made 2"
+    assert Computed(tmp_path, STACK).once("moments", [TEXT], count) == b"made 2"
 
 
 @pytest.mark.parametrize("erased", [TEXT, MODEL])
 def test_purging_any_digest_that_it_came_from_removes_it(tmp_path, count, erased):
-    computed = Computed(tmp_path)
+    computed = Computed(tmp_path, STACK)
     computed.once("moments", [MODEL, TEXT], count)
     computed.flush()
     assert purge_copies(tmp_path, [erased])
@@ -60,7 +68,7 @@ def test_purging_any_digest_that_it_came_from_removes_it(tmp_path, count, erased
 
 
 def test_what_was_tampered_with_is_computed_anew(tmp_path, count):
-    computed = Computed(tmp_path)
+    computed = Computed(tmp_path, STACK)
     computed.once("moments", [TEXT], count)
     computed.flush()
     (kept,) = [path for path in (tmp_path / "computed").iterdir() if not path.suffix]
@@ -68,4 +76,4 @@ def test_what_was_tampered_with_is_computed_anew(tmp_path, count):
     kept.write_bytes(b"other 1")
     assert computed.once("moments", [TEXT], count) == b"made 2"
     computed.flush()
-    assert Computed(tmp_path).once("moments", [TEXT], count) == b"made 2"
+    assert Computed(tmp_path, STACK).once("moments", [TEXT], count) == b"made 2"

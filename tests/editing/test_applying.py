@@ -105,7 +105,7 @@ def test_statistics_are_read_once_for_a_model_a_layer_and_a_text(
     digest = "ab" * 32
 
     def edit(layers, digest=digest, **more):
-        computed = Computed(tmp_path / "cache")
+        computed = Computed(tmp_path / "cache", {})
         beside = {"source_digest": digest, "memory": computed}
         task = run_within("editing.memit", [row_about()], task=beside, layers=layers, **more)
         computed.flush()

@@ -50,7 +50,6 @@ class _Attempt:
         self.models = {name: self.cache.tree(digest) for name, digest in job.models.items()}
         self.files = {name: self.cache.file(digest) for name, digest in job.records.items()}
         self.state = SealedState(self.blobs, job.state, job.state_key)
-        self.computed = Computed(self.cache.directory)
 
     @property
     def trees(self) -> list[Path]:
@@ -122,10 +121,11 @@ def _run(
         attempt = _Attempt(job, fence, blobs, cache, directory, report, is_cancelled)
         with steady(job.cpus, job.seed, needs_torch(attempt.trees, job.source is None)):
             device = _device(job)
-            output, readings, before = _call(attempt, declared, device)
+            computed = Computed(cache.directory, fingerprint(job.cpus, device))
+            output, readings, before = _call(attempt, declared, device, computed)
             stack = fingerprint(job.cpus, device)
         _check_after(attempt)
-        attempt.computed.flush()
+        computed.flush()
     return JobResult(
         job=job.id,
         fence=fence,
@@ -141,9 +141,11 @@ def _run(
     )
 
 
-def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> tuple[str | None, Readings, Readings]:
+def _call(
+    attempt: _Attempt, declared: list[Operation | Probe], device: str, computed: Computed
+) -> tuple[str | None, Readings, Readings]:
     if isinstance(declared[0], Operation):
-        return _operate(attempt, declared[0], attempt.arguments(declared[0]), device), (), ()
+        return _operate(attempt, declared[0], device, computed), (), ()
     if attempt.source is None:
         raise BadInput(f"{attempt.job.name} measures a model; give it a source")
     open_model = _opener(device)
@@ -159,7 +161,8 @@ def _call(attempt: _Attempt, declared: list[Operation | Probe], device: str) -> 
     return None, read(attempt.source, "after"), before
 
 
-def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any], device: str) -> str:
+def _operate(attempt: _Attempt, operation: Operation, device: str, computed: Computed) -> str:
+    arguments = attempt.arguments(operation)
     check_source(operation, attempt.source)
     output = attempt.directory / "output"
     output.mkdir()
@@ -170,7 +173,7 @@ def _operate(attempt: _Attempt, operation: Operation, arguments: dict[str, Any],
         output=output,
         state=attempt.state,
         models=attempt.models,
-        memory=attempt.computed,
+        memory=computed,
     )
     operation(task, **arguments)
     if attempt.is_cancelled():  # it may have stopped early without a word

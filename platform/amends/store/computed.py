@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from amends.records import canonical_json
 from amends.store.cache import MARK, is_sound, keep, locked
@@ -19,10 +20,12 @@ class Computed:
 
     Args:
         directory: The node's cache.
+        stack: What it is computed with. Another number of threads or another library gives other bits, and a rebuild
+            that computes everything anew must find what it was built from.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory.absolute()
+    def __init__(self, directory: Path, stack: Mapping[str, Any]) -> None:
+        self.directory, self.stack = directory.absolute(), dict(stack)
         self._new: dict[Path, tuple[bytes, list[str]]] = {}
 
     def once(self, name: str, of: Iterable[str], make: Callable[[], bytes]) -> bytes:
@@ -34,7 +37,7 @@ class Computed:
             make: Computes it.
         """
         digests = sorted({check_digest(digest) for digest in of})
-        path = self.directory / "computed" / hashlib.sha256(canonical_json([name, digests])).hexdigest()
+        path = self.directory / "computed" / hashlib.sha256(canonical_json([name, digests, self.stack])).hexdigest()
         if path in self._new:
             return self._new[path][0]
         with room_on_disk(self.directory), locked(path):
