@@ -241,7 +241,7 @@ class _Group:
         """Take one step of Adam (Kingma and Ba, 2015), then shorten what became too long.
 
         The second moment is one number for each fact, not one for each coordinate: the step keeps the gradient's
-        direction, where Adam's would go as far along coordinates that matter little. It takes half the steps.
+        direction, where Adam's would go as far along coordinates that matter little.
         """
         one, two = ADAM if self.solver.per_coordinate else BETAS
         squared = gradient.pow(2) if self.solver.per_coordinate else gradient.pow(2).mean(-1, keepdim=True)

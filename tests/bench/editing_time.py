@@ -55,7 +55,7 @@ def _timed(call: Callable[..., Any], name: str, spent: dict[str, float]) -> Call
 
 
 def _products(setting: Setting, facts: Sequence[Fact]) -> int:
-    """Count the floating-point operations of an edit's float32 passes; asking afterwards is not in it."""
+    """Count the floating-point operations of the edits' products; asking afterwards is not in it."""
     counted = 0
 
     def counting(desk: Any, wishes: Any) -> Any:

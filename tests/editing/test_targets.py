@@ -111,6 +111,27 @@ def test_a_fact_stops_once_its_answer_passes_the_threshold(build, tokenizer, fac
     assert at_once.steps == [0, 0, 0] and not at_once.residuals.any()
 
 
+@pytest.mark.parametrize("per_coordinate", [False, True])
+def test_steps_are_adam_s_with_one_second_moment_for_a_fact_or_for_each_coordinate(
+    build, tokenizer, facts, per_coordinate
+):
+    """Kingma and Ba, 2015, algorithm 1, written out; with 0.8 and 0.95 for β where a fact has one second moment."""
+    anatomy, solver = inspect_model(build("llama")), Solver(lr=0.01, clamp=1e9, per_coordinate=per_coordinate)
+    rows = [rows_of(tokenizer, fact, fact.target, CONTEXTS) for fact in facts]
+    group = _Group(anatomy, tokenizer, [Wish(fact) for fact in facts], rows, LAYER, solver, None)
+    one, two = (0.9, 0.999) if per_coordinate else (0.8, 0.95)
+    first = second = wanted = torch.zeros(len(facts), anatomy.width, dtype=torch.float64)
+    random = torch.Generator().manual_seed(3)
+    for step in range(1, 5):
+        gradient = torch.randn(wanted.shape, generator=random)
+        group._move(torch.arange(len(facts)), gradient, step)
+        exact = gradient.double()
+        squared = exact**2 if per_coordinate else (exact**2).sum(1, keepdim=True) / anatomy.width
+        first, second = one * first + (1 - one) * exact, two * second + (1 - two) * squared
+        wanted = wanted - 0.01 * (first / (1 - one**step)) / ((second / (1 - two**step)).sqrt() + 1e-8)
+        torch.testing.assert_close(group.delta.double(), wanted, atol=1e-6, rtol=1e-4)
+
+
 def test_no_fact_moves_further_than_the_clamp(build, tokenizer, facts):
     anatomy, solver = inspect_model(build("llama")), Solver(steps=5, lr=5.0, clamp=0.5)
     solved = solve(anatomy, tokenizer, [Wish(fact) for fact in facts], LAYER, solver, CONTEXTS)
