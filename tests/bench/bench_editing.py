@@ -82,6 +82,7 @@ class Editing:
         self.subject: Subject = open_subject(self.source)
         deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
         self.layers, self.late = (LAYERS, LATE) if deep else ((0,), (0,))
+        self.patience: dict[str, dict[str, Any]] = {} if deep else {"wise": {"steps": 200}}  # for a random tiny model
         self._setting: Setting | None = None
 
     @property
@@ -161,7 +162,8 @@ class Editing:
         """Edit some facts beside the weights, with each method at its defaults."""
         facts = self.facts(self.size["beside"])
         yield from figures("beside the weights, unedited", ask(self.subject, facts), {})
-        for name, tally, seconds in editing_beside.measure(self.source, self.bench.empty("beside"), facts, self.seed):
+        work, more = self.bench.empty("beside"), self.patience
+        for name, tally, seconds in editing_beside.measure(self.source, work, facts, self.seed, more):
             yield from figures(f"beside the weights, {name}", tally, {})
             yield read(f"beside the weights, {name}: an edit", seconds / len(facts), "CPU-s", len(facts))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ class Served:
         return [(float(one.logp.mean()), bool(one.correct.all())) for one in found]
 
 
-def measure(source: Path, work: Path, facts: Sequence[Fact], seed: int) -> Iterator[tuple[str, Tally, float]]:
+def measure(
+    source: Path, work: Path, facts: Sequence[Fact], seed: int, more: Mapping[str, dict[str, Any]]
+) -> Iterator[tuple[str, Tally, float]]:
     """Edit all facts with each method; yields its name, how the facts stand and the CPU-seconds of the operation.
 
     Args:
@@ -40,18 +42,20 @@ def measure(source: Path, work: Path, facts: Sequence[Fact], seed: int) -> Itera
         work: An empty folder.
         facts: What is edited.
         seed: The operations' randomness.
+        more: Parameters of a method that are not its defaults.
     """
     rows = [_row(fact) for fact in facts]
     data = b"".join(canonical_json(row) + b"\n" for row in rows)
     file = work / "edits.jsonl"
     file.write_bytes(data)
+    given = Records(hashlib.sha256(data).hexdigest(), file)
     for name in METHODS:
         operation = host.current().operation(f"editing.{name}")
         task = Task(work / "scratch", seed, source=source, output=work / name)
         task.scratch.mkdir(exist_ok=True)
         task.output.mkdir()
         began = time.process_time()
-        operation(task, **operation.check({"edits": Records(hashlib.sha256(data).hexdigest(), file)}))
+        operation(task, **operation.check({"edits": given} | more.get(name, {})))
         seconds = time.process_time() - began
         if read_reference(task.output) is not None:
             (task.output / "base").symlink_to(weights_directory(source).resolve(), target_is_directory=True)
