@@ -56,6 +56,9 @@ def add_edit(cli: click.Group) -> None:
 @click.option("--name", default="", help="The data set's name; by default the file's.")
 @click.option("--leave-out", is_flag=True, help="Leave out edits that the check refuses, instead of the whole file.")
 @click.option("--drop-suppressed", is_flag=True, help="Leave out edits that name somebody who was erased.")
+@click.option(
+    "--trace/--no-trace", default=True, show_default=True, help="Measure first which layers suit a model that is new."
+)
 @click.option("--try", "is_trial", is_flag=True, help=f"Show what the first {TRIED} edits change; nothing is kept.")
 def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: bool, **given: Any) -> int:
     """Open a case that edits a model, and carry it on as far as nobody has to approve.
@@ -70,6 +73,8 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
         rows, contradictions = checked
         values = read_values(given["parameters"], workflow.parameters_of(given["method"], given["parameters"]))
         request = workflow.Request(model, given["method"], values, given["seed"], given["text"])
+        if given["trace"] and not is_trial:
+            workflow.trace_if_new(screen, workspace, request, rows)
         request = workflow.with_measured(screen, workspace, request)
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])

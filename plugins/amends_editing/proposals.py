@@ -108,6 +108,16 @@ def _read(path: Path) -> Proposal:
         raise BadInput(f"{path} is no proposal of layers; remove it, or trace the model again") from None
 
 
+def wanted(workspace: Workspace, model: str, method: str, given: Mapping[str, Any], declared: Set[str]) -> bool:
+    """Say whether a method would take what was measured for a model, and nothing was; arguments as of `filled`."""
+    takes = _takes_traced(method, given, declared)
+    return takes and find(workspace, holding.resolve(workspace, model)) is None
+
+
+def _takes_traced(method: str, given: Mapping[str, Any], declared: Set[str]) -> bool:
+    return "layers" in declared and "layers" not in given and method not in LATE
+
+
 def filled(
     workspace: Workspace,
     model: str,
@@ -128,7 +138,7 @@ def filled(
         All values, and a sentence on what was filled in; empty where the method takes no layers or takes others than
         were traced, or where they were given.
     """
-    if "layers" not in declared or "layers" in given or method in LATE:
+    if not _takes_traced(method, given, declared):
         return dict(given), ""
     proposal = find(workspace, holding.resolve(workspace, model))
     if proposal is None:

@@ -172,6 +172,32 @@ def _first_method(workspace: Workspace, model: str) -> str:
     return operation_for(workspace, model=model.partition("@")[0], policy=POLICY)
 
 
+def trace_if_new(screen: Screen, workspace: Workspace, request: Request, rows: Rows) -> None:
+    """Measure which layers suit a model that nobody traced yet, on the facts that are to be edited.
+
+    That needs text, and facts with an old answer that the model knows; where they are too few, the layers are chosen by
+    the depth. What is found is kept, so that the next edit of the model need not look again.
+    """
+    from amends_editing import tracing
+
+    method = request.method or _first_method(workspace, request.model)
+    declared = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    told = [row for row in rows if row.get("old") and row.get("target")]
+    if request.text is None or len(told) < tracing.FEWEST:
+        return
+    if not proposals.wanted(workspace, request.model, method, request.parameters, declared):
+        return
+    texts = text_rows(request.text)
+    screen.say(f"{request.model} was not traced yet; measuring which layers suit its edits (--no-trace skips this)")
+    try:
+        found = tracing.trace(workspace, request.model, told, request.seed, texts)
+    except BadInput as problem:
+        screen.say(f"not measured: {problem}")
+        return
+    if found.proposal is None:
+        screen.say("no set of layers changed the facts without moving too much else; nothing is proposed")
+
+
 def with_measured(screen: Screen, workspace: Workspace, request: Request) -> Request:
     """Return the request with the layers and the weight that tracing found for its model, where nobody gave any."""
     method = request.method or _first_method(workspace, request.model)

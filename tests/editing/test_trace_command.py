@@ -143,6 +143,29 @@ def test_a_plan_records_what_was_measured_where_nobody_says(shell, files, propos
     assert json.loads(shell(*words[:-1], as_="Mina").stdout)["plan"]["parameters"]["weight"] == 7.0
 
 
+def test_the_first_change_of_a_model_traces_it_and_the_next_does_not(shell, files):
+    words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text)
+    skipped = json.loads(shell(*words, "--no-trace", "--json", as_="Mina").stdout)
+    assert skipped["plan"]["parameters"]["layers"] == ""
+    first = shell(*words, as_="Mina")
+    assert "bot was not traced yet" in first.stderr and "taken from what was measured for bot" in first.stderr
+    (kept,) = (shell.home / "editing" / "layers").glob("*.json")
+    written, found = kept.stat().st_mtime_ns, json.loads(kept.read_bytes())
+    chosen = json.loads(shell(*words, "--json", as_="Mina").stdout)["plan"]["parameters"]
+    assert (chosen["layers"], chosen["weight"]) == (",".join(map(str, found["layers"])), found["weight"])
+    assert kept.stat().st_mtime_ns == written
+    kept.unlink()
+
+
+def test_a_change_of_facts_that_the_model_does_not_know_goes_by_the_depth(shell, files):
+    rows = [{**row, "old": row["target"], "target": row["old"]} for row in files.rows]
+    files.facts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = shell("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, as_="Mina")
+    assert "not measured: the model knows 0 of these 7 facts" in done.stderr
+    assert "chosen by bot's depth" in done.stderr and done.exit_code == 3
+    assert not list((shell.home / "editing" / "layers").glob("*.json"))
+
+
 def test_the_screen_says_where_the_layers_come_from(shell, files, proposed):
     words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--try", "--method")
     more = ("-p", "steps=1", "-p", "tokens=1024", "-p", "max_drift=50")
