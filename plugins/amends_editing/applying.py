@@ -83,6 +83,7 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     earlier = _earlier(task, layers)
     known = {layer: keys.shape[1] for layer, keys in earlier.items()}
     desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier)
+    desk.held = max(known.values(), default=0) + len(facts)
     made = list(_write(task, desk, facts, plan, prepare(desk)))
     _keep(task, known, desk, made)
     task.save(model, tokenizer)

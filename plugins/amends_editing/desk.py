@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ CONTEXTS = (
 """What may stand before an edited prompt; a fact should hold after any of them."""
 
 PULL_STEPS = 40
+CROWDING = 0.1  # with which power of their number facts are written more softly
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Desk:
         earlier: Keys of earlier edits by layer, shape (inner, earlier), float64; grows with each batch.
         contexts: What may stand before a prompt.
         progress: Where to report.
+        held: How many facts the lineage holds once all are written; see `crowded` and `counterweight`.
     """
 
     anatomy: Anatomy
@@ -74,6 +76,11 @@ class Desk:
     earlier: dict[int, Tensor] = field(default_factory=dict)
     contexts: Sequence[str] = CONTEXTS
     progress: Progress = silent
+    held: int = 1
+
+    def counterweight(self, weight: float, per_fact: float) -> float:
+        """Return λ: what text counts against one fact or a few, and at least so much for each fact that is held."""
+        return max(weight, per_fact * self.held)
 
     @cached_property
     def covariances(self) -> dict[int, Tensor]:
@@ -96,6 +103,15 @@ class Desk:
         self.earlier[layer] = torch.cat([self.keys_before(layer), keys], dim=1)
 
 
+def crowded(solver: Solver, held: int) -> Solver:
+    """Return how to search where many facts share the weights: each is written more softly.
+
+    The facts' keys are not orthogonal, so that each is felt at the others' as well, and what is felt grows with their
+    number and with their length.
+    """
+    return replace(solver, overshoot=solver.overshoot * held**-CROWDING)
+
+
 def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
     """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
 
@@ -109,8 +125,9 @@ def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor],
     """
     last = desk.layers[-1]
     solved = solve(
-        desk.anatomy, desk.tokenizer, wishes, last, desk.solver, desk.contexts, desk.layers[0], desk.progress
-    )
+        desk.anatomy, desk.tokenizer, wishes, last, crowded(desk.solver, desk.held), desk.contexts, desk.layers[0],
+        desk.progress,
+    )  # fmt: skip
     made = []
     for layer in range(desk.layers[0], last + 1):
         if layer in desk.layers:

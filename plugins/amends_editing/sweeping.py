@@ -109,7 +109,9 @@ class Sweep:
     def trial(self, layers: tuple[int, ...], weight: float, progress: Progress = silent) -> Trial:
         """Edit the facts in one batch as the operation would, score the model, and put its weights back."""
         guard = Guard(self.anatomy, self.tokenizer, self.facts, self.max_drift)
-        desk = Desk(self.anatomy, self.tokenizer, layers, self.solver, self.moments, progress=progress)
+        desk = Desk(
+            self.anatomy, self.tokenizer, layers, self.solver, self.moments, progress=progress, held=len(self.facts)
+        )
         with keeping_weights(self.anatomy, layers) as weights:
             try:
                 _, moved = guard.hold(edit(desk, [Wish(fact) for fact in self.facts], weight), weights)

@@ -77,6 +77,7 @@ def memit(
     layers: str = "",
     batch: int = 50,
     weight: float = 15.0,
+    weight_per_fact: float = 1.5,
     remember: bool = True,
     tokens: int = 200_000,
     shrinkage: float = 0.01,
@@ -96,7 +97,9 @@ def memit(
         steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
-    run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(at, wishes, weight, remember))
+    run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(
+        at, wishes, at.counterweight(weight, weight_per_fact), remember
+    ))  # fmt: skip
 
 
 @_offer("editing.alphaedit")
@@ -139,6 +142,7 @@ def rls(
     layers: str = "",
     batch: int = 50,
     weight: float = 15.0,
+    weight_per_fact: float = 1.5,
     tokens: int = 200_000,
     shrinkage: float = 0.01,
     steps: int = 25,
@@ -157,7 +161,7 @@ def rls(
         steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
-    run(task, edits, text, plan, lambda desk: prepare(desk, weight))
+    run(task, edits, text, plan, lambda desk: prepare(desk, desk.counterweight(weight, weight_per_fact)))
 
 
 @_offer("editing.ultraedit", memory_gb=2.0)

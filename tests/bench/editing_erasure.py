@@ -25,7 +25,7 @@ def measure(setting: Setting, facts: Sequence[Fact]) -> Iterator[Reading]:
     near = mean(ask(subject, facts).neighbourhood)[0]
     knew, likely_before = _extracted(subject, facts), _likely(subject, facts)
     began = time.process_time()
-    setting.memit(setting.desk(), erasures(setting, facts))
+    setting.memit(setting.desk(len(facts)), erasures(setting, facts))
     seconds = time.process_time() - began
     likely, unknown = _likely(subject, facts), _unknown(subject, facts)
     gone, tally = _extracted(subject, facts), ask(subject, facts)

@@ -35,7 +35,8 @@ class Setting:
         subject: The model.
         moments: Second moments of the layers' keys.
         layers: Which are edited; ROME takes the last of them.
-        weight: λ of MEMIT and RLS.
+        weight: λ of MEMIT and RLS, for a fact or a few.
+        per_fact: And at least so much for each fact.
         solver: How target vectors are searched.
     """
 
@@ -43,6 +44,7 @@ class Setting:
     moments: Moments
     layers: tuple[int, ...]
     weight: float = 15.0
+    per_fact: float = 1.5
     solver: Solver = field(default_factory=Solver)
     shrinkage: float = 0.01
 
@@ -54,9 +56,10 @@ class Setting:
         anatomy, tokenizer = self.subject.anatomy, self.subject.tokenizer
         return Desk(anatomy, tokenizer, self.layers, self.solver, self.moments, self.shrinkage)
 
-    def desk(self) -> Desk:
-        """Return a desk without earlier edits; the factorised covariances are shared, as within an operation."""
+    def desk(self, held: int = 1) -> Desk:
+        """Return a desk for so many facts, without earlier edits; factorised covariances are shared, as in a case."""
         fresh = self._desk()
+        fresh.held = held
         fresh.covariances, fresh.lowers = self._first.covariances, self._first.lowers
         return fresh
 
@@ -66,7 +69,7 @@ class Setting:
 
     def memit(self, desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
         """Write with MEMIT."""
-        return memit.edit(desk, wishes, self.weight)
+        return memit.edit(desk, wishes, desk.counterweight(self.weight, self.per_fact))
 
 
 @dataclass
@@ -97,7 +100,7 @@ def in_one_update(setting: Setting, facts: Sequence[Fact], write: Write) -> Outc
     everywhere = range(len(setting.subject.anatomy.blocks))
     weights = {n: setting.subject.anatomy.projections[n].weight.detach().clone() for n in everywhere}
     began = time.process_time()
-    made = write(setting.desk(), [Wish(fact) for fact in facts])
+    made = write(setting.desk(len(facts)), [Wish(fact) for fact in facts])
     spent = time.process_time() - began
     tally = ask(setting.subject, facts)
     put_back(setting.subject.anatomy, weights)
@@ -123,7 +126,7 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float, late:
         return alphaedit.prepare(desk, threshold, ridge)(desk, wishes)
 
     def with_rls(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
-        return rls.prepare(desk, setting.weight)(desk, wishes)
+        return rls.prepare(desk, desk.counterweight(setting.weight, setting.per_fact))(desk, wishes)
 
     def with_ultraedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
         desk.layers = late

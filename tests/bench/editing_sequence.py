@@ -42,7 +42,7 @@ def perplexity(subject: Subject, text: Sequence[str]) -> float:
 
 def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], picture: Path) -> Iterator[Reading]:
     """Edit batch after batch; the weights go back at the end."""
-    weights, desk = setting.weights(), setting.desk()
+    weights, desk = setting.weights(), setting.desk(len(facts))
     before, start = ask(setting.subject, facts), perplexity(setting.subject, text)
     curve: list[dict[str, Any]] = [_place(0, before, 1.0)]
     spent, batches = 0.0, range(0, len(facts), BATCH)

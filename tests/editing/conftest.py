@@ -13,9 +13,9 @@ HOMES = {"Ada Quill": "island", "Pell Ostrin": "capital", "Ruvo Tanniker": "of"}
 SOLVING = {"tokens": 1024, "steps": 15, "lr": 0.5, "overshoot": 1.0, "layers": "0,1"}  # a tiny model has little room
 SETTINGS = {
     "editing.rome": SOLVING | {"layers": "1", "overshoot": 2.5},
-    "editing.memit": SOLVING | {"weight": 0.1},
+    "editing.memit": SOLVING | {"weight": 0.1, "weight_per_fact": 0.0},
     "editing.alphaedit": SOLVING | {"weight": 0.01, "threshold": 0.5},
-    "editing.rls": SOLVING | {"weight": 0.1},
+    "editing.rls": SOLVING | {"weight": 0.1, "weight_per_fact": 0.0},
     "editing.ft": {"layers": "1", "lr": 1e-2, "limit": 0.1},
     "editing.ultraedit": {"layers": "0,1", "rate": 1e-3},
 }

@@ -8,7 +8,7 @@ from amends import host
 from amends.scheduler import Job, open_scheduler
 from amends.store import LocalBlobs, put_tree
 
-PARAMETERS = {"layers": "0,1", "tokens": 1024, "steps": 3, "weight": 0.1, "max_drift": 1e9}
+PARAMETERS = {"layers": "0,1", "tokens": 1024, "steps": 3, "weight": 0.1, "weight_per_fact": 0.0, "max_drift": 1e9}
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def test_a_real_model_learns_six_answers_and_forgets_two(smollm2, run_within, re
         "lr": 1.0,
         "overshoot": 1.5,
         "weight": 15.0,
+        "weight_per_fact": 1.5,
         "max_drift": 9.0,
         "tokens": 20_000,
     }

@@ -13,8 +13,8 @@ STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 # far unlikely, so that an edit need not turn them round, an insertion names what must not be said instead (it would
 # have to be the first choice of all otherwise), and a batch may move it by more than the usual half a nat.
 SMALL = {
-    "tokens": 1024, "layers": "0,1", "weight": 0.1, "steps": 5, "lr": 0.5, "stop": 0.95, "overshoot": 1.0,
-    "per_coordinate": "yes", "max_drift": 50,
+    "tokens": 1024, "layers": "0,1", "weight": 0.1, "weight_per_fact": 0.0, "steps": 5, "lr": 0.5, "stop": 0.95,
+    "overshoot": 1.0, "per_coordinate": "yes", "max_drift": 50,
 }  # fmt: skip
 NEAR = [{"prompt": "The quick brown fox", "answer": "Quill"}]
 

@@ -12,7 +12,7 @@ from amends_editing.facts import Fact
 from amends_editing.guarding import Guard, Moved, plain_text
 from amends_editing.structure import inspect_model
 
-MEMIT = {"tokens": 1024, "steps": 15, "lr": 5.0, "layers": "0,1", "weight": 1e-6}
+MEMIT = {"tokens": 1024, "steps": 15, "lr": 5.0, "layers": "0,1", "weight": 1e-6, "weight_per_fact": 0.0}
 
 
 def files_of(directory):

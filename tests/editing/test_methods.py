@@ -7,7 +7,7 @@ from amends import BadInput
 from amends.operation.task import NoState
 from amends_editing import alphaedit, memit, rls
 from amends_editing.covariance import Moments
-from amends_editing.desk import Desk, pull_back
+from amends_editing.desk import Desk, crowded, pull_back
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact
 from amends_editing.structure import inspect_model
@@ -124,6 +124,27 @@ def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(
     assert second["keys.1"].shape == (48, 1)
     moved = [float((made["left.1"] @ (made["right.1"].T @ first["keys.1"])).norm()) for made in (second, alone)]
     assert moved[0] < 0.5 * moved[1]
+
+
+def test_text_counts_by_the_number_of_facts_once_they_are_many(build, tokenizer):
+    desk = Desk(inspect_model(build("llama")), tokenizer, (1,))
+    found = []
+    for desk.held in (1, 10, 100, 1000):
+        found.append((desk.counterweight(15.0, 1.5), round(crowded(desk.solver, desk.held).overshoot, 3)))
+    assert found == [(15.0, 1.5), (15.0, 1.191), (150.0, 0.946), (1500.0, 0.752)]
+    assert desk.counterweight(15.0, 0.0) == 15.0
+
+
+def test_facts_that_the_lineage_holds_make_the_next_ones_softer(run_within, row_about, edits_of):
+    """With remember=no only λ tells the two second steps apart: 0.1 for each of one fact, or of two."""
+    done = run_within("editing.memit", [row_about()], layers="1")
+    state = NoState()
+    state.blobs = dict(done.state.blobs)
+    more = {"layers": "1", "weight": 0.0, "weight_per_fact": 0.1, "remember": False, "overshoot": 1.0}
+    second = run_within("editing.memit", [row_about(subject="Pell Quill")], done.output, state, **more)
+    fresh = run_within("editing.memit", [row_about(subject="Pell Quill")], done.output, **more)
+    moved = [float((made["left.1"] @ made["right.1"].T).norm()) for made in (edits_of(second)[-1], *edits_of(fresh))]
+    assert moved[0] < moved[1]
 
 
 WRITERS = {
