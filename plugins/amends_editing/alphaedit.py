@@ -10,14 +10,26 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from amends import BadInput
 from amends_editing.desk import Desk, Factors, spread
 from amends_editing.solving import null_space, projected
 from amends_editing.targets import Wish
 
 
 def bases(desk: Desk, threshold: float) -> dict[int, Tensor]:
-    """Return a basis of each layer's null space; worth keeping for later batches."""
-    return {layer: null_space(covariance, threshold) for layer, covariance in desk.covariances.items()}
+    """Return a basis of each layer's null space; worth keeping for later batches.
+
+    Raises:
+        BadInput: A layer has no direction that running text uses so little: nothing could be written there.
+    """
+    found = {layer: null_space(covariance, threshold) for layer, covariance in desk.covariances.items()}
+    empty = [layer for layer, basis in found.items() if not basis.shape[1]]
+    if empty:
+        raise BadInput(
+            f"no direction of layer {empty[0]} lies below a threshold of {threshold:g}, so that nothing can be written "
+            "there; take a larger one (-p threshold=0.5)"
+        )
+    return found
 
 
 def prepare(desk: Desk, threshold: float, weight: float) -> Callable[[Desk, Sequence[Wish]], list[Factors]]:

@@ -111,7 +111,7 @@ def alphaedit(
     layers: str = "",
     batch: int = 50,
     weight: float = 10.0,
-    threshold: float = 0.02,
+    threshold: float = 0.5,
     tokens: int = 200_000,
     shrinkage: float = 0.0,
     steps: int = 25,

@@ -126,6 +126,11 @@ def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(
     assert moved[0] < 0.5 * moved[1]
 
 
+def test_a_null_space_without_a_direction_is_refused(run_within, row_about):
+    with pytest.raises(BadInput, match="no direction of layer 1 lies below a threshold of 1e-09"):
+        run_within("editing.alphaedit", [row_about()], layers="1", threshold=1e-9)
+
+
 def test_text_counts_by_the_number_of_facts_once_they_are_many(build, tokenizer):
     desk = Desk(inspect_model(build("llama")), tokenizer, (1,))
     found = []
