@@ -110,7 +110,7 @@ def alphaedit(
     text: Records | None = None,
     layers: str = "",
     batch: int = 50,
-    weight: float = 10.0,
+    weight: float = 1.0,
     threshold: float = 0.5,
     tokens: int = 200_000,
     shrinkage: float = 0.0,

@@ -135,7 +135,7 @@ def proposed(shell):
 
 def test_a_plan_records_what_was_measured_where_nobody_says(shell, files, proposed):
     words = ("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, "--json", "--method")
-    for method, expected in (("editing.memit", ("0", 7.0)), ("editing.alphaedit", ("0", 10.0))):
+    for method, expected in (("editing.memit", ("0", 7.0)), ("editing.alphaedit", ("0", 1.0))):
         plan = json.loads(shell(*words, method, as_="Mina").stdout)["plan"]
         assert (plan["parameters"]["layers"], plan["parameters"]["weight"]) == expected  # its weight is another
     own = json.loads(shell(*words, "editing.memit", "-p", "layers=0", as_="Mina").stdout)["plan"]
