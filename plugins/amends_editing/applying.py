@@ -82,8 +82,8 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens, reading) if plan.tokens else None
     earlier = _earlier(task, layers)
     known = {layer: keys.shape[1] for layer, keys in earlier.items()}
-    desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier)
-    desk.held = max(known.values(), default=0) + len(facts)
+    held = max(known.values(), default=0) + len(facts)
+    desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier, held=held)
     made = list(_write(task, desk, facts, plan, prepare(desk)))
     _keep(task, known, desk, made)
     task.save(model, tokenizer)

@@ -72,10 +72,7 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
         checked = screening.checked_rows(screen, workspace, model, file, format or "", given["leave_out"])
         rows, contradictions = checked
         values = read_values(given["parameters"], workflow.parameters_of(given["method"], given["parameters"]))
-        request = workflow.Request(model, given["method"], values, given["seed"], given["text"])
-        if given["trace"] and not is_trial:
-            workflow.trace_if_new(screen, workspace, request, rows)
-        request = workflow.with_measured(screen, workspace, request)
+        request = workflow.Request(model, given["method"], values, given["seed"], given["text"], given["trace"])
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])
         name = given["name"] or file.stem

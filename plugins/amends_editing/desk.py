@@ -64,7 +64,7 @@ class Desk:
         earlier: Keys of earlier edits by layer, shape (inner, earlier), float64; grows with each batch.
         contexts: What may stand before a prompt.
         progress: Where to report.
-        held: How many facts the lineage holds once all are written; see `crowded` and `counterweight`.
+        held: How many facts' keys the lineage keeps once all are written; see `crowded` and `counterweight`.
     """
 
     anatomy: Anatomy

@@ -20,6 +20,7 @@ from amends_editing.knowing import mean_logps
 from amends_editing.memit import edit
 from amends_editing.structure import Anatomy
 from amends_editing.targets import Progress, Solver, Wish, silent
+from amends_editing.within import PER_FACT
 
 WEIGHTS = (15.0, 150.0)  # λ of MEMIT's eq. 14: the default first
 WIDTH = 5  # layers in a set
@@ -112,9 +113,10 @@ class Sweep:
         desk = Desk(
             self.anatomy, self.tokenizer, layers, self.solver, self.moments, progress=progress, held=len(self.facts)
         )
+        wishes = [Wish(fact) for fact in self.facts]
         with keeping_weights(self.anatomy, layers) as weights:
             try:
-                _, moved = guard.hold(edit(desk, [Wish(fact) for fact in self.facts], weight), weights)
+                _, moved = guard.hold(edit(desk, wishes, desk.counterweight(weight, PER_FACT)), weights)
             except (BadInput, Cancelled):
                 raise
             except AmendsError:  # it moved too much even when shrunk: nobody could use it

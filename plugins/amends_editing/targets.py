@@ -26,7 +26,7 @@ from amends_editing.tails import Leading, Tails, prepare
 
 ESSENCE = "{} is a"  # ROME's prompt of the subject's essence, which must not drift
 BETAS = (0.8, 0.95)  # shorter memories than usual: a search is over after ten steps
-ADAM = (0.9, 0.999)
+ADAM = (0.9, 0.999)  # Adam's own, for its own step
 Progress = Callable[[int, int, str], None]
 
 
@@ -241,7 +241,7 @@ class _Group:
         """Take one step of Adam (Kingma and Ba, 2015), then shorten what became too long.
 
         The second moment is one number for each fact, not one for each coordinate: the step keeps the gradient's
-        direction, where Adam's would go as far along coordinates that matter little.
+        direction, where Adam's would go as far along coordinates that matter little. `per_coordinate` takes Adam's.
         """
         one, two = ADAM if self.solver.per_coordinate else BETAS
         squared = gradient.pow(2) if self.solver.per_coordinate else gradient.pow(2).mean(-1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import amends
@@ -11,6 +12,7 @@ from amends import Guarantee, Operation, Records, Task
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
 
+PER_FACT = 1.5  # λ is at least so much for each fact that a lineage holds
 MOMENTS = "editing-moments"  # the statistics of running text, in a lineage's state
 NEEDS_TEXT = (
     "this method needs running text once for each lineage, to know what an edit must not disturb; "
@@ -77,7 +79,7 @@ def memit(
     layers: str = "",
     batch: int = 50,
     weight: float = 15.0,
-    weight_per_fact: float = 1.5,
+    weight_per_fact: float = PER_FACT,
     remember: bool = True,
     tokens: int = 200_000,
     shrinkage: float = 0.01,
@@ -97,8 +99,8 @@ def memit(
         steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
-    run(task, edits, text, plan, lambda desk: lambda at, wishes: edit(
-        at, wishes, at.counterweight(weight, weight_per_fact), remember
+    run(task, edits, text, plan, lambda desk: partial(
+        edit, weight=desk.counterweight(weight, weight_per_fact), remember=remember
     ))  # fmt: skip
 
 
@@ -142,7 +144,7 @@ def rls(
     layers: str = "",
     batch: int = 50,
     weight: float = 15.0,
-    weight_per_fact: float = 1.5,
+    weight_per_fact: float = PER_FACT,
     tokens: int = 200_000,
     shrinkage: float = 0.01,
     steps: int = 25,

@@ -15,6 +15,7 @@ from amends.governor import offering
 from amends.governor.cases.changing import drop_records, open_change, operation_for
 from amends.governor.cases.viewing import case_view
 from amends.governor.data.registering import register_rows
+from amends.governor.data.rows import rows_of
 from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.work.carrying import carry
@@ -39,6 +40,7 @@ class Request:
         parameters: The operation's scalars.
         seed: The only source of randomness.
         text: A file of passages to measure the model's activations on, or None.
+        trace: Whether to measure first which layers suit a model that nobody traced yet.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Request:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     text: Path | None = None
+    trace: bool = True
 
 
 def parameters_of(method: str, given: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -81,6 +84,9 @@ def open_and_follow(
     if request.text is not None:
         texts = text_rows(request.text)
         records[TEXT] = register_rows(workspace, f"{name}-text", texts, source=request.text).digest
+    if request.trace:  # of the rows that were kept: what was refused or left out is nobody's to look into
+        trace_if_new(screen, workspace, request, list(rows_of(workspace, made.digest)))
+    request = with_measured(screen, workspace, request)
     case = open_change(
         workspace, model=request.model, policy=POLICY, records=records, operation=request.method,
         parameters=request.parameters, seed=request.seed, facts={"contradictions": contradictions},
@@ -97,8 +103,7 @@ def find_text(workspace: Workspace, request: Request) -> str | None:
     Raises:
         BadInput: No step of the lineage has any.
     """
-    method = request.method or _first_method(workspace, request.model)
-    taken = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    _, taken = _method(workspace, request)
     version = standing(workspace, request.model)
     if TEXT not in taken or request.text is not None or version is None:
         return None
@@ -151,9 +156,11 @@ def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Row
     """Show what a version answers before and after a few edits; nothing is kept."""
     from amends_editing.trying import try_edits
 
-    method = request.method or _first_method(workspace, request.model)
+    request = with_measured(screen, workspace, request)
+    method, declared = _method(workspace, request)
     texts = text_rows(request.text) if request.text else ()
-    quick = _with_less_text(workspace, method, request.parameters)
+    # a trial need not be as careful, where nobody said how much text
+    quick = {**({"tokens": TRIED_TOKENS} if "tokens" in declared else {}), **request.parameters}
     tried = try_edits(workspace, request.model, method, rows, quick, request.seed, texts)
     shown = [(one.id, one.prompt, one.before.strip(), one.after.strip()) for one in tried]
     document = {"method": method, "tried": [asdict(one) for one in tried]}
@@ -161,15 +168,13 @@ def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Row
     return 0
 
 
-def _with_less_text(workspace: Workspace, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with fewer tokens of text where nobody said how many: a trial need not be as careful."""
-    declared = {parameter.name for parameter in workspace.host.operation(method).parameters}
-    return {**({"tokens": TRIED_TOKENS} if "tokens" in declared else {}), **given}
+def _method(workspace: Workspace, request: Request) -> tuple[str, set[str]]:
+    """Return what would be run, and the names of its parameters.
 
-
-def _first_method(workspace: Workspace, model: str) -> str:
-    """Return what would be run where nobody names a method; a version may be named, the model's own is asked."""
-    return operation_for(workspace, model=model.partition("@")[0], policy=POLICY)
+    Where nobody names a method it is the policy's first; a version may be named, the model's own is asked.
+    """
+    method = request.method or operation_for(workspace, model=request.model.partition("@")[0], policy=POLICY)
+    return method, {parameter["name"] for parameter in offering.operation(method)["parameters"]}
 
 
 def trace_if_new(screen: Screen, workspace: Workspace, request: Request, rows: Rows) -> None:
@@ -180,8 +185,7 @@ def trace_if_new(screen: Screen, workspace: Workspace, request: Request, rows: R
     """
     from amends_editing import tracing
 
-    method = request.method or _first_method(workspace, request.model)
-    declared = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    method, declared = _method(workspace, request)
     told = [row for row in rows if row.get("old") and row.get("target")]
     if request.text is None or len(told) < tracing.FEWEST:
         return
@@ -200,8 +204,7 @@ def trace_if_new(screen: Screen, workspace: Workspace, request: Request, rows: R
 
 def with_measured(screen: Screen, workspace: Workspace, request: Request) -> Request:
     """Return the request with the layers and the weight that tracing found for its model, where nobody gave any."""
-    method = request.method or _first_method(workspace, request.model)
-    declared = {parameter["name"] for parameter in offering.operation(method)["parameters"]}
+    method, declared = _method(workspace, request)
     values, said = proposals.filled(workspace, request.model, method, request.parameters, declared)
     if said:
         screen.say(said)

@@ -8,6 +8,7 @@ import pytest
 from amends.errors import BadInput, Tampered
 from amends.governor.proof.certificates import issue, verify_certificate
 from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged
+from amends.governor.proof.risks import risks_of
 from amends.governor.proof.statements import title_of
 from amends.ledger import audit, checkpoints
 from amends.ledger.actions import Action
@@ -288,6 +289,9 @@ def test_a_statement_says_what_it_does_not_prove(evidence, keyring, tmp_path):
     assert "The last one expires on 2026-01-01." in risks
     assert "safetensors" in risks
     assert "self-attested" in risks
+    assert "layers of an edit" in risks
+    weaker = replace(evidence, guarantee=Guarantee.APPROXIMATE)
+    assert "layers of an edit" not in " ".join(risks_of(weaker))
 
 
 def test_an_anchor_outside_is_named_instead_of_self_attested(evidence, keyring, tmp_path):

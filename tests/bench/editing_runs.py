@@ -22,6 +22,7 @@ from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
 from amends_editing.targets import Solver, Wish
+from amends_editing.within import PER_FACT
 
 FT: dict[str, Any] = {"steps": 25, "lr": 5e-4, "limit": 5e-3}  # the operation's own defaults
 Write = Callable[[Desk, Sequence[Wish]], list[Factors]]
@@ -44,7 +45,7 @@ class Setting:
     moments: Moments
     layers: tuple[int, ...]
     weight: float = 15.0
-    per_fact: float = 1.5
+    per_fact: float = PER_FACT
     solver: Solver = field(default_factory=Solver)
     shrinkage: float = 0.01
 
@@ -52,14 +53,13 @@ class Setting:
     def _first(self) -> Desk:
         return self._desk()
 
-    def _desk(self) -> Desk:
+    def _desk(self, held: int = 1) -> Desk:
         anatomy, tokenizer = self.subject.anatomy, self.subject.tokenizer
-        return Desk(anatomy, tokenizer, self.layers, self.solver, self.moments, self.shrinkage)
+        return Desk(anatomy, tokenizer, self.layers, self.solver, self.moments, self.shrinkage, held=held)
 
     def desk(self, held: int = 1) -> Desk:
         """Return a desk for so many facts, without earlier edits; factorised covariances are shared, as in a case."""
-        fresh = self._desk()
-        fresh.held = held
+        fresh = self._desk(held)
         fresh.covariances, fresh.lowers = self._first.covariances, self._first.lowers
         return fresh
 

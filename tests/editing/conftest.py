@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -280,6 +281,31 @@ def bytes_of():
         }
 
     return digest
+
+
+@pytest.fixture(scope="session")
+def begin_workspace():
+    """Return `begin_workspace(home, people)`, which gives `shell(*words, as_=person)`: Ada administers it."""
+    from click.testing import CliRunner
+
+    from amends.cli.root import Root
+
+    def begin(home, people):
+        tokens = {}
+        home.mkdir()
+        (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n')
+
+        def invoke(*words, as_="Ada"):
+            environment = {"AMENDS_HOME": str(home), "AMENDS_TOKEN": tokens.get(as_, "")}
+            return CliRunner().invoke(Root(), [str(word) for word in words], env=environment)
+
+        tokens["Ada"] = json.loads(invoke("init", "--admin", "Ada", "--json").stdout)["token"]
+        for name, role in people.items():
+            tokens[name] = json.loads(invoke("people", "add", name, "--role", role, "--json").stdout)["token"]
+        invoke.home = home
+        return invoke
+
+    return begin
 
 
 @pytest.fixture

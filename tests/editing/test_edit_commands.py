@@ -52,21 +52,9 @@ def plugins():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, plugins):
+def run(tmp_path_factory, plugins, begin_workspace):
     """Return `run(*words, as_=person) -> result` on a new workspace with its people."""
-    home, tokens = tmp_path_factory.mktemp("editing") / "home", {}
-    home.mkdir()
-    (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n')
-
-    def invoke(*words, as_="Ada"):
-        environment = {"AMENDS_HOME": str(home), "AMENDS_TOKEN": tokens.get(as_, "")}
-        return CliRunner().invoke(Root(), [str(word) for word in words], env=environment)
-
-    tokens["Ada"] = json.loads(invoke("init", "--admin", "Ada", "--json").stdout)["token"]
-    for name, role in PEOPLE.items():
-        tokens[name] = json.loads(invoke("people", "add", name, "--role", role, "--json").stdout)["token"]
-    invoke.home = home
-    return invoke
+    return begin_workspace(tmp_path_factory.mktemp("editing") / "home", PEOPLE)
 
 
 @pytest.fixture(scope="module")

@@ -8,36 +8,25 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 
 import amends_editing
 import amends_probes
 from amends import host
-from amends.cli.root import Root
+from amends.errors import Suppressed
 from amends.governor.workspace import Workspace
 from amends.records import canonical_json
-from amends_editing import holding, proposals
+from amends_editing import holding, proposals, tracing, workflow
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory, tiny_version):
+def shell(tmp_path_factory, tiny_version, begin_workspace):
     """Return `shell(*words, as_=person)` on a workspace with a model in two versions of the same weights' line."""
-    home, tokens = tmp_path_factory.mktemp("tracing") / "home", {}
-    home.mkdir()
-    (home / "amends.toml").write_text('scheduler = "inline"\ncpus = 1\n')
-
-    def invoke(*words, as_="Ada"):
-        environment = {"AMENDS_HOME": str(home), "AMENDS_TOKEN": tokens.get(as_, "")}
-        return CliRunner().invoke(Root(), [str(word) for word in words], env=environment)
-
     found = [("editing", amends_editing), ("probes", amends_probes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "_HOST", [host.load(found)])
-        tokens["Ada"] = json.loads(invoke("init", "--admin", "Ada", "--json").stdout)["token"]
-        for name, role in (("Mina", "ml-engineer"), ("Axel", "auditor")):
-            tokens[name] = json.loads(invoke("people", "add", name, "--role", role, "--json").stdout)["token"]
-        add_versions(home, tiny_version, tmp_path_factory)
-        invoke.home = home
+        people = {"Mina": "ml-engineer", "Axel": "auditor"}
+        invoke = begin_workspace(tmp_path_factory.mktemp("tracing") / "home", people)
+        add_versions(invoke.home, tiny_version, tmp_path_factory)
         yield invoke
 
 
@@ -155,6 +144,16 @@ def test_the_first_change_of_a_model_traces_it_and_the_next_does_not(shell, file
     assert (chosen["layers"], chosen["weight"]) == (",".join(map(str, found["layers"])), found["weight"])
     assert kept.stat().st_mtime_ns == written
     kept.unlink()
+
+
+def test_edits_that_registration_refuses_are_not_looked_into(shell, files, monkeypatch):
+    def refuse(*_, **__):
+        raise Suppressed("somebody here was erased")
+
+    monkeypatch.setattr(workflow, "register_rows", refuse)
+    monkeypatch.setattr(tracing, "trace", lambda *_: pytest.fail("they were traced"))
+    done = shell("edit", "--model", "bot", "--edits", files.facts, "--text", files.text, as_="Mina")
+    assert done.exit_code == 1 and "somebody here was erased" in done.stderr
 
 
 def test_a_change_of_facts_that_the_model_does_not_know_goes_by_the_depth(shell, files):

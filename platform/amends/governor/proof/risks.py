@@ -17,6 +17,10 @@ SEARCH = (
     "A search finds what the person's identifiers and their spelling variants reach; a record that describes the "
     "person without them would not be found."
 )
+CHOICES = (
+    "Every step was run again with the parameters that had been chosen for it. Where somebody chose them by measuring "
+    "on the person's records, such as the layers of an edit, that choice is still in the plan."
+)
 
 
 def risks_of(evidence: Evidence) -> Iterator[str]:
@@ -24,6 +28,8 @@ def risks_of(evidence: Evidence) -> Iterator[str]:
     yield GENERAL if evidence.guarantee is not None else SEARCH
     if evidence.guarantee is Guarantee.APPROXIMATE:
         yield "The model was not rebuilt. A stronger test than those named here may still find traces in its weights."
+    elif evidence.guarantee is not None:
+        yield CHOICES
     if evidence.lineage == "declared":
         yield "Part of the model's origin was declared by people, not observed; what they left out was not examined."
     yield from _outside(evidence)
