@@ -19,6 +19,7 @@
     │   ├── DigestMismatch     bytes are not what their digest says
     │   └── Tampered           the chain, a signature or a row was changed
     └── TaskFailed             a worker gave up for good
+        ├── Refused            an operation said itself that it cannot do this
         └── Cancelled          somebody asked it to stop
 """
 
@@ -97,6 +98,10 @@ class Tampered(Broken):
 
 class TaskFailed(AmendsError):
     """A worker gave up for good."""
+
+
+class Refused(TaskFailed):
+    """An operation or probe gave up with a sentence of its own: it cannot do this, here or anywhere."""
 
 
 class Cancelled(TaskFailed):

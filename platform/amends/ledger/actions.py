@@ -47,6 +47,7 @@ class Action(StrEnum):
     CASE_PAUSED = "case:deadline:paused"
     CASE_STARTED = "case:work:started"
     CASE_RETRIED = "case:work:retried"
+    CASE_CLIMBED = "case:work:climbed"
     CASE_CANCELLED = "case:work:cancelled"
     CASE_FAILED = "case:work:failed"
     CASE_APPLIED = "case:operation:applied"

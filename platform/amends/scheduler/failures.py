@@ -7,10 +7,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from amends.errors import AmendsError, Cancelled, TaskFailed
+from amends.errors import AmendsError, Cancelled, Refused, TaskFailed
 from amends.scheduler.jobs import JobResult
 
 _DEEPEST = 8
+KINDS = {"cancelled": Cancelled, "refused": Refused, "failed": TaskFailed}  # the most special first
 
 
 def failure_of(name: str, error: BaseException) -> TaskFailed:
@@ -23,7 +24,7 @@ def failure_of(name: str, error: BaseException) -> TaskFailed:
     if isinstance(error, TaskFailed):
         return error
     if isinstance(error, AmendsError):
-        return _noted(TaskFailed(f"{name} failed: {type(error).__name__}: {error}"), places_of(error))
+        return _noted(Refused(f"{name} failed: {type(error).__name__}: {error}"), places_of(error))
     places = places_of(error)
     where = f" at {places[-1]}" if places else ""
     return _noted(TaskFailed(f"{name} failed with {type(error).__name__}{where}; mend it there and retry"), places)
@@ -40,7 +41,8 @@ def outcome_of(outcome: JobResult | TaskFailed) -> str:
     if isinstance(outcome, JobResult):
         return json.dumps({"result": outcome.to_json()})
     notes = list(getattr(outcome, "__notes__", ()))
-    return json.dumps({"failure": str(outcome), "cancelled": isinstance(outcome, Cancelled), "notes": notes})
+    kind = next(name for name, known in KINDS.items() if isinstance(outcome, known))
+    return json.dumps({"failure": str(outcome), "kind": kind, "notes": notes})
 
 
 def settle(text: str) -> JobResult:
@@ -48,7 +50,7 @@ def settle(text: str) -> JobResult:
     body: dict[str, Any] = json.loads(text)
     if "result" in body:
         return JobResult.from_json(body["result"])
-    failure = Cancelled(body["failure"]) if body["cancelled"] else TaskFailed(body["failure"])
+    failure = KINDS[body["kind"]](body["failure"])
     for note in body["notes"]:
         failure.add_note(note)
     raise failure

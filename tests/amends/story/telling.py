@@ -117,6 +117,13 @@ class Story:
         with self.workspace.database.read() as connection:
             return journal.steps_of(connection, id)
 
+    def decisions(self, id):
+        """Return the policies' decisions of a case, oldest first."""
+        from amends.ledger import decisions
+
+        with self.workspace.database.read() as connection:
+            return decisions.find(connection, id)
+
     def audit(self, case=""):
         from amends.ledger import audit
 

@@ -35,9 +35,21 @@ def plain(task: Task, *, records: Records, epochs: int = 2) -> None:
     task.save(model, tokenizer)
 
 
+@amends.operation("toy.unfit", verified_by=["utility.perplexity"], guarantee="approximate")
+def unfit(task: Task, *, forget: Records, retain: Records) -> None:
+    """Refuse."""
+    raise amends.BadInput("this model is of another kind; take another operation")
+
+
+@amends.operation("toy.idle", verified_by=["utility.perplexity"], guarantee="approximate")
+def idle(task: Task, *, forget: Records, retain: Records) -> None:
+    """Change nothing."""
+    task.keep_weights()
+
+
 @hookimpl
 def amends_operations():
-    return [plain]
+    return [plain, unfit, idle]
 '''
 POLICY = """name: erasure
 description: What a model gets that was not trained in shards, without the rules on power that a tiny case cannot meet.
@@ -91,3 +103,38 @@ def test_where_readings_decide_against_it_nothing_is_promoted(plainly, told):
     with pytest.raises(TaskFailed, match="The erased answers are as likely as before"):
         plainly.carry(plainly.approved())
     assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
+
+
+LADDER = POLICY.replace(
+    "[unlearning.shards, unlearning.npo]", "[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]"
+)
+
+
+def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what_it_made(plainly, told):
+    told.set_policy(
+        plainly.home, LADDER.replace("BOUND", '0.999 * before["memorisation.extraction/probability"].value')
+    )
+    case = plainly.approved()
+    assert [rung["operation"] for rung in case.plan["ladder"]] == ["toy.unfit", "toy.idle", "unlearning.npo"]
+    assert plainly.carry(case).status == "sealed"
+    steps = plainly.steps(case.id)
+    unfit, idle = steps["tried:0"], steps["tried:1"]
+    assert (unfit["operation"], unfit["after"]) == ("toy.unfit", []) and "another kind" in unfit["reason"]
+    assert idle["operation"] == "toy.idle" and "as likely as before" in idle["reason"]
+    read = {reading["name"]: reading["value"] for reading in idle["after"]}
+    assert read["memorisation.extraction/probability"] == pytest.approx(
+        next(r["value"] for r in idle["before"] if r["name"] == "memorisation.extraction/probability")
+    )
+    assert read_recipe(plainly.workspace, plainly.champion().digest)["steps"][-1]["operation"] == "unlearning.npo"
+    decisions = plainly.decisions(case.id)
+    assert [decision.verdict.allowed for decision in decisions if decision.policy == "erasure"] == [False, True]
+    assert plainly.staged() == ()
+
+
+def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_tried(plainly, told):
+    told.set_policy(plainly.home, LADDER.replace("BOUND", "0.0"))
+    case = plainly.approved()
+    with pytest.raises(TaskFailed, match="as likely as before.*tried before: toy.unfit, toy.idle"):
+        plainly.carry(case)
+    assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
+    assert [name for name in plainly.steps(case.id) if name.startswith("tried")] == ["tried:0", "tried:1"]

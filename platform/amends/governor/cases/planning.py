@@ -67,7 +67,8 @@ def make_plan(
     if target is None:
         raise BadInput(f"{case.model} has no champion; promote a version, or name another model")
     erasure, promotion = find_policy(workspace, "erasure"), find_policy(workspace, "promotion")
-    operation, guarantee = choose_operation(workspace, target.digest, erasure.operations, list(located.records))
+    ladder = choose_ladder(workspace, target.digest, erasure.operations, list(located.records))
+    operation, guarantee = ladder[0]
     return {
         "schema": 1,
         "kind": "erasure",
@@ -80,6 +81,7 @@ def make_plan(
         "reviewed": {record: dict(mark) for record, mark in sorted(marks.items())},
         "operation": operation,
         "guarantee": str(guarantee),
+        "ladder": [{"operation": name, "guarantee": str(promised)} for name, promised in ladder],
         "steps": dict(STEPS),
         "holds": {
             "versions": [f"{v.model}@{v.number}" for v in reached.versions],
@@ -97,10 +99,13 @@ def make_plan(
     }
 
 
-def choose_operation(
-    workspace: Workspace, digest: str, ladder: tuple[str, ...], held: list[str]
-) -> tuple[str, Guarantee]:
-    """Return what can erase from this version, and its guarantee: the first operation of the policy's ladder that fits.
+def choose_ladder(
+    workspace: Workspace, digest: str, operations: tuple[str, ...], held: list[str]
+) -> list[tuple[str, Guarantee]]:
+    """Return what can erase from this version, with each guarantee, in the order in which it is to be tried.
+
+    Where an exact operation fits, only exact ones: what bits can prove is not left to readings. Elsewhere every
+    approximate operation that the policy names, in its order; the next is tried where the policy denies the one before.
 
     A step that rebuilds itself needs no rung: run again without the records, it gives what it would have given. The
     first step that learnt from them decides; the later ones are replayed after it.
@@ -115,13 +120,17 @@ def choose_operation(
     if touched and rebuilds_itself(workspace, touched[0]):
         own = workspace.host.operation(touched[0])
         if own.guarantee:
-            return own.name, own.guarantee
+            return [(own.name, own.guarantee)]
     carried = attached(workspace, digest)
-    for name in ladder:
+    found: list[tuple[str, Guarantee]] = []
+    for name in operations:
         operation = workspace.host.operation(name)
         fits = operation.rebuilds in touched if operation.rebuilds else carried <= set(operation.accepts)
         if operation.guarantee and fits:
-            return name, operation.guarantee
+            found.append((name, operation.guarantee))
+    exact = [rung for rung in found if rung[1] != Guarantee.APPROXIMATE]
+    if found:
+        return exact or found
     raise Denied(
         "no operation of the erasure policy can erase from this model; train it with training.shards, "
         "or add an operation to policies/erasure.yaml"

@@ -8,7 +8,8 @@ from typing import Any
 
 from amends.errors import Denied, TaskFailed
 from amends.governor.models.recipes import read_recipe
-from amends.governor.work.piece import Result, Work, earlier, plans_of
+from amends.governor.work.climbing import ladder_of, rung_mark, rung_of
+from amends.governor.work.piece import Result, Work, earlier
 from amends.governor.work.preparing import never_trained
 from amends.governor.work.replaying import (
     Place,
@@ -76,19 +77,19 @@ def _operation(workspace: Workspace, work: Work, prepared: Result) -> str:
     Raises:
         Denied: None does; the champion is another one by now.
     """
-    planned = [str(plan["operation"]) for plan in plans_of(workspace, work)]
+    ladder, rung = ladder_of(workspace, work), rung_of(workspace, work)
     steps = _steps(workspace, prepared)
     if never_trained(prepared) or not steps:
-        return planned[0]
+        return ladder[rung]
     place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
     touched = str(steps[place.index]["operation"])
     if rebuilds_itself(workspace, touched):
         return touched
-    for name in planned:
+    for name in ladder[rung:]:
         if workspace.host.operation(name).rebuilds in ("", touched):
             return name
     raise Denied(
-        f"the champion of {work.model} is another one than the plan saw, and {planned[0]} cannot erase from it; "
+        f"the champion of {work.model} is another one than the plan saw, and {ladder[rung]} cannot erase from it; "
         f"run `amends cases replan {work.lead}` and have the new plan approved"
     )
 
@@ -98,7 +99,7 @@ def _build(
 ) -> Replayed:
     """Run the touched step and replay the later ones."""
     steps, recipe = _steps(workspace, prepared), read_recipe(workspace, prepared["parent"]["digest"])
-    key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}"
+    key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}{rung_mark(rung_of(workspace, work))}"
     if not workspace.host.operation(operation).rebuilds:
         later = [again(step, prepared["datasets"]) for step in steps[place.index + 1 :]]
         runs = [_unlearning(prepared, operation), *(Run(step, step) for step in later)]

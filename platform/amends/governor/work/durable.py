@@ -22,6 +22,7 @@ from amends.governor.work import (
     attesting,
     batches,
     changing,
+    climbing,
     measuring,
     preparing,
     purging,
@@ -240,8 +241,10 @@ def _stopped(workspace: Workspace, work: Work, step: str, error: Exception) -> b
         batches.go_on_without(workspace, work, [error.case], step, str(error))
     elif isinstance(error, Cancelled):  # this process is told to stop; who comes next goes on
         raise error
+    elif isinstance(error, AmendsError) and climbing.climb(workspace, work, step, error):
+        workspace.say(f"{step} refused: the next operation of the plan is tried")
     elif isinstance(error, AmendsError):
-        batches.fail(workspace, work, step, str(error))
+        batches.fail(workspace, work, step, f"{error}{climbing.tried_before(workspace, work)}")
     else:
         logger.error("step %s of case %s failed with %s", step, work.lead, type(error).__name__)
         if os.environ.get("AMENDS_DEBUG"):

@@ -10,6 +10,7 @@ from amends.errors import Denied
 from amends.governor.data.rows import blobs_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.recipes import base_of, read_recipe
+from amends.governor.work.climbing import rung_mark, rung_of
 from amends.governor.work.piece import Result, Work, earlier, stopper, wait
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
@@ -29,7 +30,7 @@ def measure(workspace: Workspace, work: Work) -> Result:
     base = base_of(workspace, prepared["parent"]["digest"])
     handle = submit(
         workspace,
-        f"{work.lead}-measure",
+        f"{work.lead}-measure{rung_mark(rung_of(workspace, work))}",
         probes,
         model=str(rebuilt["digest"]),
         before=prepared["parent"]["digest"],
