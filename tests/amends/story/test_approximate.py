@@ -129,12 +129,15 @@ def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what
     decisions = plainly.decisions(case.id)
     assert [decision.verdict.allowed for decision in decisions if decision.policy == "erasure"] == [False, True]
     assert plainly.staged() == ()
+    assert [done.status for done in plainly.purge()] == ["complete"]
+    page = Path(certificate_of(plainly.workspace, case.id)["page"]).read_text(encoding="utf-8")
+    assert "What was tried before, and was not enough" in page and "<code>toy.idle</code>" in page
 
 
 def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_tried(plainly, told):
     told.set_policy(plainly.home, LADDER.replace("BOUND", "0.0"))
     case = plainly.approved()
-    with pytest.raises(TaskFailed, match="as likely as before.*tried before: toy.unfit, toy.idle"):
+    with pytest.raises(TaskFailed, match=r"as likely as before.*tried before: toy\.unfit, toy\.idle"):
         plainly.carry(case)
     assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
     assert [name for name in plainly.steps(case.id) if name.startswith("tried")] == ["tried:0", "tried:1"]

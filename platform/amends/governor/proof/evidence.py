@@ -35,6 +35,16 @@ class Approved:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """An operation that was carried out before the one that held, and why it was not enough."""
+
+    operation: str
+    guarantee: str
+    reason: str
+    readings: tuple[Reading, ...] = ()
+
+
+@dataclass(frozen=True)
 class Purged:
     """One sort of thing that was deleted."""
 
@@ -87,6 +97,7 @@ class Evidence:
         readings_after: What they read on the candidate.
         explanations: What each probe measures, one sentence, by the probe's name.
         verdict: The policy's decision.
+        tried: What was carried out before and was not enough, in order.
         approvals: Who allowed the plan.
         purged: What was deleted.
         scan: `ScanReport.summary()` of the scan after the purge.
@@ -122,6 +133,7 @@ class Evidence:
     readings_after: tuple[Reading, ...] = ()
     explanations: Mapping[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
+    tried: tuple[Tried, ...] = ()
     approvals: tuple[Approved, ...] = ()
     purged: tuple[Purged, ...] = ()
     scan: Mapping[str, Any] | None = None

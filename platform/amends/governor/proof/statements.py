@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from amends.errors import BadInput
-from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Evidence
+from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Evidence, Tried
 from amends.governor.proof.plots import thresholds_of
 from amends.governor.proof.risks import risks_of
 from amends.records import Guarantee, ModelVersion, Reading, Verdict
@@ -69,6 +69,7 @@ def build_statement(evidence: Evidence) -> dict[str, Any]:
             "versions": versions,
             "lineage": evidence.lineage,
             "method": None if evidence.method is None else asdict(evidence.method),
+            "tried": [_tried(one) for one in evidence.tried],
             "readings": _readings(evidence),
             "policy": _policy(evidence.verdict),
             "approvals": [asdict(approval) for approval in evidence.approvals],
@@ -146,6 +147,10 @@ def _readings(evidence: Evidence) -> dict[str, Any]:
         "explanations": dict(evidence.explanations),
         "thresholds": [asdict(threshold) for threshold in thresholds_of(answers, evidence.readings_before)],
     }
+
+
+def _tried(one: Tried) -> dict[str, Any]:
+    return {**asdict(replace(one, readings=())), "readings": [_reading(reading) for reading in one.readings]}
 
 
 def _reading(reading: Reading) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from amends.governor.judging import find_policy
 from amends.governor.proof.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
-from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged
+from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged, Tried
 from amends.governor.proof.plots import readings_svg
-from amends.governor.work.measuring import change_of
+from amends.governor.work.climbing import tried
+from amends.governor.work.measuring import change_of, readings
 from amends.governor.work.piece import Result, Work, earlier
 from amends.governor.work.scouring import drop_needles
 from amends.governor.workspace import Workspace
@@ -98,6 +99,7 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         readings_after=change.after,
         explanations={name: workspace.host.probe(name).summary for name in find_policy(workspace, "erasure").probes},
         verdict=verdict,
+        tried=_tried(workspace, work),
         approvals=allowed,
         purged=_purged(workspace, work),
         scan=earlier(workspace, work, "purge:scan")["reports"][case],
@@ -116,6 +118,12 @@ def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
         for a in approvals.standing(connection, case)
         if a.decision == "approve"
     )
+
+
+def _tried(workspace: Workspace, work: Work) -> tuple[Tried, ...]:
+    with workspace.database.read() as connection:
+        found = tried(connection, work.lead)
+    return tuple(Tried(one["operation"], one["guarantee"], one["reason"], readings(one, "after")) for one in found)
 
 
 def _method(workspace: Workspace, rebuilt: Result, parent: str, operation: str, plan: str) -> Method:
