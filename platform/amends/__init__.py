@@ -3,8 +3,10 @@
 from amends.errors import AmendsError, BadInput, BadRecords, Cancelled, Denied
 from amends.hookspecs import hookimpl
 from amends.operation import (
+    BACKWARD,
     Attachment,
     Finding,
+    Load,
     Operation,
     Probe,
     ProbeTask,
@@ -30,6 +32,7 @@ from amends.records import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BACKWARD",
     "AmendsError",
     "Attachment",
     "AuditEntry",
@@ -42,6 +45,7 @@ __all__ = [
     "Disclosure",
     "Finding",
     "Guarantee",
+    "Load",
     "ModelVersion",
     "Operation",
     "Probe",

@@ -35,7 +35,15 @@ def extraction(task: ProbeTask, *, forget: Records) -> list[Reading]:
     return read_extraction(task, forget)
 
 
+@amends.probe("utility.throughput", memory_gb=2.0)
+def throughput(task: ProbeTask) -> list[Reading]:
+    """Read how many tokens a second pass forward through the whole model on this machine."""
+    from amends_probes.speed import read_throughput
+
+    return read_throughput(task)
+
+
 @amends.hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the probes of this package."""
-    return (retain, perplexity, extraction)
+    return (retain, perplexity, extraction, throughput)

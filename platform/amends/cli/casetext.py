@@ -74,7 +74,11 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"held by: {', '.join(holds['versions']) or 'no version'}; {holds['state_blobs']} blobs of private state"
     yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
     yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
-    yield f"how: {plan['operation']}, guarantee {plan['guarantee']}"
+    yield f"how: {plan['operation']}, guarantee {plan['guarantee']}{_about(plan, 0)}"
+    yield from (
+        f"  or, where that is not enough: {rung['operation']}{_about(plan, number)}"
+        for number, rung in enumerate(plan.get("ladder", [])[1:], start=1)
+    )
     yield from (f"  {number}. {step}" for number, step in enumerate(_in_order(plan["steps"]), start=1))
     yield (
         f"cost: about {estimate['training_seconds']:g} s of training on {estimate['cpus']} cpus, "
@@ -83,6 +87,13 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"roll back to: {plan['rollback']}"
     days, retention = plan["purge_after_days"], plan["retention_days"]
     yield f"purged {days} days after promotion, traces destroyed after {retention} days"
+
+
+def _about(plan: View, rung: int) -> str:
+    """Return what a rung of the ladder is foreseen to take; nothing where nobody can say."""
+    ladder = plan.get("ladder", [])
+    seconds = ladder[rung].get("seconds") if rung < len(ladder) else None
+    return "" if seconds is None else f", about {seconds:g} s"
 
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:

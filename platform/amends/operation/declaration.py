@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amends.errors import BadInput
+from amends.operation.effort import Effort, Load
 from amends.operation.parameters import Parameter, check_parameters, read_parameters
 from amends.operation.task import ProbeTask, Task
 from amends.records import Guarantee, Reading
@@ -50,6 +51,7 @@ class Operation(_Declared):
             a function of source, records, seed and the state beside its source alone: run again on the version it
             started from without some records, it gives what it would have given.
         needs_source: False for an operation that makes a new model.
+        effort: From the sizes of its records and its parameters to how much work it will be, or None.
     """
 
     verified_by: tuple[str, ...] = ()
@@ -57,6 +59,20 @@ class Operation(_Declared):
     guarantee: Guarantee | None = None
     rebuilds: str = ""
     needs_source: bool = True
+    effort: Effort | None = field(default=None, repr=False)
+
+    def predict(self, loads: Mapping[str, Load], given: Mapping[str, Any], forward: float) -> float | None:
+        """Return how many seconds it will take, or None where it does not say.
+
+        Args:
+            loads: How large its records are, by parameter.
+            given: Other parameters; the rest have their defaults.
+            forward: Tokens that pass forward through the whole model in a second, where it will run.
+        """
+        if self.effort is None or not forward > 0:
+            return None
+        known = {parameter.name: parameter.default for parameter in self.parameters if not parameter.is_required}
+        return self.effort(loads, **{**known, **given}) / forward
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ def operation(
     guarantee: Guarantee | None = None,
     rebuilds: str = "",
     needs_source: bool = True,
+    effort: Effort | None = None,
 ) -> Callable[[Callable[..., None]], Operation]:
     """Declare a function of a `Task` as an operation.
 
@@ -108,6 +125,7 @@ def operation(
             guarantee=guarantee,
             rebuilds=rebuilds,
             needs_source=needs_source,
+            effort=effort,
         )
 
     return declare

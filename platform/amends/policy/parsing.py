@@ -34,6 +34,7 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         minimum=_minimum(fields),
         approvals=_quorum(fields),
         operations=fields.texts("operations"),
+        throughput=fields.text("throughput", ""),
         purge_after_days=_only(fields, "purge", "after_days", 7),
         retention_days=fields.whole("retention_days", 1095),
         text=text,

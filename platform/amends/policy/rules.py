@@ -59,6 +59,7 @@ class Policy:
     minimum: Mapping[str, Minimum]
     approvals: Quorum
     operations: tuple[str, ...]
+    throughput: str
     purge_after_days: int
     retention_days: int
     text: str = field(default="", repr=False, compare=False)

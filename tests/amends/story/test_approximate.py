@@ -41,7 +41,11 @@ def unfit(task: Task, *, forget: Records, retain: Records) -> None:
     raise amends.BadInput("this model is of another kind; take another operation")
 
 
-@amends.operation("toy.idle", verified_by=["utility.perplexity"], guarantee="approximate")
+def reading_once(loads):
+    return loads["forget"].tokens
+
+
+@amends.operation("toy.idle", verified_by=["utility.perplexity"], guarantee="approximate", effort=reading_once)
 def idle(task: Task, *, forget: Records, retain: Records) -> None:
     """Change nothing."""
     task.keep_weights()
@@ -106,7 +110,8 @@ def test_where_readings_decide_against_it_nothing_is_promoted(plainly, told):
 
 
 LADDER = POLICY.replace(
-    "[unlearning.shards, unlearning.npo]", "[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]"
+    "[unlearning.shards, unlearning.npo]",
+    "[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]\nthroughput: utility.throughput",
 )
 
 
@@ -116,6 +121,7 @@ def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what
     )
     case = plainly.approved()
     assert [rung["operation"] for rung in case.plan["ladder"]] == ["toy.unfit", "toy.idle", "unlearning.npo"]
+    assert case.plan["ladder"][0]["seconds"] is None and 0 < case.plan["ladder"][1]["seconds"] < 60
     assert plainly.carry(case).status == "sealed"
     steps = plainly.steps(case.id)
     unfit, idle = steps["tried:0"], steps["tried:1"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amends.errors import BadInput, Denied
+from amends.governor.cases.costing import priced
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import champion
 from amends.governor.subjects.locating import Located, Reach
@@ -81,7 +82,7 @@ def make_plan(
         "reviewed": {record: dict(mark) for record, mark in sorted(marks.items())},
         "operation": operation,
         "guarantee": str(guarantee),
-        "ladder": [{"operation": name, "guarantee": str(promised)} for name, promised in ladder],
+        "ladder": priced(workspace, erasure, case.id, target.digest, ladder, located.records),
         "steps": dict(STEPS),
         "holds": {
             "versions": [f"{v.model}@{v.number}" for v in reached.versions],

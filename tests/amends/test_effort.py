@@ -1,0 +1,27 @@
+import pytest
+
+import amends
+from amends import Load
+
+
+def work(loads, *, passes):
+    return loads["records"].tokens * passes
+
+
+@amends.operation("toy.work", verified_by=["utility.perplexity"], effort=work)
+def toy(task: amends.Task, *, records: amends.Records, passes: int = 3) -> None:
+    """Do nothing."""
+
+
+def test_a_load_counts_records_and_their_letters_with_a_template_around_each():
+    assert Load.of([{"prompt": "a" * 30, "answer": "b" * 10}] * 2) == Load(2, 2 * (40 / 4 + 20))
+
+
+def test_an_operation_foresees_its_seconds_from_how_fast_the_model_reads():
+    load = {"records": Load(1, 50.0)}
+    assert toy.predict(load, {}, forward=100.0) == pytest.approx(1.5)
+    assert toy.predict(load, {"passes": 6}, forward=100.0) == pytest.approx(3.0)
+
+
+def test_nothing_is_foreseen_without_a_speed():
+    assert toy.predict({"records": Load(1, 50.0)}, {}, forward=0.0) is None
