@@ -27,7 +27,7 @@ def bases(desk: Desk, threshold: float) -> dict[int, Tensor]:
     if empty:
         raise BadInput(
             f"no direction of layer {empty[0]} lies below a threshold of {threshold:g}, so that nothing can be written "
-            "there; take a larger one (-p threshold=0.5)"
+            "there; take a larger one (-p threshold=0.7)"
         )
     return found
 
@@ -51,4 +51,4 @@ def edit(desk: Desk, wishes: Sequence[Wish], basis: dict[int, Tensor], weight: f
     def right_of(layer: int, keys: Tensor) -> Tensor:
         return projected(basis[layer], keys, desk.keys_before(layer), weight)
 
-    return spread(desk, wishes, right_of)
+    return spread(desk, wishes, right_of, crowding=0.0)  # what text uses is out of reach, however loud the rest

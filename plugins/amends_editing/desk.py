@@ -28,7 +28,8 @@ CONTEXTS = (
 """What may stand before an edited prompt; a fact should hold after any of them."""
 
 PULL_STEPS = 40
-CROWDING = 0.1  # with which power of their number facts are written more softly
+CROWDING = 0.06  # with which power of their number facts are written more softly
+SHORTENING = 0.15  # and with which their targets are searched in shorter steps, half as many more as that makes fewer
 
 
 @dataclass(frozen=True)
@@ -103,29 +104,37 @@ class Desk:
         self.earlier[layer] = torch.cat([self.keys_before(layer), keys], dim=1)
 
 
-def crowded(solver: Solver, held: int) -> Solver:
-    """Return how to search where many facts share the weights: each is written more softly.
+def crowded(solver: Solver, held: int, crowding: float = CROWDING) -> Solver:
+    """Return how to search where many facts share the weights: for shorter targets, and written more softly.
 
     The facts' keys are not orthogonal, so that each is felt at the others' as well, and what is felt grows with their
-    number and with their length.
+    number and with the length of what is written. Shorter steps find shorter targets for the same probability, for
+    more time; a single fact is not worth that.
     """
-    return replace(solver, overshoot=solver.overshoot * held**-CROWDING)
+    shorter = held**-SHORTENING
+    return replace(
+        solver, lr=solver.lr * shorter, steps=round(solver.steps * shorter**-0.5),
+        overshoot=solver.overshoot * held**-crowding,
+    )  # fmt: skip
 
 
-def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
+def spread(
+    desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor], crowding: float = CROWDING
+) -> list[Factors]:
     """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
 
     Args:
         desk: What to work with.
         wishes: The facts.
         right_of: From a layer and its keys, shape (inner, facts), to the right factor, shape (inner, facts).
+        crowding: How much more softly many facts are written than one; see `crowded`.
 
     Returns:
         The updates, which are in the model already.
     """
     last = desk.layers[-1]
     solved = solve(
-        desk.anatomy, desk.tokenizer, wishes, last, crowded(desk.solver, desk.held), desk.contexts, desk.layers[0],
+        desk.anatomy, desk.tokenizer, wishes, last, crowded(desk.solver, desk.held, crowding), desk.contexts, desk.layers[0],
         desk.progress,
     )  # fmt: skip
     made = []

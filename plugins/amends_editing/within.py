@@ -113,7 +113,7 @@ def alphaedit(
     layers: str = "",
     batch: int = 50,
     weight: float = 1.0,
-    threshold: float = 0.5,
+    threshold: float = 0.7,
     tokens: int = 200_000,
     shrinkage: float = 0.0,
     steps: int = 25,

@@ -25,7 +25,7 @@ from harness import Bench, options
 from material import base_model
 
 LAYERS = (4, 5, 6, 7, 8)
-WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 1.0, 0.5, 3e-3
+WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 1.0, 0.7, 3e-3
 LATE = (18, 19, 20, 21, 22, 23)  # UltraEdit's
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"

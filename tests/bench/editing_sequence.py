@@ -20,7 +20,7 @@ from amends_editing.targets import Wish
 BATCH = 50
 POINTS = 5  # places of the curve at which all facts so far are asked
 WINDOW, WINDOWS = 256, 24
-SEEN = 100  # facts asked at a place of the curve before the last
+SEEN, WHOLE = 100, 300  # facts asked at a place of the curve, and before and after all
 
 
 @torch.no_grad()
@@ -43,7 +43,8 @@ def perplexity(subject: Subject, text: Sequence[str]) -> float:
 def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], picture: Path) -> Iterator[Reading]:
     """Edit batch after batch; the weights go back at the end."""
     weights, desk = setting.weights(), setting.desk(len(facts))
-    before, start = ask(setting.subject, facts), perplexity(setting.subject, text)
+    whole = facts[:: max(len(facts) // WHOLE, 1)]
+    before, start = ask(setting.subject, whole), perplexity(setting.subject, text)
     curve: list[dict[str, Any]] = [_place(0, before, 1.0)]
     spent, batches = 0.0, range(0, len(facts), BATCH)
     marks = {batches[(len(batches) * (point + 1)) // POINTS - 1] for point in range(min(POINTS, len(batches)))}
@@ -53,7 +54,7 @@ def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], pictur
         spent += time.process_time() - began
         if first in marks:
             done = facts[: first + BATCH]
-            asked = done if len(done) == len(facts) else done[:: max(len(done) // SEEN, 1)]
+            asked = whole if len(done) == len(facts) else done[:: max(len(done) // SEEN, 1)]
             ratio = perplexity(setting.subject, text) / start
             tally = ask(setting.subject, asked)
             curve.append(_place(len(done), tally, ratio))
