@@ -133,9 +133,9 @@ def spread(
         The updates, which are in the model already.
     """
     last = desk.layers[-1]
+    solver = crowded(desk.solver, desk.held, crowding)
     solved = solve(
-        desk.anatomy, desk.tokenizer, wishes, last, crowded(desk.solver, desk.held, crowding), desk.contexts, desk.layers[0],
-        desk.progress,
+        desk.anatomy, desk.tokenizer, wishes, last, solver, desk.contexts, desk.layers[0], desk.progress
     )  # fmt: skip
     made = []
     for layer in range(desk.layers[0], last + 1):
