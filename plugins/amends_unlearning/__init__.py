@@ -12,6 +12,20 @@ from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, 
 if TYPE_CHECKING:
     import click
 
+    from .recorder import TrainingRecorder
+
+__all__ = ["TrainingRecorder"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is asked for, and not before."""
+    if name != "TrainingRecorder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .recorder import TrainingRecorder
+
+    return TrainingRecorder
+
+
 VERIFIED_BY = (
     "unlearning.membership",
     "memorisation.extraction",

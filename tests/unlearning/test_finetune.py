@@ -32,7 +32,6 @@ task = Task(Path(job["scratch"]), 7, source=Path(job["source"]), output=Path(job
 def report(done, total, message):
     if message.startswith("epoch") and done == job["die_at"]:
         os.kill(os.getpid(), signal.SIGKILL)
-    Path(job["scratch"], "first").touch() if not message.startswith("epoch") else None
     if message.startswith("epoch") and not Path(job["scratch"], "begun").exists():
         Path(job["scratch"], "begun").write_text(str(done))
 
@@ -74,18 +73,18 @@ def state_of(task):
     return {name: hashlib.sha256(task.state.get(name)).hexdigest() for name in task.state.names()}
 
 
-def test_a_process_with_one_thread_and_one_with_two_give_the_same_bytes(
-    run_task, in_a_process, rows, write_records, files_of, tmp_path
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_process_with_as_many_threads_gives_the_same_bytes(
+    run_task, in_a_process, with_threads, rows, write_records, files_of, tmp_path, threads
 ):
-    given = write_records(rows)
-    here = run_task(train_finetune, records=write_records(rows[::-1]), **FINETUNE)
-    for threads in (1, 2):
-        assert in_a_process(given, f"threads-{threads}", threads) == 0
-        there = files_of(tmp_path / f"threads-{threads}")
-        assert {name: digest for name, digest in there.items() if name.startswith("model/")} == files_of(here.output)
-        assert {name[6:]: d for name, d in there.items() if name.startswith("state/")} == {
-            name.replace("/", "-"): digest for name, digest in state_of(here).items()
-        }
+    with with_threads(threads):
+        here = run_task(train_finetune, records=write_records(rows[::-1]), **FINETUNE)
+    assert in_a_process(write_records(rows), "there", threads) == 0
+    there = files_of(tmp_path / "there")
+    assert {name: digest for name, digest in there.items() if name.startswith("model/")} == files_of(here.output)
+    assert {name[6:]: d for name, d in there.items() if name.startswith("state/")} == {
+        name.replace("/", "-"): digest for name, digest in state_of(here).items()
+    }
 
 
 @pytest.mark.slow
@@ -108,11 +107,11 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bytes(
 def test_an_attempt_at_other_records_is_not_gone_on_from(
     run_task, rows, write_records, files_of, tiny_version, tmp_path
 ):
-    run_task(train_finetune, records=write_records(rows), **FINETUNE)  # leaves its scratch behind
-    fewer = run_task(train_finetune, records=write_records(rows[2:]), **FINETUNE)
-    clean = Task(tmp_path / "elsewhere", 7, source=tiny_version, output=tmp_path / "clean")
-    train_finetune(clean, **train_finetune.check({**FINETUNE, "records": write_records(rows[2:])}))
-    assert files_of(fewer.output) == files_of(clean.output)
+    for number, given in enumerate((rows, rows[2:])):
+        task = Task(tmp_path / "one-scratch", 7, source=tiny_version, output=tmp_path / f"attempt-{number}")
+        train_finetune(task, **train_finetune.check({**FINETUNE, "records": write_records(given)}))
+    clean = run_task(train_finetune, records=write_records(rows[2:]), **FINETUNE)
+    assert files_of(task.output) == files_of(clean.output) and state_of(task) == state_of(clean)
 
 
 def test_a_step_that_nobody_falls_into_changes_nothing_but_the_schedule_moves_on(run_task, rows, write_records):

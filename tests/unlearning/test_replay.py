@@ -79,17 +79,20 @@ def scenarios(rows):
     return {"first": by_step[:1], "last": by_step[-1:], "several": by_step[1:4], "named with another": pair[1:]}
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_replay_gives_every_byte_that_never_having_seen_gives(
-    run_task, rows, write_records, tiny_version, tmp_path, files_of
+    run_task, rows, write_records, tiny_version, tmp_path, files_of, with_threads, threads
 ):
-    trained, jobs, erased = run_task(train_finetune, records=write_records(rows), **FINETUNE), [], []
-    for number, gone in enumerate(scenarios(rows).values()):
-        rest = write_records(without(rows, *gone))
-        erased.append(run_task(unlearn_replay, state=copied(trained), records=rest, **FINETUNE))
-        assert files_of(erased[-1].output) != files_of(trained.output)
-        output = str(tmp_path / f"never-saw-{number}")
-        jobs.append(dict(source=str(tiny_version), records=str(rest.path), output=output, parameters=FINETUNE))
-        jobs[-1]["threads"] = 1 + number % 2
+    jobs, erased = [], []
+    with with_threads(threads):
+        trained = run_task(train_finetune, records=write_records(rows), **FINETUNE)
+        for number, gone in enumerate(scenarios(rows).values()):
+            rest = write_records(without(rows, *gone))
+            erased.append(run_task(unlearn_replay, state=copied(trained), records=rest, **FINETUNE))
+            assert files_of(erased[-1].output) != files_of(trained.output)
+            output = str(tmp_path / f"never-saw-{number}")
+            job = dict(source=str(tiny_version), records=str(rest.path), output=output, parameters=FINETUNE)
+            jobs.append(job | dict(threads=threads))
     subprocess.run([sys.executable, "-c", NEVER_SAW], input=json.dumps(jobs), text=True, check=True)
     for job, task in zip(jobs, erased, strict=True):
         never_saw = files_of(tmp_path / job["output"])
@@ -97,12 +100,10 @@ def test_replay_gives_every_byte_that_never_having_seen_gives(
         assert state_of(task) == {name[6:]: d for name, d in never_saw.items() if name.startswith("state/")}
 
 
-def test_replay_begins_at_the_last_checkpoint_before_the_person_came(run_task, rows, write_records, tmp_path):
+def test_replay_begins_at_the_last_checkpoint_before_the_person_came(run_task, rows, write_records):
     last = scenarios(rows)["last"]
     seen = []
     trained = run_task(train_finetune, records=write_records(rows), **FINETUNE)
-    again = tmp_path / "another-scratch"
-    again.mkdir()
 
     def erase(**more):
         seen.clear()
