@@ -236,7 +236,8 @@ def _restore(model: Any, optimizer: Any, scheduler: Any, point: Point) -> None:
         for name, tensor in _learning(model).items():
             tensor.copy_(point.tensors[f"weight/{name}"])
     inner = _inner(optimizer)
-    whole, state = inner.state_dict(), {}
+    whole = inner.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in point.tensors.items():
         if name.startswith("optimizer/"):
             _, number, kind = name.split("/")

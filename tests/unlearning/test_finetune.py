@@ -100,7 +100,7 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bytes(
         assert len(log.splitlines()) == die_at  # each step was named before it was taken
         (tmp_path / f"scratch-{name}" / "finetune" / "steps.jsonl").write_bytes(log + b'{"torn')
         assert in_a_process(given, name) == 0
-        assert int((tmp_path / f"scratch-{name}" / "begun").read_text()) == {1: 0, 4: 4, 9: 8}[die_at]
+        assert int((tmp_path / f"scratch-{name}" / "begun").read_text()) == {1: 1, 4: 4, 9: 8}[die_at]
         assert files_of(tmp_path / name) == files_of(tmp_path / "whole")
 
 
