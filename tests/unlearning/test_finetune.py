@@ -73,7 +73,7 @@ def state_of(task):
     return {name: hashlib.sha256(task.state.get(name)).hexdigest() for name in task.state.names()}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_another_process_with_as_many_threads_gives_the_same_bytes(
     run_task, in_a_process, with_threads, rows, write_records, files_of, tmp_path, threads
 ):

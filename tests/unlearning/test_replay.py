@@ -79,7 +79,7 @@ def scenarios(rows):
     return {"first": by_step[:1], "last": by_step[-1:], "several": by_step[1:4], "named with another": pair[1:]}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_replay_gives_every_byte_that_never_having_seen_gives(
     run_task, rows, write_records, tiny_version, tmp_path, files_of, with_threads, threads
 ):
