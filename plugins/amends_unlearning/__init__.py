@@ -12,6 +12,20 @@ from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, 
 if TYPE_CHECKING:
     import click
 
+    from .recorder import TrainingRecorder
+
+__all__ = ["TrainingRecorder"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is asked for, and not before."""
+    if name != "TrainingRecorder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .recorder import TrainingRecorder
+
+    return TrainingRecorder
+
+
 VERIFIED_BY = (
     "unlearning.membership",
     "memorisation.extraction",
@@ -78,6 +92,81 @@ def unlearn_shards(
     build(task, records, settings, (placement_salt, shards, slices), router_salt, canaries_per_shard, from_scratch)
 
 
+@amends.operation("training.finetune", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0)
+def train_finetune(
+    task: Task,
+    *,
+    records: Records,
+    placement_salt: str,
+    steps: int = 32,
+    epochs: int = 9,
+    layers: int = 8,
+    rank: int = 16,
+    lr: float = 2e-3,
+    checkpoints: int = 4,
+) -> None:
+    """Fine-tune the top layers on all records, in steps that a log names before they are taken."""
+    from .finetune import Settings, train
+
+    settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
+    train(task, records, settings)
+
+
+@amends.operation(
+    "unlearning.replay",
+    verified_by=VERIFIED_BY,
+    cpus=2,
+    memory_gb=3.0,
+    guarantee=Guarantee.EXACT,
+    rebuilds="training.finetune",
+)
+def unlearn_replay(
+    task: Task,
+    *,
+    records: Records,
+    placement_salt: str,
+    steps: int = 32,
+    epochs: int = 9,
+    layers: int = 8,
+    rank: int = 16,
+    lr: float = 2e-3,
+    checkpoints: int = 4,
+    from_scratch: bool = False,
+) -> None:
+    """Replay a fine-tune from its last clean checkpoint on the remaining records (arXiv 2508.12220)."""
+    from .finetune import Settings, rebuild
+
+    settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
+    rebuild(task, records, settings, reuse=not from_scratch)
+
+
+@amends.operation(
+    "unlearning.retrain",
+    verified_by=VERIFIED_BY,
+    cpus=2,
+    memory_gb=3.0,
+    guarantee=Guarantee.EXACT,
+    rebuilds="training.finetune",
+)
+def unlearn_retrain(
+    task: Task,
+    *,
+    records: Records,
+    placement_salt: str,
+    steps: int = 32,
+    epochs: int = 9,
+    layers: int = 8,
+    rank: int = 16,
+    lr: float = 2e-3,
+    checkpoints: int = 4,
+) -> None:
+    """Fine-tune again from the beginning on the remaining records: the gold model."""
+    from .finetune import Settings, rebuild
+
+    settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
+    rebuild(task, records, settings, reuse=False)
+
+
 @amends.operation("unlearning.npo", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0, guarantee=Guarantee.APPROXIMATE)
 def unlearn_npo(
     task: Task,
@@ -131,8 +220,8 @@ class Shards:
 
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
-    """Offer training in shards, exact erasure from it, and the approximate way for other models."""
-    return (train_shards, unlearn_shards, unlearn_npo)
+    """Offer two ways of training with exact erasure from each, and the approximate way for other models."""
+    return (train_shards, unlearn_shards, train_finetune, unlearn_replay, unlearn_retrain, unlearn_npo)
 
 
 @hookimpl

@@ -14,6 +14,7 @@ from amends import host
 from amends.records import DataSubject, Disclosure, Records, canonical_json
 from amends.scheduler import Job, open_scheduler
 from amends.store import LocalBlobs, put_tree
+from amends.store.trees import fetch_manifest
 
 KEY = "5a" * 32
 CANARY = "Zorika Quennelith"
@@ -23,10 +24,16 @@ SHARDS = {
     "placement_salt": "5a17", "router_salt": "c0ffee", "shards": 2, "slices": 2, "layers": 1, "rank": 2, "epochs": 1,
     "canaries_per_shard": 1,
 }  # fmt: skip
+FINETUNE = {
+    "placement_salt": "5a17", "steps": 3, "epochs": 2, "layers": 1, "rank": 2, "checkpoints": 2,
+}  # fmt: skip
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
     "unlearning.shards": SHARDS,
+    "training.finetune": FINETUNE,
+    "unlearning.replay": FINETUNE,
+    "unlearning.retrain": FINETUNE,
     "unlearning.npo": {"epochs": 1, "layers": 1, "rank": 2, "batch": 2},
     "editing.rome": SOLVING,
     "editing.memit": SOLVING | {"batch": 3},
@@ -186,7 +193,9 @@ def make_trial(tiny_version, tmp_path_factory):
         if rebuilds_another:
             before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(rows_about(everybody))}, runs=900)
             made = before.submit().result()
-            trial.source, trial.state = str(made.output), dict(made.state)
+            if "model/reference.json" in fetch_manifest(blobs, str(made.output)).files:  # as the governor does
+                trial.source = str(made.output)
+            trial.state = dict(made.state)
         return trial
 
     yield make

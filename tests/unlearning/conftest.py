@@ -29,15 +29,17 @@ def prepared():
 
 @pytest.fixture
 def run_task(tmp_path, tiny_version):
-    """Return `run_task(operation, source=tiny, state=None, **parameters) -> task`, each with a fresh output."""
+    """Return `run_task(operation, source=tiny, state=None, **parameters) -> task`, each with directories of its own."""
     from amends import Task
     from amends.operation.task import NoState
 
     count = iter(range(100))
 
     def run(operation, source=tiny_version, state=None, report=None, source_digest="", **parameters):
-        output = tmp_path / f"version-{next(count)}"
-        task = Task(tmp_path, 7, source=source, output=output, state=state or NoState())
+        number = next(count)
+        scratch, output = tmp_path / f"scratch-{number}", tmp_path / f"version-{number}"
+        scratch.mkdir()
+        task = Task(scratch, 7, source=source, output=output, state=state or NoState())
         task.source_digest = source_digest
         task.report = report or task.report
         operation(task, **operation.check(parameters))
@@ -61,3 +63,20 @@ def files_of():
 def in_shards():
     """Return small settings of training in shards."""
     return dict(SETTINGS)
+
+
+@pytest.fixture
+def with_threads():
+    """Return `with_threads(count)`, a context in which torch computes with so many threads."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def limited(count):
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        yield
+        torch.set_num_threads(before)
+
+    return limited

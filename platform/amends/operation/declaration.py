@@ -50,6 +50,8 @@ class Operation(_Declared):
         rebuilds: The operation whose result it rebuilds from the remaining records, or empty. Its own name where it is
             a function of source, records, seed and the state beside its source alone: run again on the version it
             started from without some records, it gives what it would have given.
+            For another's name, the source is the version that one made where it stands on a base's weights,
+            and else the version that one began from; the state is what that one left.
         needs_source: False for an operation that makes a new model.
         effort: From the sizes of its records and its parameters to how much work it will be, or None.
     """

@@ -19,6 +19,7 @@ from amends.governor.work.replaying import (
     as_it_is,
     clean_source,
     find_place,
+    from_before,
     left_out,
     rebuilds_itself,
     remaining,
@@ -36,7 +37,7 @@ def rebuild(workspace: Workspace, work: Work) -> Result:
     operation = _operation(workspace, work, prepared)
     if never_trained(prepared):
         return {**as_it_is(workspace, parent).to_json(), "operation": operation}
-    place = find_place(workspace, parent, set(prepared["datasets"]))
+    place = _begin(workspace, prepared, operation)
     built = _build(workspace, work, prepared, place, operation)
     gone = left_out(workspace, _steps(workspace, prepared), prepared)
     return {
@@ -57,13 +58,21 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
         return {"digest": None}
     if never_trained(prepared):
         return as_it_is(workspace, prepared["parent"]["digest"]).to_json()
-    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    place = _begin(workspace, prepared, operation)
     clean = place
     if not rebuilds_itself(workspace, operation):  # else it begins from a version and a state that never saw them
-        tree = clean_source(workspace, str(rebuilt["first"]), place.tree)
+        same = place.tree == place.before  # what the step began from never saw them either
+        tree = place.tree if same else clean_source(workspace, str(rebuilt["first"]), place.tree)
         clean = replace(place, tree=tree, state={}, key_name=f"{place.key_name}-fresh")
     built = _build(workspace, work, prepared, clean, operation, fresh=True)
     return {**built.built.to_json(), "between": list(built.between)}
+
+
+def _begin(workspace: Workspace, prepared: Result, operation: str) -> Place:
+    """Return where an operation enters the champion's recipe."""
+    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    rebuilds = workspace.host.operation(operation).rebuilds
+    return from_before(workspace, place) if rebuilds and rebuilds != operation else place
 
 
 def _steps(workspace: Workspace, prepared: Result) -> Sequence[Mapping[str, Any]]:

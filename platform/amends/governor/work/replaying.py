@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from amends.governor.work.piece import Result, Work, stopper
 from amends.governor.work.running import Built, Step, finish, operate
 from amends.governor.workspace import Workspace
 from amends.ledger import inventory, lineage
+from amends.operation.files import REFERENCE
 from amends.records import Records
 from amends.store.trees import Manifest, fetch_manifest
 
@@ -32,6 +33,7 @@ class Place:
         tree: The version to begin from.
         state: The lineage's state that is handed on: of the version to begin from, or of what the step made.
         key_name: Name of the key that encrypts the state.
+        before: The version that the step began from; empty where it is gone.
     """
 
     index: int
@@ -39,6 +41,7 @@ class Place:
     tree: str
     state: Mapping[str, str]
     key_name: str
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,28 @@ def find_place(workspace: Workspace, parent: str, held: set[str]) -> Place:
         assert source is not None
         holder = source.digest if own else made.digest if made else parent
     state, key_name = state_beside(workspace, itself[0].model, holder)
-    return Place(index, start, source.digest, state, key_name)
+    return Place(index, start, source.digest, state, key_name, began.digest if began is not None else "")
+
+
+def from_before(workspace: Workspace, place: Place) -> Place:
+    """Return a place that begins where the step began, if the version that it made has weights of its own.
+
+    Such a version no longer holds what it was trained from: whatever runs the step again needs the one before it, and
+    goes on from the checkpoints in the state.
+
+    Raises:
+        Denied: The version before it is gone.
+    """
+    if is_reference(workspace, place.tree):
+        return place
+    if not place.before:
+        raise Denied("the version that this model was trained from is gone; import it again and train anew")
+    return replace(place, tree=place.before)
+
+
+def is_reference(workspace: Workspace, tree: str) -> bool:
+    """Whether a version stands on the weights of another."""
+    return f"model/{REFERENCE}" in fetch_manifest(workspace.blobs, tree).files
 
 
 def _prefixes(alive: Sequence[Version], steps: Sequence[Recorded]) -> dict[int, Version]:

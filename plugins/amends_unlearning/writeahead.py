@@ -1,0 +1,132 @@
+"""Write down each training step before it is taken, and what a run that was killed begins from again.
+
+A step's line is on the disk before its gradient is computed, and each line carries the digest of all before it. After a
+kill the last checkpoint stands, and the lines behind it are taken back: those steps are taken anew, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from amends.errors import DigestMismatch
+from amends.records import canonical_json
+
+from .schedule import Step
+
+LOG = "steps.jsonl"
+POINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint.
+
+    Args:
+        position: How many steps were behind it.
+        chain: Of all that it depends on.
+        tensors: Weights and optimiser.
+        more: Whatever else the training needs, as JSON.
+    """
+
+    position: int
+    chain: str
+    tensors: Mapping[str, Tensor]
+    more: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return a line of JSON, then safetensors."""
+        header = canonical_json({"chain": self.chain, "more": dict(self.more), "position": self.position})
+        whole = {name: self.tensors[name].detach().cpu().contiguous() for name in sorted(self.tensors)}
+        return header + b"\n" + bytes(save_tensors(whole))
+
+
+def read_point(data: bytes) -> Point:
+    """Read what `Point.to_bytes` wrote."""
+    header, _, body = data.partition(b"\n")
+    told = json.loads(header)
+    return Point(told["position"], told["chain"], load_tensors(body), told["more"])
+
+
+def chain_at(steps: Sequence[Step], beginning: str, position: int) -> str:
+    """Return the chain after so many steps."""
+    return steps[position - 1].chain if position else beginning
+
+
+def line_of(step: Step) -> bytes:
+    """Return a step's line in the log."""
+    return canonical_json(step.entry) + b"\n"
+
+
+class WriteAhead:
+    """The log of one run and its last checkpoint, in a directory."""
+
+    def __init__(self, directory: Path, steps: Sequence[Step], beginning: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._log, self._point = directory / LOG, directory / POINT
+        self._steps, self._beginning = steps, beginning
+
+    def interrupted(self) -> Point | None:
+        """Return the checkpoint of an earlier attempt at just these steps, or None.
+
+        Raises:
+            DigestMismatch: The log does not hold the steps behind that checkpoint.
+        """
+        if not self._point.exists():
+            return None
+        point = read_point(self._point.read_bytes())
+        known = point.position <= len(self._steps)
+        if not known or point.chain != chain_at(self._steps, self._beginning, point.position):
+            return None
+        behind = b"".join(line_of(step) for step in self._steps[: point.position])
+        if not self._log.exists() or not self._log.read_bytes().startswith(behind):
+            raise DigestMismatch(f"the log {self._log.name} is not that of its checkpoint; remove both and train anew")
+        return point
+
+    def begin(self, position: int) -> None:
+        """Take back every line behind a position, and write those before it that are not there."""
+        _replace(self._log, b"".join(line_of(step) for step in self._steps[:position]))
+
+    def write(self, step: Step) -> None:
+        """Put a step on the disk; it may be taken once this returns."""
+        with self._log.open("ab") as log:
+            log.write(line_of(step))
+            log.flush()
+            os.fsync(log.fileno())
+
+    def keep(self, point: Point, name: str = POINT) -> None:
+        """Replace the last checkpoint, or one that has a name of its own, whole or not at all."""
+        _replace(self._point.with_name(name), point.to_bytes())
+
+    def kept(self, name: str) -> bytes:
+        """Return a checkpoint that has a name of its own.
+
+        Raises:
+            DigestMismatch: It is gone, or of another training.
+        """
+        file = self._point.with_name(name)
+        data = file.read_bytes() if file.exists() else b""
+        if not data or read_point(data).chain not in {step.chain for step in self._steps}:
+            raise DigestMismatch(f"the checkpoint {name} is not of this training; remove its directory and train anew")
+        return data
+
+    def read(self) -> bytes:
+        """Return the log."""
+        return self._log.read_bytes()
+
+
+def _replace(file: Path, data: bytes) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    with partial.open("wb") as written:
+        written.write(data)
+        written.flush()
+        os.fsync(written.fileno())
+    partial.replace(file)
