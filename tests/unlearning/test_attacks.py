@@ -11,7 +11,7 @@ from amends.operation.files import load_model, save_model
 from amends.serving import Known, open_version
 from amends.serving.encoding import encode
 from amends_unlearning.attacks import PROBES
-from amends_unlearning.attacks.inner import telling
+from amends_unlearning.attacks.inner import reciprocal_ranks, telling
 from amends_unlearning.attacks.judging import is_said, key_of
 from amends_unlearning.attacks.quantisation import quantised, rounded
 from amends_unlearning.attacks.relearning import divide
@@ -240,6 +240,20 @@ def test_reading_begins_at_the_first_telling_token(by_heart):
     place = telling(model.tokenizer, row, then)
     assert model.tokenizer.decode(then[:place]).strip() in "It is"
     assert "B" in model.tokenizer.decode(then[: place + 1])
+
+
+def test_the_last_layer_that_is_read_is_the_model_itself(by_heart):
+    model = open_version(by_heart, host.load([]))
+    row = rows("n")[0]
+    first, then = encode(model.tokenizer, row["prompt"], row["answer"])
+    start = telling(model.tokenizer, row, then)
+    with torch.no_grad():
+        logits = model.hf_model(torch.tensor([first + then])).logits[0, len(first) - 1 : -1]
+    ranks = [1 + int((logits[at] > logits[at, then[at]]).sum()) for at in range(start, len(then) - 1)]
+    found = reciprocal_ranks(model, row)
+    assert len(found) == 2
+    assert found[-1] == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks))
+    assert found[0] != found[-1]
 
 
 @pytest.mark.parametrize("bits", [4, 8])
