@@ -13,7 +13,7 @@ from amends import ProbeTask, Reading, Records
 from amends.operation.measuring import extraction_strength, mean_logp, person_of, score_in_steps
 
 from .equivalence import Margin, Sample, areas, difference
-from .membership import group_of
+from .membership import BESIDE, group_of
 from .splitting import half_of
 from .truth_ratio import log_ratios, share_of_truth
 
@@ -74,4 +74,6 @@ def _areas(task: ProbeTask, rows: Sequence[Sequence[Row]], margin: Margin) -> li
     )
     names = [f"{PROBE}/auc_{name}" for name in forgotten.names]
     members, others = (Sample(group.scores, group.persons) for group in (forgotten, withheld))
-    return areas(names, members, others, margin, seed=task.seed)
+    found = areas(names, members, others, margin, seed=task.seed)
+    # less the parent's loss, the parent itself scores everybody alike: its area is 1/2 and takes nothing away
+    return [reading for reading in found if reading.name != f"{PROBE}/auc_{BESIDE}_minus_parent"]

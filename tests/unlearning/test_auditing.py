@@ -46,6 +46,7 @@ def test_who_is_known_is_not_equivalent_in_any_reading(measure):
                  "auc_loss_minus_parent"):  # fmt: skip
         assert found[name].detail["verdict"] == "not equivalent", name
         assert found[name].low > 0.1
+    assert "auc_reference_minus_parent" not in found
     assert found["probability"].value == pytest.approx(0.6, abs=1e-4)
     assert found["strength"].value == found["exact"].value == 1.0
     assert found["truth"].value == pytest.approx(0.9 - 0.5, abs=1e-4)
