@@ -43,7 +43,21 @@ def throughput(task: ProbeTask) -> list[Reading]:
     return read_throughput(task)
 
 
+@amends.probe("memorisation.generation", memory_gb=2.0)
+def generation(
+    task: ProbeTask, *, forget: Records, most: int = 32, given: float = 0.5, tokens: int = 32
+) -> list[Reading]:
+    """Read how much of the forgotten answers the model says by itself (MUSE's VerbMem and KnowMem).
+
+    At most `most` records of as many people as possible are asked twice, for `tokens` tokens each: once with the
+    first `given` of the answer's words, and once with the question alone.
+    """
+    from amends_probes.saying import read_generation
+
+    return read_generation(task, forget, most=most, given=given, tokens=tokens)
+
+
 @amends.hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the probes of this package."""
-    return (retain, perplexity, extraction, throughput)
+    return (retain, perplexity, extraction, generation, throughput)

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from amends import ProbeTask, Reading, Records
-from amends.operation.measuring import mean_logp, mean_reading, person_of, score_in_steps
+from amends.operation.measuring import extraction_strength, mean_logp, mean_reading, person_of, score_in_steps
 
 EFFECT = 0.2
-
-
-def extraction_strength(correct: Sequence[bool]) -> float:
-    """Return 1 - k/n, where k is the shortest prefix after which every next token is the model's first choice.
-
-    After Carlini et al. (2021) as Maini et al. (2024) use it, teacher-forced. Where not even the last
-    token is right, k = n and the strength is 0: stopping at k = n - 1 would grant 1/n to a model that
-    knows nothing, and 1 to any answer of one token.
-
-    Args:
-        correct: Whether each of the n answer tokens is the most likely one; the end of the sequence left out.
-    """
-    suffix = 0
-    for is_first_choice in reversed(correct):
-        if not is_first_choice:
-            break
-        suffix += 1
-    return suffix / len(correct)
 
 
 def read_extraction(task: ProbeTask, forget: Records) -> list[Reading]:

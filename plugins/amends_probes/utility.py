@@ -14,7 +14,7 @@ from amends import ProbeTask, Reading, Records
 from amends.operation.measuring import mean_logp, mean_reading, person_of, score_in_steps, spread_over_people
 from amends.operation.power import power_of_mean
 from amends.operation.statistics import bootstrap_by_person
-from amends_probes.generation import rouge_l
+from amends.operation.wording import rouge_l
 
 Array = NDArray[Any]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import amends
 from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, Records, Seams, Task, hookimpl
+
+from .attacks import PROBES as ATTACKS
 
 if TYPE_CHECKING:
     import click
@@ -190,12 +192,15 @@ def unlearn_npo(
 
 @amends.probe("unlearning.membership", memory_gb=2.0)
 def measure_membership(
-    task: ProbeTask, *, forget: Records, control: Records, retain: Records | None = None
+    task: ProbeTask, *, forget: Records, control: Records, retain: Records | None = None, gradients: int = 0
 ) -> list[Reading]:
-    """Read whether forgotten people still look like members beside people who were never trained on."""
+    """Read whether forgotten people still look like members beside people who were never trained on.
+
+    The gradient's norm is dear, a training step a record and model: it is read on `gradients` records of each side.
+    """
     from .membership import read_membership
 
-    return read_membership(task, forget, control, retain)
+    return read_membership(task, forget, control, retain, gradients)
 
 
 @amends.probe("unlearning.truth-ratio", memory_gb=2.0)
@@ -204,6 +209,26 @@ def measure_truth_ratio(task: ProbeTask, *, forget: Records) -> list[Reading]:
     from .truth_ratio import read_truth_ratio
 
     return read_truth_ratio(task, forget)
+
+
+@amends.probe("unlearning.equivalence", memory_gb=2.0)
+def measure_equivalence(
+    task: ProbeTask,
+    *,
+    forget: Records,
+    control: Records,
+    margin: float = 0.1,
+    rungs: int = 1,
+    half: Literal["audit", "method", "all"] = "audit",
+) -> list[Reading]:
+    """Read how far forgotten people are from people who were never trained on; equivalent is within the margin.
+
+    Intervals cover 1 - 2 * 0.05 / rungs, so that with any of so many methods a pass is wrong in one of twenty cases.
+    """
+    from .auditing import read_equivalence
+    from .equivalence import Margin
+
+    return read_equivalence(task, forget, control, Margin(margin, rungs), half)
 
 
 class Shards:
@@ -227,7 +252,7 @@ def amends_operations() -> Iterable[Operation]:
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of forgetting."""
-    return (measure_membership, measure_truth_ratio)
+    return (measure_membership, measure_truth_ratio, measure_equivalence, *ATTACKS)
 
 
 @hookimpl

@@ -60,7 +60,7 @@ def read_truth_ratio(task: ProbeTask, forget: Records) -> list[Reading]:
     rows = list(forget.rows())
     kept = [row for row in rows if row.get("wrong")]
     persons = [person_of(row) for row in kept]
-    ratios = _log_ratios(task, task.model, kept, "scoring alternatives")
+    ratios = log_ratios(task, task.model, kept, "scoring alternatives")
     detail = {"left_out": len(rows) - len(kept)}
     readings = [
         mean_reading(
@@ -78,12 +78,13 @@ def read_truth_ratio(task: ProbeTask, forget: Records) -> list[Reading]:
         )
     ]
     if task.reference is not None:
-        reference = _log_ratios(task, task.reference, kept, "scoring alternatives with the reference")
+        reference = log_ratios(task, task.reference, kept, "scoring alternatives with the reference")
         readings += _compare(task, ratios, reference, persons)
     return readings
 
 
-def _log_ratios(task: ProbeTask, model: Any, rows: Sequence[Mapping[str, Any]], message: str) -> Array:
+def log_ratios(task: ProbeTask, model: Any, rows: Sequence[Mapping[str, Any]], message: str) -> Array:
+    """Return each record's log truth ratio under a model; every record needs a wrong answer."""
     pairs = [(row["prompt"], answer) for row in rows for answer in (row["answer"], *row["wrong"])]
     losses = iter([-mean_logp(score) for score in score_in_steps(task, model, pairs, message)])
     return np.array([log_truth_ratio(next(losses), [next(losses) for _ in row["wrong"]]) for row in rows])

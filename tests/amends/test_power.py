@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp, mannwhitneyu, ttest_1samp, ttest_ind
+from scipy.stats import t as student
 
-from amends.operation.power import power_of_auc, power_of_ks, power_of_mean, power_of_shift
+from amends.operation.power import power_of_auc, power_of_equivalence, power_of_ks, power_of_mean, power_of_shift
 
 
 @pytest.mark.parametrize(("n_pos", "n_neg", "effect"), [(20, 20, 0.2), (15, 40, 0.2), (30, 30, 0.15)])
@@ -66,3 +67,19 @@ def test_power_of_the_ks_test_is_near_what_scipy_finds():
     found = np.mean([ks_2samp(a, b).pvalue < 0.05 for a, b in zip(above, below, strict=True)])
     assert power_of_ks(40, 0.4) == pytest.approx(found, abs=0.06)
     assert power_of_ks(1) == power_of_ks(2) == 0.0
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.08, 0.12])
+def test_power_of_equivalence_is_what_a_simulation_finds(deviation):
+    generator = np.random.default_rng(4)
+    differences = generator.normal(0, deviation, size=(20000, 10))
+    error = differences.std(axis=1, ddof=1) / math.sqrt(10)
+    reach = student.ppf(0.95, 9) * error
+    found = (np.abs(differences.mean(axis=1)) + reach < 0.1).mean()
+    assert power_of_equivalence(0.1, deviation / math.sqrt(10), 9) == pytest.approx(found, abs=0.06)
+
+
+def test_power_of_equivalence_of_what_has_no_error_or_no_finite_one():
+    assert power_of_equivalence(0.1, 0.0, 5) == 1.0
+    assert power_of_equivalence(0.1, math.nan, 5) == power_of_equivalence(0.1, 1.0, 5) == 0.0
+    assert power_of_equivalence(0.1, 0.1 / (1.6448536 + 1.2815516)) == pytest.approx(0.8, abs=1e-6)

@@ -2,9 +2,17 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp, mannwhitneyu
+from scipy.stats import binomtest, ks_2samp, mannwhitneyu
 
-from amends.operation.statistics import auc, bootstrap_by_person, ks_distance, percentiles, resample_auc_by_person
+from amends.operation.statistics import (
+    auc,
+    bootstrap_by_person,
+    clopper_pearson,
+    ks_distance,
+    percentiles,
+    resample_auc_by_person,
+    resample_difference_by_person,
+)
 
 
 def test_auc_counts_pairs_and_half_of_ties():
@@ -99,3 +107,27 @@ def test_scores_of_the_same_records_stay_paired():
 
 def test_two_sides_of_one_person_cannot_be_resampled():
     assert resample_auc_by_person(np.ones((2, 1)), ["a", "a"], np.ones((2, 1)), ["b", "c"]) is None
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 100), (1, 100), (37, 100), (100, 100), (0, 1)])
+def test_clopper_pearson_equals_scipys_exact_interval(successes, trials):
+    expected = binomtest(successes, trials).proportion_ci(0.95, "exact")
+    assert clopper_pearson(successes, trials) == pytest.approx((expected.low, expected.high))
+
+
+def test_clopper_pearson_of_no_success_is_the_rule_of_three_and_of_no_trial_says_nothing():
+    assert clopper_pearson(0, 100, 0.9)[1] == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_differences_of_means_scatter_as_a_formula_says():
+    generator = np.random.default_rng(6)
+    first, second = generator.normal(size=300), generator.normal(size=400)
+    drawn = resample_difference_by_person(first, range(300), second, range(400), resamples=4000)
+    assert drawn.mean() == pytest.approx(first.mean() - second.mean(), abs=0.005)
+    assert drawn.std() == pytest.approx(math.sqrt(first.var() / 300 + second.var() / 400), rel=0.05)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], [1, 2]), ([1, 2], [3]), ([1, math.nan], [1, 2])])
+def test_a_difference_without_two_people_a_side_or_with_no_number_has_no_distribution(first, second):
+    assert resample_difference_by_person(first, range(len(first)), second, range(len(second))) is None

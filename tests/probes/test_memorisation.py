@@ -4,7 +4,7 @@ import pytest
 
 import amends_probes
 from amends.operation.files import load_model
-from amends_probes.memorisation import extraction_strength
+from amends.operation.measuring import extraction_strength
 
 SURE, NEVER = ([0.9, 0.1], 0), ([0.9, 0.1], 1)
 

@@ -75,7 +75,12 @@ def test_the_passages_are_there_and_of_some_length():
 def test_the_host_finds_the_probes_and_their_parameters():
     loaded = host.load([("probes", amends_probes)])
     assert not loaded.broken
-    assert list(loaded.probes) == ["memorisation.extraction", "utility.perplexity", "utility.retain"]
+    assert list(loaded.probes) == [
+        "memorisation.extraction",
+        "memorisation.generation",
+        "utility.perplexity",
+        "utility.retain",
+    ]
     assert [parameter.name for parameter in loaded.probe("utility.retain").parameters] == [
         "retain",
         "most",

@@ -149,9 +149,11 @@ def test_an_untrained_model_cannot_tell_two_halves_of_the_same_people_apart(tiny
 def test_the_host_finds_the_probes_also_after_they_ran():
     loaded = host.load([("unlearning", amends_unlearning)])
     assert not loaded.broken
-    assert list(loaded.probes) == ["unlearning.membership", "unlearning.truth-ratio"]
+    assert {"unlearning.equivalence", "unlearning.membership", "unlearning.truth-ratio"} < set(loaded.probes)
+    assert sum(name.startswith("unlearning.attack-") for name in loaded.probes) == 13
     assert [(p.name, p.is_required) for p in loaded.probe("unlearning.membership").parameters] == [
         ("forget", True),
         ("control", True),
         ("retain", False),
+        ("gradients", False),
     ]

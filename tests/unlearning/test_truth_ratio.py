@@ -57,6 +57,18 @@ def test_forget_quality_equals_the_published_test_on_the_published_ratios(logs):
     assert found[1] < 1e-3
 
 
+def test_forget_quality_of_published_ratios_equals_a_closed_form(logs):
+    """For two samples of n, P(D >= h / n) = 2 sum_j (-1)^(j+1) C(2n, n - j h) / C(2n, n) (Gnedenko, Korolyuk, 1951)."""
+    published = logs["eval_log_forget.json"]["truth_ratio"], logs["eval_log.json"]["truth_ratio"]
+    forgotten, retained = (np.array([log[str(item)] for item in range(40)]) for log in published)
+    grid = np.concatenate([forgotten, retained])
+    steps = [abs(int((forgotten <= at).sum()) - int((retained <= at).sum())) for at in grid]
+    far = max(steps)
+    terms = [(-1) ** (j + 1) * math.comb(80, 40 - j * far) for j in range(1, 40 // far + 1)]
+    found = forget_quality(ratios_of(logs["eval_log_forget.json"])[:40], ratios_of(logs["eval_log.json"])[:40])
+    assert found == pytest.approx((far / 40, 2 * sum(terms) / math.comb(80, 40)), rel=1e-9)
+
+
 def test_extreme_ratios_neither_overflow_nor_vanish():
     extreme = np.array([-math.inf, -2000.0, 0.0, 2000.0, math.inf])
     np.testing.assert_array_equal(closeness(extreme), [0, 0, 1, 0, 0])

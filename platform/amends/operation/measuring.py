@@ -55,6 +55,24 @@ def mean_logp(score: Any) -> float:
     return float(np.mean(score.logp.tolist()))
 
 
+def extraction_strength(correct: Sequence[bool]) -> float:
+    """Return 1 - k/n, where k is the shortest prefix after which every next token is the model's first choice.
+
+    After Carlini et al. (2021) as Maini et al. (2024) use it, teacher-forced. Where not even the last
+    token is right, k = n and the strength is 0: stopping at k = n - 1 would grant 1/n to a model that
+    knows nothing, and 1 to any answer of one token.
+
+    Args:
+        correct: Whether each of the n answer tokens is the most likely one; the end of the sequence left out.
+    """
+    suffix = 0
+    for is_first_choice in reversed(correct):
+        if not is_first_choice:
+            break
+        suffix += 1
+    return suffix / len(correct)
+
+
 def mean_reading(
     name: str,
     values: Sequence[float] | Array,

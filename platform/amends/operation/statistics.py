@@ -121,6 +121,51 @@ def resample_auc_by_person(
     return np.stack([((drawn @ wins) * against).sum(axis=1) / pairs for wins in won], axis=1)
 
 
+def resample_difference_by_person(
+    values: Values,
+    persons: Sequence[Hashable],
+    others: Values,
+    other_persons: Sequence[Hashable],
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Array | None:
+    """Return the difference of two groups' means when people on both sides are drawn again with their records.
+
+    Args:
+        values: One for each record of the first group.
+        persons: Whose record each is.
+        others: The second group's, which are subtracted.
+        other_persons: Whose record each of those is.
+        seed: Of the resampling.
+        resamples: How many times the people are drawn.
+
+    Returns:
+        Shape (resamples,), for `percentiles`; None where a side has fewer than two people or a value is NaN.
+    """
+    import numpy as np
+
+    generator, means = np.random.default_rng(seed), []
+    for given, whose in ((values, persons), (others, other_persons)):
+        found, owners = np.asarray(given, dtype=float), number_people(whose)
+        if count_people(whose) < 2 or np.isnan(found).any():
+            return None
+        means.append(weighted_mean(found, _draw(count_people(whose), generator, resamples)[:, owners]))
+    return means[0] - means[1]
+
+
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a success rate (Clopper and Pearson, 1934); nothing tried gives [0, 1].
+
+    Its upper end alone is a one-sided bound at level `(1 + level) / 2`.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    return low, high
+
+
 def percentiles(answers: Array, level: float = 0.95) -> tuple[float, float] | None:
     """Return the central interval of resampled answers, or None if one of them is not finite."""
     import numpy as np

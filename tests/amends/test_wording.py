@@ -3,7 +3,7 @@ from statistics import fmean
 
 import pytest
 
-from amends_probes.generation import longest_common_subsequence, rouge_l, words_of
+from amends.operation.wording import longest_common_subsequence, rouge_l, words_of
 
 
 def test_words_are_lower_case_and_of_any_script():
