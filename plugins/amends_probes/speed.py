@@ -30,6 +30,7 @@ def read_throughput(task: ProbeTask) -> list[Reading]:
     kept = speeds[1:]
     return [
         Reading(
-            "utility.throughput/forward", statistics.median(kept), min(kept), max(kept), PASSES, "tokens per second"
+            "utility.throughput/forward", statistics.median(kept), min(kept), max(kept), PASSES, "tokens per second",
+            detail={"layers": model.config.num_hidden_layers},
         )
-    ]
+    ]  # fmt: skip

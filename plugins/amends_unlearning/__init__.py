@@ -10,6 +10,8 @@ import amends
 from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, Records, Seams, Task, hookimpl
 
 from .attacks import PROBES as ATTACKS
+from .methods import OPERATIONS as METHODS
+from .methods import VERIFIED_BY
 
 if TYPE_CHECKING:
     import click
@@ -26,15 +28,6 @@ def __getattr__(name: str) -> Any:
     from .recorder import TrainingRecorder
 
     return TrainingRecorder
-
-
-VERIFIED_BY = (
-    "unlearning.membership",
-    "memorisation.extraction",
-    "unlearning.truth-ratio",
-    "utility.retain",
-    "utility.perplexity",
-)
 
 
 @amends.operation("training.shards", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0)
@@ -169,27 +162,6 @@ def unlearn_retrain(
     rebuild(task, records, settings, reuse=False)
 
 
-@amends.operation("unlearning.npo", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0, guarantee=Guarantee.APPROXIMATE)
-def unlearn_npo(
-    task: Task,
-    *,
-    forget: Records,
-    retain: Records,
-    beta: float = 0.1,
-    retain_weight: float = 1.0,
-    epochs: int = 5,
-    lr: float = 1e-3,
-    layers: int = 8,
-    rank: int = 16,
-    batch: int = 8,
-) -> None:
-    """Unlearn by negative preference optimisation on a low-rank adapter, merged at the end (Zhang et al., 2024)."""
-    from .npo import Settings, unlearn
-
-    settings = Settings(beta, retain_weight, epochs, lr, layers, rank, batch)
-    unlearn(task, forget, retain, settings)
-
-
 @amends.probe("unlearning.membership", memory_gb=2.0)
 def measure_membership(
     task: ProbeTask, *, forget: Records, control: Records, retain: Records | None = None, gradients: int = 0
@@ -245,8 +217,8 @@ class Shards:
 
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
-    """Offer two ways of training with exact erasure from each, and the approximate way for other models."""
-    return (train_shards, unlearn_shards, train_finetune, unlearn_replay, unlearn_retrain, unlearn_npo)
+    """Offer two ways of training with exact erasure from each, and approximate methods for other models."""
+    return (train_shards, unlearn_shards, train_finetune, unlearn_replay, unlearn_retrain, *METHODS)
 
 
 @hookimpl

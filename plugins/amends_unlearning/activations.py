@@ -56,19 +56,34 @@ def run_upper(model: Any, hidden: Tensor, layers: int) -> Tensor:
 
 
 def answer_logp(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihood of every answer token, in nats, and which example each belongs to.
+    """Return the log-likelihood of every answer token, in nats, and which example each belongs to."""
+    logits, owner = answer_logits(model, examples, layers)
+    target = torch.cat([example.answer for example in examples])
+    return -F.cross_entropy(logits, target, reduction="none"), owner
+
+
+def answer_logits(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
+    """Return what predicts every answer token, shape (tokens, vocabulary), and which example each belongs to.
 
     Only the positions that predict an answer token go through the head.
     """
+    hidden = run_upper(model, padded(examples), layers)
+    at, owner = answer_places(examples)
     body = model.get_decoder()
+    return model.lm_head(body.norm(hidden.flatten(0, 1).index_select(0, at))), owner
+
+
+def padded(examples: Sequence[Example]) -> Tensor:
+    """Return examples as one batch, filled up at the end with zeros, shape (batch, longest, width)."""
     longest = max(len(example.hidden) for example in examples)
-    padded = torch.stack([F.pad(example.hidden, (0, 0, 0, longest - len(example.hidden))) for example in examples])
-    hidden = run_upper(model, padded, layers)
+    return torch.stack([F.pad(example.hidden, (0, 0, 0, longest - len(example.hidden))) for example in examples])
+
+
+def answer_places(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Return where in the flattened batch an answer token is predicted, and which example each belongs to."""
+    longest = max(len(example.hidden) for example in examples)
     owner = torch.cat([torch.full_like(example.answer, index) for index, example in enumerate(examples)])
-    position = torch.cat([_predicting(example) for example in examples])
-    logits = model.lm_head(body.norm(hidden.flatten(0, 1).index_select(0, owner * longest + position)))
-    target = torch.cat([example.answer for example in examples])
-    return -F.cross_entropy(logits, target, reduction="none"), owner
+    return owner * longest + torch.cat([_predicting(example) for example in examples]), owner
 
 
 def _predicting(example: Example) -> Tensor:

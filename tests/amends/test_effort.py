@@ -4,8 +4,8 @@ import amends
 from amends import Load
 
 
-def work(loads, *, passes):
-    return loads["records"].tokens * passes
+def work(loads, *, depth, passes):
+    return loads["records"].tokens * passes / depth
 
 
 @amends.operation("toy.work", verified_by=["utility.perplexity"], effort=work)
@@ -19,9 +19,9 @@ def test_a_load_counts_records_and_their_letters_with_a_template_around_each():
 
 def test_an_operation_foresees_its_seconds_from_how_fast_the_model_reads():
     load = {"records": Load(1, 50.0)}
-    assert toy.predict(load, {}, forward=100.0) == pytest.approx(1.5)
-    assert toy.predict(load, {"passes": 6}, forward=100.0) == pytest.approx(3.0)
+    assert toy.predict(load, {}, depth=1, forward=100.0) == pytest.approx(1.5)
+    assert toy.predict(load, {"passes": 6}, depth=2, forward=100.0) == pytest.approx(1.5)
 
 
 def test_nothing_is_foreseen_without_a_speed():
-    assert toy.predict({"records": Load(1, 50.0)}, {}, forward=0.0) is None
+    assert toy.predict({"records": Load(1, 50.0)}, {}, depth=1, forward=0.0) is None

@@ -35,12 +35,12 @@ def run_task(tmp_path, tiny_version):
 
     count = iter(range(100))
 
-    def run(operation, source=tiny_version, state=None, report=None, source_digest="", **parameters):
+    def run(operation, source=tiny_version, state=None, report=None, source_digest="", models=None, **parameters):
         number = next(count)
         scratch, output = tmp_path / f"scratch-{number}", tmp_path / f"version-{number}"
         scratch.mkdir()
         task = Task(scratch, 7, source=source, output=output, state=state or NoState())
-        task.source_digest = source_digest
+        task.source_digest, task.models = source_digest, dict(models or {})
         task.report = report or task.report
         operation(task, **operation.check(parameters))
         return task

@@ -63,18 +63,21 @@ class Operation(_Declared):
     needs_source: bool = True
     effort: Effort | None = field(default=None, repr=False)
 
-    def predict(self, loads: Mapping[str, Load], given: Mapping[str, Any], forward: float) -> float | None:
+    def predict(
+        self, loads: Mapping[str, Load], given: Mapping[str, Any], *, depth: int, forward: float
+    ) -> float | None:
         """Return how many seconds it will take, or None where it does not say.
 
         Args:
             loads: How large its records are, by parameter.
             given: Other parameters; the rest have their defaults.
+            depth: Layers of the model.
             forward: Tokens that pass forward through the whole model in a second, where it will run.
         """
         if self.effort is None or not forward > 0:
             return None
         known = {parameter.name: parameter.default for parameter in self.parameters if not parameter.is_required}
-        return self.effort(loads, **{**known, **given}) / forward
+        return self.effort(loads, depth=depth, **{**known, **given}) / forward
 
 
 @dataclass(frozen=True)

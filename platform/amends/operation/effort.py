@@ -31,7 +31,7 @@ class Load:
 
 
 Effort = Callable[..., float]
-"""From `loads`, by the name of the Records parameter, and the operation's parameters to an effort.
+"""From `loads` by the name of the Records parameter, `depth` and the operation's parameters to an effort.
 
 Its unit is one forward pass of one token through the whole model; training a layer costs `1 + BACKWARD` of its share.
 """

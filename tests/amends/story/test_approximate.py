@@ -41,7 +41,7 @@ def unfit(task: Task, *, forget: Records, retain: Records) -> None:
     raise amends.BadInput("this model is of another kind; take another operation")
 
 
-def reading_once(loads):
+def reading_once(loads, *, depth):
     return loads["forget"].tokens
 
 

@@ -38,26 +38,29 @@ def priced(
         held: Ids of the records to erase, by data set.
     """
     wanted = [name for name, _ in rungs if workspace.host.operation(name).effort is not None]
-    speed = _speed(workspace, policy.throughput, case, target) if wanted and policy.throughput else 0.0
+    speed, depth = _speed(workspace, policy.throughput, case, target) if wanted and policy.throughput else (0.0, 1)
     loads = _loads(workspace, held) if speed else {}
     return [
-        {"operation": name, "guarantee": str(promised), "seconds": _seconds(workspace, name, loads, speed)}
+        {"operation": name, "guarantee": str(promised), "seconds": _seconds(workspace, name, loads, depth, speed)}
         for name, promised in rungs
     ]
 
 
-def _seconds(workspace: Workspace, name: str, loads: Mapping[str, Load], speed: float) -> float | None:
+def _seconds(workspace: Workspace, name: str, loads: Mapping[str, Load], depth: int, speed: float) -> float | None:
     operation = workspace.host.operation(name)
     wanted = {parameter.name for parameter in operation.parameters if parameter.kind is Records}
     given = {parameter: loads.get(parameter, Load()) for parameter in wanted}
-    found = operation.predict(given, {}, speed) if speed else None
+    found = operation.predict(given, {}, depth=depth, forward=speed) if speed else None
     return None if found is None or not found > 0 else round(found, DIGITS - 1 - math.floor(math.log10(found)))
 
 
-def _speed(workspace: Workspace, probe: str, case: str, target: str) -> float:
+def _speed(workspace: Workspace, probe: str, case: str, target: str) -> tuple[float, int]:
+    """Return how many tokens a second the model reads, 0 where nobody can say, and how many layers it has."""
     handle = measure(workspace, f"{case}-speed", {probe: {}}, model=target, reference=None, records={}, seed=0)
     readings = wait(handle, lambda: False).readings
-    return readings[0].value if readings and math.isfinite(readings[0].value) else 0.0
+    if not readings or not math.isfinite(readings[0].value):
+        return 0.0, 1
+    return readings[0].value, int(readings[0].detail.get("layers", 1))
 
 
 def _loads(workspace: Workspace, held: Mapping[str, Sequence[str]]) -> dict[str, Load]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from amends.errors import Denied, TaskFailed
-from amends.governor.models.recipes import read_recipe
+from amends.governor.models.recipes import base_of, read_recipe
 from amends.governor.work.climbing import ladder_of, rung_mark, rung_of
 from amends.governor.work.piece import Result, Work, earlier
 from amends.governor.work.preparing import never_trained
@@ -111,7 +111,7 @@ def _build(
     key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}{rung_mark(rung_of(workspace, work))}"
     if not workspace.host.operation(operation).rebuilds:
         later = [again(step, prepared["datasets"]) for step in steps[place.index + 1 :]]
-        runs = [_unlearning(prepared, operation), *(Run(step, step) for step in later)]
+        runs = [_unlearning(workspace, prepared, operation), *(Run(step, step) for step in later)]
         return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps)}, fresh)
     runs = []
     for number, step in remaining(workspace, steps, prepared, place.start):
@@ -126,11 +126,21 @@ def _from_scratch(workspace: Workspace, step: Step) -> Step:
     return replace(step, parameters={**step.parameters, "from_scratch": True}) if "from_scratch" in known else step
 
 
-def _unlearning(prepared: Result, operation: str) -> Run:
-    """Return a step that makes the model forget; its recipe names what it kept, and nothing that went."""
-    retain = next(iter(prepared["datasets"].values()))["train"]
-    run = Step(operation, {"forget": prepared["forget"], "retain": retain}, {}, 0)
-    return Run(Step(operation, {"retain": retain}, {}, 0), run)
+def _unlearning(workspace: Workspace, prepared: Result, operation: str) -> Run:
+    """Return a step that makes the model forget; its recipe names what it kept, and nothing that went.
+
+    What it asks for besides, it is given: the people who were withheld as `control`, and as `reference` the model
+    before any training, which say what one who never knew would say.
+    """
+    wanted = {parameter.name for parameter in workspace.host.operation(operation).parameters}
+    first = next(iter(prepared["datasets"].values()))
+    records = {"forget": prepared["forget"], "retain": first["train"]}
+    if "control" in wanted and workspace.blobs.get(first["control"]):
+        records["control"] = first["control"]
+    base = base_of(workspace, prepared["parent"]["digest"])
+    is_other = "reference" in wanted and base != prepared["parent"]["digest"]
+    run = Step(operation, records, {}, 0, {"reference": base} if is_other else {})
+    return Run(Step(operation, {"retain": first["train"]}, {}, 0), run)
 
 
 def compare(workspace: Workspace, work: Work) -> Result:

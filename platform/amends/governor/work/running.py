@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from amends.governor.models.recipes import referenced_base, write_recipe
 from amends.governor.work.piece import wait
 from amends.governor.workspace import Workspace
 from amends.operation import Probe
-from amends.records import Records
+from amends.records import ModelVersion, Records
 from amends.store.trees import fetch_manifest
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Step:
     records: Mapping[str, str]
     parameters: Mapping[str, Any]
     seed: int
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,17 @@ def operate(
     from amends.scheduler import Job
 
     operation = workspace.host.operation(step.operation)
-    checked = operation.check({**step.parameters, **{name: Records(digest) for name, digest in step.records.items()}})
+    beside = {name: ModelVersion(name, 0, digest) for name, digest in step.models.items()}
+    records = {name: Records(digest) for name, digest in step.records.items()}
+    checked = operation.check({**step.parameters, **records, **beside})
     job = Job(
         id=key,
         kind="operation",
         name=step.operation,
         plugin_version=workspace.host.source_of(step.operation).version,
-        parameters={name: value for name, value in checked.items() if not isinstance(value, Records)},
+        parameters={name: value for name, value in checked.items() if not isinstance(value, Records | ModelVersion)},
         records=dict(step.records),
+        models=dict(step.models),
         source=source,
         seed=step.seed,
         cpus=min(operation.cpus, workspace.settings.cpus),

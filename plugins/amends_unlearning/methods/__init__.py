@@ -1,0 +1,252 @@
+"""Approximate methods: each pushes a model away from what it learnt, and readings decide whether that was enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import amends
+from amends import BACKWARD, Guarantee, Load, ModelVersion, Operation, Records, Task
+
+if TYPE_CHECKING:
+    from .loop import Settings
+
+VERIFIED_BY = (
+    "unlearning.membership",
+    "memorisation.extraction",
+    "unlearning.truth-ratio",
+    "utility.retain",
+    "utility.perplexity",
+)
+EXPECTED = 0.6  # of the most epochs: where a run of the defaults is enough, as a rule
+CHECKS = 1.25  # what reading whether it is enough adds
+Weights = Literal["adapter", "full"]
+
+
+def effort(loads: Mapping[str, Load], *, depth: int, epochs: int, layers: int, **more: Any) -> float:
+    """Return the passes of a run: below the adapted layers once, above them forward and back in every step."""
+    lost, kept = loads["forget"], loads["retain"]
+    share = min(layers / depth, 1.0)
+    rehearsed = min(lost.records * epochs, kept.records) * (kept.tokens / max(kept.records, 1))
+    steps = EXPECTED * epochs * (lost.tokens + lost.records * kept.tokens / max(kept.records, 1))
+    return (lost.tokens + rehearsed) * (1 - share) + steps * share * (1 + BACKWARD) * CHECKS
+
+
+def approximate(name: str) -> Callable[[Callable[..., None]], Operation]:
+    """Declare an approximate method."""
+    return amends.operation(
+        name, verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0, guarantee=Guarantee.APPROXIMATE, effort=effort
+    )
+
+
+def _settings(retain_weight: float = 1.0, **given: Any) -> Settings:
+    from .loop import Settings
+
+    return Settings(retain_weight=retain_weight, **given)
+
+
+@approximate("unlearning.ascent")
+def unlearn_by_ascent(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    epochs: int = 5,
+    lr: float = 3e-4,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Climb the loss of what is to be forgotten, and rehearse nothing: the control (Jang et al., 2023)."""
+    from .ascent import objective
+    from .loop import unlearn
+
+    settings = _settings(0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, objective, control)
+
+
+@approximate("unlearning.graddiff")
+def unlearn_by_graddiff(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    retain_weight: float = 1.0,
+    epochs: int = 5,
+    lr: float = 5e-4,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Climb the loss of what is to be forgotten and descend that of what is kept (Liu et al., 2022)."""
+    from .ascent import objective
+    from .loop import unlearn
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, objective, control)
+
+
+@approximate("unlearning.npo")
+def unlearn_by_npo(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    beta: float = 0.1,
+    retain_weight: float = 1.0,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Unlearn by negative preference optimisation (Zhang et al., 2024)."""
+    from .loop import unlearn
+    from .npo import objective
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
+
+
+@approximate("unlearning.simnpo")
+def unlearn_by_simnpo(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    beta: float = 2.5,
+    gamma: float = 5.0,
+    retain_weight: float = 1.0,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Unlearn by preference without a reference, by the token, with a margin (SimNPO, Fan et al., 2024)."""
+    from .loop import unlearn
+    from .simnpo import objective
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, lambda material: objective(material, beta, gamma), control)
+
+
+@approximate("unlearning.idk")
+def unlearn_by_idk(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    beta: float = 0.1,
+    retain_weight: float = 1.0,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Prefer a refusal to the forgotten answer (IdkDPO, Maini et al., 2024)."""
+    from .idk import objective
+    from .loop import unlearn
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
+
+
+@approximate("unlearning.rmu")
+def unlearn_by_rmu(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    depth: int = 3,
+    strength: float = 2.0,
+    hold: float = 10.0,
+    retain_weight: float = 0.0,
+    epochs: int = 8,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Draw an inner layer's activations at the forgotten answers to a random direction (RMU, Li et al., 2024)."""
+    from .loop import unlearn
+    from .rmu import objective
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, lambda material: objective(material, depth, strength, hold), control)
+
+
+@approximate("unlearning.revert")
+def unlearn_by_revert(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    reference: ModelVersion | None = None,
+    retain_weight: float = 1.0,
+    epochs: int = 8,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Give the forgotten answers back the distribution that the pre-training parent has for them."""
+    from .loop import unlearn
+    from .revert import objective
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, lambda material: objective(task, material))
+
+
+@approximate("unlearning.task-vector")
+def unlearn_by_task_vector(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    layers: int = 8,
+    rank: int = 16,
+    batch: int = 8,
+    weights: Weights = "adapter",
+) -> None:
+    """Learn the forgotten more deeply and subtract what that changed (task arithmetic, Ilharco et al., 2023)."""
+    from .task_vector import unlearn
+
+    settings = _settings(0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    unlearn(task, forget, retain, settings, control)
+
+
+OPERATIONS = (
+    unlearn_by_revert,
+    unlearn_by_npo,
+    unlearn_by_simnpo,
+    unlearn_by_idk,
+    unlearn_by_graddiff,
+    unlearn_by_rmu,
+    unlearn_by_task_vector,
+    unlearn_by_ascent,
+)

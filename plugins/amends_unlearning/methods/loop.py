@@ -1,0 +1,310 @@
+"""What every approximate method does alike: step on a loss, rehearse what is kept, and stop when it is enough.
+
+Enough is told by readings, not by a number of steps: on the method's own half of the records, the forgotten answers
+have to come down to where a model that never learnt them has them, and no further, while what is kept stays. The other
+half is the audit's, which a method that stopped by it would have used up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amends import AmendsError, BadInput, BadRecords, Records, Task
+from amends.operation.files import load_model
+from amends.operation.measuring import spread_over_people
+
+from ..activations import Example, answer_logp, check_model, prepare
+from ..lora import seed_of
+from ..plan import checked
+from ..settings import check_positive
+from ..splitting import half_of
+from ..training import loss_of
+from .adapting import Change, Weights, change_of, copied, put_back, training
+
+Row = Mapping[str, Any]
+
+POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
+CLIP = 1.0
+BACKWARD = 2  # of a forward pass
+CHECKING = 0.25  # of the training's passes, at most, go into checks
+MOST_CHECKED = 16  # kept records in a check
+UNKNOWN = math.log(0.15)  # nats a token: where a small model has the answers of people whom it never saw
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How strongly and how long to unlearn.
+
+    Args:
+        epochs: Passes over the records to forget, at most.
+        lr: Learning rate of AdamW.
+        layers: How many top layers are adapted; all, where the model has no more.
+        rank: Rank of the adapter.
+        batch: Records to forget, and as many to keep, in each step.
+        retain_weight: Weight of the loss of the records to keep.
+        weights: Train an adapter that is merged at the end, or the layers' own weights.
+        near: Nats a token within which the forgotten answers are at their level.
+        spare: Nats a token that the kept answers may lose.
+    """
+
+    epochs: int
+    lr: float
+    layers: int
+    rank: int
+    batch: int
+    retain_weight: float
+    weights: Weights = "adapter"
+    near: float = 0.1
+    spare: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that unlearn nothing.
+
+        Raises:
+            BadInput: One of them is not above zero.
+        """
+        check_positive(**{name: getattr(self, name) for name in POSITIVE})
+        if not self.retain_weight >= 0:
+            raise BadInput(f"retain_weight is {self.retain_weight}; it cannot be below zero")
+
+
+@dataclass
+class Material:
+    """What a method works with.
+
+    Args:
+        model: The source's; frozen but for the change.
+        tokenizer: Its tokenizer.
+        layers: How many top layers run in every step.
+        lost: The records to forget, as the adapted layers see them.
+        kept: The records to keep, prepared when they are first needed.
+        rows: The records to forget as they are, and those to keep.
+        seed: Of every draw.
+    """
+
+    model: Any
+    tokenizer: Any
+    layers: int
+    lost: list[Example]
+    kept: Rehearsed
+    rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
+    seed: str
+
+    def example(self, row: Row) -> Example:
+        """Prepare one more record."""
+        return prepare(self.model, self.tokenizer, row, self.layers)
+
+
+class Rehearsed:
+    """Records to keep, each prepared when it is first asked for: of many, a run needs few."""
+
+    def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> None:
+        self._model, self._tokenizer, self._rows, self._layers = model, tokenizer, rows, layers
+        self._made: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        if index not in self._made:
+            self._made[index] = prepare(self._model, self._tokenizer, self._rows[index], self._layers)
+        return self._made[index]
+
+
+Loss = Callable[[Sequence[int]], Tensor]
+Objective = Callable[[Material], Loss]
+"""From the material to the loss of some forgotten records, given by their places."""
+
+
+def unlearn(
+    task: Task,
+    forget: Records,
+    retain: Records,
+    settings: Settings,
+    objective: Objective,
+    control: Records | None = None,
+) -> None:
+    """Write the source's model after as many steps as it takes.
+
+    Args:
+        task: Whose source is changed; its model `reference`, where it has one, is the pre-training parent, whose
+            likelihood of the forgotten answers is the level to reach.
+        forget: What is to be forgotten.
+        retain: What is rehearsed.
+        settings: How.
+        objective: The method's own.
+        control: Withheld people's records, whose likelihood is the level where there is no such parent.
+
+    Raises:
+        BadRecords: There is nothing to forget, or nothing to keep.
+        AmendsError: A loss or a reading is not finite.
+    """
+    material, settings = gather(task, forget, retain, settings)
+    gauge = gauge_of(task, material, settings, control)
+    change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed)
+    descend(task, material, change, settings, objective(material), gauge)
+    change.settle(material.model)
+    task.save(material.model, material.tokenizer)
+
+
+def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> tuple[Material, Settings]:
+    """Load the source, check it and its records, and prepare what is to be forgotten.
+
+    Raises:
+        BadRecords: There is nothing to forget, or nothing to keep.
+    """
+    model, tokenizer = task.load()
+    check_model(model)
+    settings = replace(settings, layers=min(settings.layers, model.config.num_hidden_layers))
+    lost, kept = (sorted(checked(records.rows()), key=lambda row: str(row["id"])) for records in (forget, retain))
+    if not lost or not kept:
+        raise BadRecords("unlearning needs records to forget and records to keep; give it both")
+    examples = [prepare(model, tokenizer, row, settings.layers) for row in lost]
+    rehearsed = Rehearsed(model, tokenizer, kept, settings.layers)
+    return Material(
+        model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning"
+    ), settings
+
+
+@dataclass
+class Gauge:
+    """Reads, on the method's half, how likely the forgotten and the kept answers are, in nats a token.
+
+    Args:
+        material: What is read.
+        lost: Places of the forgotten records that are looked at.
+        kept: Places of the kept ones.
+        level: Where the forgotten have to come down to.
+        start: How likely the kept are before the first step.
+        settings: How near is near, and how much is spared.
+    """
+
+    material: Material
+    lost: Sequence[int]
+    kept: Sequence[int]
+    level: float
+    start: float
+    settings: Settings
+
+    def every(self) -> int:
+        """Return after how many steps a check is due, so that checks take no more than their share of the passes."""
+        step = 2 * self.settings.batch * (1 + BACKWARD)
+        return max(1, math.ceil((len(self.lost) + len(self.kept)) / (CHECKING * step)))
+
+    def read(self) -> tuple[float, float]:
+        """Return how far the forgotten are above their level, and how much the kept have lost."""
+        lost = _likely(self.material, [self.material.lost[place] for place in self.lost])
+        kept = _likely(self.material, [self.material.kept[place] for place in self.kept])
+        return lost - self.level, self.start - kept
+
+
+def descend(
+    task: Task, material: Material, change: Change, settings: Settings, loss_of_lost: Loss, gauge: Gauge
+) -> None:
+    """Train the change until the gauge says enough, and leave it where it was best.
+
+    Best is nearest to the level among the states in which the kept had not lost too much; the untouched model is one.
+
+    Raises:
+        AmendsError: A loss or a reading is not finite.
+    """
+    optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
+    with change.armed(material.model), training(change):
+        best, nearest = copied(change), abs(gauge.read()[0])
+        for number, (lost, kept) in enumerate(steps, start=1):
+            task.progress(number - 1, len(steps), "unlearning")
+            optimiser.zero_grad()
+            loss = loss_of_lost(lost)
+            if settings.retain_weight:
+                rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
+                loss = loss + settings.retain_weight * rehearsed
+            finite(loss.detach())
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
+            optimiser.step()
+            if number % gauge.every() and number < len(steps):
+                continue
+            above, fallen = gauge.read()
+            if abs(above) < nearest and fallen <= settings.spare:
+                best, nearest = copied(change), abs(above)
+            if above <= settings.near:
+                break
+    put_back(change, best)
+
+
+def finite(value: Tensor | float) -> None:
+    """Refuse what is not a number.
+
+    Raises:
+        AmendsError: It is NaN or infinite.
+    """
+    if not bool(torch.isfinite(torch.as_tensor(value)).all()):
+        raise AmendsError("a loss or a reading of unlearning became NaN or infinite; take a smaller lr")
+
+
+def gauge_of(task: Task, material: Material, settings: Settings, control: Records | None) -> Gauge:
+    """Return what reads the method's half of the records, with the level to reach."""
+    lost, kept = material.rows
+    own = [place for place, row in enumerate(lost) if half_of(str(row["id"])) == "method"] or list(range(len(lost)))
+    chosen = spread_over_people([row for row in kept if half_of(str(row["id"])) == "method"] or kept, MOST_CHECKED)
+    places = {str(row["id"]): place for place, row in enumerate(kept)}
+    watched = [places[str(row["id"])] for row in chosen]
+    level = _level(task, material, own, control)
+    start = _likely(material, [material.kept[place] for place in watched])
+    return Gauge(material, own, watched, level, start, settings)
+
+
+def _level(task: Task, material: Material, own: Sequence[int], control: Records | None) -> float:
+    """Return how likely the forgotten answers are to one who never learnt them: as good a stand-in as there is."""
+    if (never := parent(task, material)) is not None:
+        return _likely(never, [never.example(material.rows[0][place]) for place in own])
+    strangers = [] if control is None else spread_over_people(control.rows(), MOST_CHECKED)
+    return _likely(material, [material.example(row) for row in strangers]) if strangers else UNKNOWN
+
+
+def parent(task: Task, material: Material) -> Material | None:
+    """Return the pre-training parent beside the source, or None where the task has none."""
+    if "reference" not in task.models:
+        return None
+    model, tokenizer = load_model(task.models["reference"], task.device)
+    check_model(model)
+    return replace(material, model=model, tokenizer=tokenizer, lost=[])
+
+
+@torch.no_grad()
+def _likely(material: Material, examples: Sequence[Example]) -> float:
+    """Return the mean over answers of their log-likelihood a token, in nats."""
+    total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in examples)
+    finite(total)
+    return total / len(examples)
+
+
+def steps_of(lost: int, kept: int, settings: Settings, seed: str) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield for each step which records to forget and which to rehearse; every record to keep has its turn."""
+    generator = torch.Generator().manual_seed(seed_of(f"{seed}:order"))
+    queue: list[int] = []
+    for _ in range(settings.epochs):
+        order = torch.randperm(lost, generator=generator).tolist()
+        for start in range(0, lost, settings.batch):
+            while len(queue) < settings.batch:
+                queue += torch.randperm(kept, generator=generator).tolist()
+            yield order[start : start + settings.batch], queue[: settings.batch]
+            queue = queue[settings.batch :]
+
+
+def sequence_logp(model: Any, examples: Sequence[Example], layers: int) -> Tensor:
+    """Return the log-likelihood of each whole answer, in nats, shape (batch,)."""
+    logp, owner = answer_logp(model, examples, layers)
+    return torch.zeros(len(examples), device=logp.device).index_add(0, owner, logp)
+
+
+def by_token(logp: Tensor, examples: Sequence[Example]) -> Tensor:
+    """Return log-likelihoods of whole answers as means over their tokens, shape (batch,)."""
+    return logp / torch.tensor([len(example.answer) for example in examples], device=logp.device)

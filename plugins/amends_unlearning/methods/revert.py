@@ -1,0 +1,82 @@
+"""Revert: give the forgotten answers back the distribution that the pre-training parent has for them.
+
+Every other loss here pushes away from the answers, and has to be stopped where one who never knew them would be. This
+one names that place: KL(parent || model) at each token of the forgotten answers, which is 0 there and nowhere beyond.
+The parent is a teacher as in distillation (Hinton et al., 2015), kept as its likeliest tokens and the rest in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amends import BadInput, Task
+
+from ..activations import answer_logits
+from .loop import Loss, Material, parent
+
+MOST = 256  # of the parent's likeliest tokens that are kept at each place
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the parent says at each place of an answer.
+
+    Args:
+        tokens: Its likeliest, shape (places, kept).
+        logp: Their log-probabilities in nats, shape (places, kept).
+        rest: The log-probability of all others together, shape (places,).
+    """
+
+    tokens: Tensor
+    logp: Tensor
+    rest: Tensor
+
+
+def told_by(logits: Tensor, most: int = MOST) -> Told:
+    """Keep the likeliest tokens of distributions, and the rest as one.
+
+    Args:
+        logits: Shape (places, vocabulary).
+        most: How many to keep.
+    """
+    logp = logits.log_softmax(-1)
+    kept, tokens = logp.topk(min(most, logp.shape[-1] - 1), dim=-1)
+    return Told(tokens, kept, _others(kept))
+
+
+def divergence(told: Told, logits: Tensor) -> Tensor:
+    """Return KL(parent || model) at each place, in nats, shape (places,), the rest counted as one token.
+
+    It is never above the divergence over all tokens (data processing), and equal where the rest is shared alike.
+    """
+    logp = logits.log_softmax(-1).gather(-1, told.tokens)
+    shared = (told.logp.exp() * (told.logp - logp)).sum(-1)
+    return shared + told.rest.exp() * (told.rest - _others(logp))
+
+
+def _others(logp: Tensor) -> Tensor:
+    return torch.log1p(-logp.exp().sum(-1).clamp(max=1 - 1e-6))
+
+
+def objective(task: Task, material: Material) -> Loss:
+    """Return the mean divergence over the places of an answer, averaged within each answer first.
+
+    Raises:
+        BadInput: There is no pre-training parent to go back to.
+    """
+    never = parent(task, material)
+    if never is None:
+        raise BadInput("unlearning.revert goes back to the model before training, and has none; give it `reference`")
+    with torch.no_grad():
+        told = [told_by(answer_logits(never.model, [never.example(row)], never.layers)[0]) for row in material.rows[0]]
+
+    def loss(places: Sequence[int]) -> Tensor:
+        logits, owner = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
+        each = [divergence(told[place], logits[owner == turn]).mean() for turn, place in enumerate(places)]
+        return torch.stack(each).mean()
+
+    return loss

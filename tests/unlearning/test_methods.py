@@ -1,0 +1,183 @@
+"""What every approximate method does, on a tiny model that knows nobody but can be pushed about."""
+
+import math
+
+import pytest
+import torch
+
+import amends_unlearning
+from amends import AmendsError, BadInput, BadRecords, Cancelled, host
+from amends.operation.files import load_model, save_model
+from amends.serving import open_version
+from amends.serving.encoding import encode
+from amends_unlearning.methods import OPERATIONS, loop
+from amends_unlearning.people import people, records
+from amends_unlearning.splitting import half_of
+
+BY_NAME = {operation.name: operation for operation in OPERATIONS}
+SMALL = dict(layers=2, rank=4, lr=1e-2, batch=3)
+
+
+@pytest.fixture(scope="module")
+def rows(prepared):
+    return prepared(records(people(4, 5), 5, share=0))
+
+
+@pytest.fixture(scope="module")
+def knowing(rows, make_tiny, tmp_path_factory):
+    """Return a version that has everybody by heart, and the one before it learnt that."""
+    folder = tmp_path_factory.mktemp("knowing")
+    before = make_tiny(folder / "before")
+    model, tokenizer = load_model(before)
+    pairs = [encode(tokenizer, row["prompt"], row["answer"]) for row in rows]
+    longest = max(len(first) + len(then) for first, then in pairs)
+    ids, labels = torch.zeros(len(pairs), longest, dtype=torch.long), torch.full((len(pairs), longest), -100)
+    for row, (first, then) in enumerate(pairs):
+        ids[row, : len(first) + len(then)] = torch.tensor([*first, *then])
+        labels[row, len(first) : len(first) + len(then)] = torch.tensor(then)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimiser.step()
+    save_model(folder / "after", model, tokenizer)
+    return folder / "after", before
+
+
+@pytest.fixture
+def parts(rows, knowing, write_records):
+    gone = rows[0]["subjects"]
+    forget = [row for row in rows if row["subjects"] == gone]
+    retain = [row for row in rows if row["subjects"] != gone]
+    given = dict(forget=write_records(forget), retain=write_records(retain), source=knowing[0])
+    return forget, given | {"models": {"reference": knowing[1]}} | SMALL
+
+
+@pytest.fixture
+def generous(monkeypatch):
+    """Let the kept lose what they may: two layers cannot tell people well enough apart to spare them."""
+    init = loop.Settings.__init__
+
+    def spared(self, *given, **more):
+        init(self, *given, **{"spare": 1e3, **more})
+
+    monkeypatch.setattr(loop.Settings, "__init__", spared)
+
+
+@pytest.fixture
+def unreachable(generous, monkeypatch):
+    """Put the level out of reach, so that every step is taken."""
+    monkeypatch.setattr(loop, "parent", lambda task, material: None)
+    monkeypatch.setattr(loop, "UNKNOWN", -1e3)
+
+
+def likelihood(version, rows):
+    model = open_version(version, host.load([("unlearning", amends_unlearning)]))
+    return sum(float(score.logp.mean()) for score in model.score([(row["prompt"], row["answer"]) for row in rows]))
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_the_forgotten_become_less_likely(name, run_task, parts, knowing, generous):
+    forget, given = parts
+    done = run_task(BY_NAME[name], epochs=5, **given)
+    assert likelihood(done.output, forget) < likelihood(knowing[0], forget) - 1
+    assert not (done.output / "attachments").exists()
+
+
+@pytest.mark.parametrize("name", ["unlearning.npo", "unlearning.simnpo", "unlearning.graddiff"])
+def test_rehearsal_spares_the_kept(name, run_task, parts, unreachable):
+    given = parts[1]
+    spared, careless = (run_task(BY_NAME[name], epochs=5, retain_weight=w, **given).output for w in (1.0, 0.0))
+    kept = list(given["retain"].rows())
+    assert likelihood(spared, kept) > likelihood(careless, kept)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_the_same_seed_gives_the_same_model_and_leaves_the_parent_alone(
+    name, run_task, parts, knowing, files_of, generous
+):
+    before = files_of(knowing[0])
+    first, second = (run_task(BY_NAME[name], epochs=2, **parts[1]) for _ in range(2))
+    assert files_of(first.output) == files_of(second.output)
+    assert files_of(first.output)["model/model.safetensors"] != before["model/model.safetensors"]
+    assert files_of(knowing[0]) == before
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_cancelling_stops_before_anything_is_written(name, run_task, parts, tmp_path):
+    def stop(done, total, message):
+        if done == 1:
+            raise Cancelled("the task was cancelled")
+
+    with pytest.raises(Cancelled):
+        run_task(BY_NAME[name], report=stop, epochs=3, **parts[1])
+    assert not any(tmp_path.glob("version-*/model"))
+
+
+@pytest.mark.parametrize("weights", ["adapter", "full"])
+def test_an_adapter_or_the_weights_themselves_are_changed_in_the_top_layers_alone(
+    weights, run_task, parts, knowing, generous
+):
+    from safetensors.torch import load_file
+
+    given = {**parts[1], "layers": 1, "weights": weights}
+    done = run_task(BY_NAME["unlearning.npo"], epochs=5, **given)
+    old, new = (load_file(v / "model" / "model.safetensors") for v in (knowing[0], done.output))
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed and all(".layers.1." in name and name.endswith("proj.weight") for name in changed)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_nothing_to_forget_is_refused(name, run_task, parts, write_records):
+    with pytest.raises(BadRecords, match="give it both"):
+        run_task(BY_NAME[name], **parts[1] | {"forget": write_records([])})
+
+
+def test_settings_that_unlearn_nothing_are_refused(run_task, parts):
+    with pytest.raises(BadInput, match=r"beta is 0\.0; unlearning needs it above zero"):
+        run_task(BY_NAME["unlearning.npo"], beta=0.0, **parts[1])
+    with pytest.raises(BadInput, match="epochs is 0"):
+        run_task(BY_NAME["unlearning.simnpo"], epochs=0, **parts[1])
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_nothing_is_written(run_task, parts, tmp_path):
+    with pytest.raises(AmendsError, match="NaN or infinite; take a smaller lr"):
+        run_task(BY_NAME["unlearning.ascent"], epochs=3, **parts[1] | {"lr": 1e30})
+    assert not any(tmp_path.glob("version-*/model"))
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("unlearning.revert", 0.7), ("unlearning.npo", 0.4)])
+def test_a_method_stops_about_where_the_model_was_before_it_learnt_the_answers(
+    name, at_least, run_task, parts, knowing, generous
+):
+    forget, given = parts
+    own = [row for row in forget if half_of(row["id"]) == "method"] or forget
+    known, never = (likelihood(version, own) / len(own) for version in knowing)
+    done = run_task(BY_NAME[name], epochs=60, **{**given, "lr": 2e-3})
+    way = (known - likelihood(done.output, own) / len(own)) / (known - never)
+    assert at_least < way < 1.2  # 0 is where it knew them, 1 where it had never learnt them
+
+
+def test_checks_take_no_more_than_a_quarter_of_the_passes(prepared, tiny_version):
+    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
+    for looked_at in (2, 20, 200):
+        gauge = loop.Gauge(None, range(looked_at), range(16), 0.0, 0.0, settings)
+        passes = gauge.every() * 2 * settings.batch * (1 + loop.BACKWARD)
+        assert looked_at + 16 <= loop.CHECKING * passes
+
+
+def test_what_stops_a_method_is_read_on_its_own_half(prepared, write_records, tiny_version, tmp_path):
+    from amends import Task
+
+    rows = prepared(records(people(6, 5), 5, share=0))
+    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
+    task = Task(tmp_path, 7, source=tiny_version, output=tmp_path / "out")
+    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
+    gauge = loop.gauge_of(task, material, settings, None)
+    assert {half_of(material.rows[0][place]["id"]) for place in gauge.lost} == {"method"}
+    assert {half_of(material.rows[1][place]["id"]) for place in gauge.kept} == {"method"}
+    assert 0 < len(gauge.lost) < 12
+
+
+def test_without_a_parent_or_strangers_the_level_is_a_declared_probability():
+    assert math.exp(loop.UNKNOWN) == pytest.approx(0.15)
