@@ -61,4 +61,5 @@ def inner_of(material: Material, examples: Sequence[Example], depth: int) -> Ten
 def _direction(material: Material, like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(seed_of(f"{material.seed}:direction"))
     drawn = torch.rand(like.shape[-1], generator=generator)
-    return (drawn / drawn.norm()).to(like.device)
+    unit: Tensor = drawn / drawn.norm()
+    return unit.to(like.device)

@@ -1,0 +1,220 @@
+"""Measure every method of unlearning against the gold model: the same fine-tune without the forgotten people.
+
+The authors of TOFU with `--data`, else the project's own made-up people. By default 20 people with two records each are
+forgotten, 18 with six each are kept and 20 with two each were never seen. A difference from the gold model is
+equivalence where its whole interval (90 %, people drawn again: two one-sided tests at .05) lies within .1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from figures import Reading, read
+from harness import Bench, options
+from material import Row, base_model, prepared, raw_records, subjects_of
+from unlearning_runs import Answers, People, answers_of, apart, ask, membership, membership_apart, run
+
+DELTA = 0.1
+FINETUNE: dict[str, Any] = {"placement_salt": "5a17", "steps": 24, "epochs": 9, "layers": 8, "rank": 16, "lr": 2e-3}
+SHARDS: dict[str, Any] = {
+    "placement_salt": "5a17",
+    "router_salt": "c0ffee",
+    "shards": 4,
+    "slices": 2,
+    "canaries_per_shard": 0,
+}
+METHODS = (
+    "revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu", "task-vector",
+)  # fmt: skip
+BUDGET = 86.0  # CPU-seconds of negative preference optimisation for 40 records, as measured before
+RELEARN: dict[str, Any] = {"steps": 5, "lr": 2e-3, "batch": 4, "rank": 8}  # as unlearning.attack-lora-relearn
+TINY = {"layers": 1, "rank": 4}
+
+
+def sizes(n: int | str | None) -> dict[str, int]:
+    """Return how many people there are of each kind, and how many records each has."""
+    people = 20 if n in (None, "full") else int(str(n))
+    return {"forgotten": people, "few": 2, "retained": max(people - 2, 2), "many": 6, "never": people}
+
+
+def choose(data: Path | None, size: dict[str, int], seed: int) -> People:
+    """Return the people: of consecutive authors the first are forgotten, the next kept, the last never seen."""
+    count = size["forgotten"] + size["retained"] + size["never"]
+    rows = [row for row in prepared(raw_records(data, count, seed, size["many"])) if len(row["subjects"]) == 1]
+    whose = subjects_of(rows)
+    first, second = size["forgotten"], size["forgotten"] + size["retained"]
+
+    def of(some: Sequence[str], most: int) -> list[Row]:
+        return [row for person in some for row in [r for r in rows if r["subjects"] == [person]][:most]]
+
+    few, many = size["few"], size["many"]
+    return People(of(whose[:first], few), of(whose[first:second], many), of(whose[second:], few))
+
+
+class Unlearning:
+    """The parts of the benchmark, on one base."""
+
+    def __init__(self, bench: Bench, data: Path | None, model: str, seed: int, size: dict[str, int]) -> None:
+        self.bench, self.data, self.seed = bench, data, seed
+        self.base = base_model(model, bench.work / model)
+        self.small: dict[str, Any] = TINY if model == "tiny" else {}
+        self.people = choose(data, size, seed)
+        self.gold_answers: dict[str, Answers] = {}
+
+    def trained(self, name: str, rows: Sequence[Row]) -> tuple[Path, float]:
+        """Fine-tune the base on some records, once."""
+        output = self.bench.work / name
+        return output, run("training.finetune", self.base, output, {"records": rows}, **FINETUNE | self.small)
+
+    @property
+    def target(self) -> Path:
+        """The version that knows everybody."""
+        return self.trained("target", self.people.everybody)[0]
+
+    @property
+    def gold(self) -> Path:
+        """The version that never saw the forgotten."""
+        return self.trained("gold", self.people.retained)[0]
+
+    def asked(self, version: Path) -> tuple[Answers, Answers, Answers]:
+        """Ask about the forgotten, the kept and the never seen."""
+        people = self.people
+        return ask(version, people.forgotten), ask(version, people.retained), ask(version, people.never)
+
+    def models(self) -> Iterable[Reading]:
+        """Train the model that knows too much and the gold one."""
+        for name, rows in (("target", self.people.everybody), ("gold", self.people.retained)):
+            version, spent = self.trained(name, rows)
+            yield read(f"{name}: training", spent, "CPU-s", len(rows))
+            yield from described(name, self.asked(version))
+        yield from described("base", self.asked(self.base))
+
+    def methods(self) -> Iterable[Reading]:
+        """Run every method from the same version, and compare it with the gold model."""
+        gold = self.asked(self.gold)
+        for method in METHODS:
+            version, spent = self.unlearned(method)
+            found = self.asked(version)
+            yield from described(method, found)
+            yield from compared(method, found, gold, aim=method == METHODS[0])
+            each = 40 / len(self.people.forgotten)
+            limit = BUDGET if method == METHODS[0] else None
+            yield read(f"{method}: training for 40 records", spent * each, "CPU-s", at_most=limit)
+
+    def unlearned(self, method: str) -> tuple[Path, float]:
+        """Return what a method makes of the version that knows everybody, and its CPU-seconds."""
+        output = self.bench.work / method
+        records = {"forget": self.people.forgotten, "retain": self.people.retained}
+        spent = run(
+            f"unlearning.{method}", self.target, output, records, seed=self.seed, models={"reference": self.base},
+            **self.small,
+        )  # fmt: skip
+        return output, spent
+
+    def attacks(self) -> Iterable[Reading]:
+        """Round the weights to four bits, and teach a few forgotten records again: the method and the gold model."""
+        gold = self.attacked(self.gold)
+        for name in ("target", METHODS[0]):
+            version = self.target if name == "target" else self.unlearned(name)[0]
+            for attack, found in self.attacked(version).items():
+                for statistic in ("probability", "strength"):
+                    value, interval = apart(found, gold[attack], statistic)
+                    title = f"{name} after {attack}: {statistic}, less the gold model's"
+                    yield bounded(title, value, interval, found, aim=name != "target")
+        for attack, found in gold.items():
+            yield read(f"gold after {attack}: probability", found.mean("probability"), "probability")
+
+    def attacked(self, version: Path) -> dict[str, Answers]:
+        """Return what a version says of the forgotten under each attack."""
+        from amends import ProbeTask, host
+        from amends.serving import open_version
+        from amends_unlearning.attacks.judging import Choice, Sides
+        from amends_unlearning.attacks.quantisation import quantised
+        from amends_unlearning.attacks.relearning import Training, divide, taught
+        from amends_unlearning.equivalence import Margin
+
+        model, rows = open_version(version, host.load()), list(self.people.forgotten)
+        found = {}
+        with quantised(model.hf_model, 4, 64):
+            found["4 bits"] = answers_of(model, rows)
+        task = ProbeTask(self.bench.work, self.seed, model_path=version, open_model=lambda path: model)
+        sides = Sides(task, "bench", Choice(Margin(DELTA), "all", len(rows)), {}, {})
+        lessons = divide(rows, rows, 4)[0]
+        others = [row for row in rows if row not in lessons]
+        with taught(sides, model, lessons, Training(**{**RELEARN, "layers": self.small.get("layers", 8)})):
+            found["5 steps on 4 records"] = answers_of(model, others)
+        return found
+
+    def shards(self) -> Iterable[Reading]:
+        """Erase one person of eight from four shards, and compare with a fine-tune of all eight as a whole."""
+        size = {"forgotten": 1, "retained": 7, "never": 1, "few": 6, "many": 6}
+        people = choose(self.data, size, self.seed)
+        work, given = self.bench.work, {**SHARDS, **self.small}
+        source, state = work / "sharded", work / "sharded-state"
+        run("training.shards", self.base, source, {"records": people.everybody}, state=state, **given)
+        erased = work / "erased"
+        spent = run("unlearning.shards", source, erased, {"records": people.retained}, state=state, **given)
+        never = work / "never"
+        run("training.shards", self.base, never, {"records": people.retained}, **given)
+        whole = work / "whole"
+        run("training.finetune", self.base, whole, {"records": people.retained}, **FINETUNE | self.small)
+        routed, without, monolith = (ask(version, people.retained) for version in (erased, never, whole))
+        yield read("shards: one of eight people erased", spent, "CPU-s", at_most=9.7)
+        for name, other, least in (("a routed model without them", without, 0.99), ("the monolith", monolith, 0.95)):
+            yield read(
+                f"shards: kept probability, of {name}", routed.mean("probability"), "probability",
+                len(people.retained), baseline=other.mean("probability"), at_least=least,
+            )  # fmt: skip
+
+
+def described(name: str, found: tuple[Answers, Answers, Answers]) -> Iterable[Reading]:
+    """Say what a model gives."""
+    for whose, answers in zip(("forgotten", "kept"), found, strict=False):
+        for statistic in ("probability", "strength"):
+            yield read(f"{name}: {whose} {statistic}", answers.mean(statistic), statistic, len(answers.persons))
+    yield read(f"{name}: membership AUC of the loss", membership(found[0], found[2]), "AUC", len(found[0].persons))
+
+
+def compared(
+    name: str, found: tuple[Answers, Answers, Answers], gold: tuple[Answers, Answers, Answers], aim: bool
+) -> Iterable[Reading]:
+    """Say how far a model is from the gold model."""
+    for statistic in ("probability", "strength"):
+        value, interval = apart(found[0], gold[0], statistic)
+        yield bounded(f"{name}: forgotten {statistic}, less the gold model's", value, interval, found[0], aim)
+    value, interval = membership_apart((found[0], found[2]), (gold[0], gold[2]))
+    yield bounded(f"{name}: membership AUC, less the gold model's", value, interval, found[0], aim)
+    yield read(
+        f"{name}: kept strength, of the gold model's", found[1].mean("strength"), "share", len(found[1].persons),
+        baseline=gold[1].mean("strength"), at_least=0.95 if aim else None,
+    )  # fmt: skip
+
+
+def bounded(name: str, value: float, interval: tuple[float, float] | None, found: Answers, aim: bool) -> Reading:
+    """Return a difference, met where its whole interval lies within the margin."""
+    people = len(set(found.persons))
+    made = read(name, value, "difference", people, interval)
+    if not aim:
+        return made
+    low, high = interval or (-np.inf, np.inf)
+    return Reading(**{**vars(made), "target": DELTA, "met": bool(low >= -DELTA and high <= DELTA)})
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Measure every part and return the file with the figures."""
+    given: argparse.Namespace = options("unlearning", str(__doc__), argv)
+    size = sizes(given.n)
+    bench = Bench("unlearning", given, size | {"finetune": FINETUNE, "delta": DELTA})
+    data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
+    parts = Unlearning(bench, data, given.model, given.seed, size)
+    for name in ("models", "methods", "attacks", "shards"):
+        bench.part(name, getattr(parts, name))
+    return bench.finish()
+
+
+if __name__ == "__main__":
+    main()
