@@ -18,6 +18,9 @@ CATALOGUE = (
     | {f"unlearning.truth-ratio/{name}" for name in ("mean", "prob_mean", "ks_d", "ks_p")}
     | {f"utility.retain/{name}" for name in ("probability", "rouge_l")}
     | {f"utility.perplexity/{name}" for name in ("perplexity", "ratio")}
+    | {f"unlearning.equivalence/{name}" for name in ("probability", "strength", "exact", "auc_loss", "auc_minkpp")}
+    | {f"unlearning.attack-{name}/difference" for name in ("paraphrase", "few-shot", "prefix", "lora-relearn")}
+    | {"unlearning.attack-quantisation/difference_4bit"}
 )
 SMALL = """name: small
 description: One rule.
@@ -94,6 +97,19 @@ def test_a_minimum_is_read_with_its_reading():
     policy = parse_policy(text + "minimum: {some.probe/score: {n: 20, power: 0.8}}\n")
     assert policy.minimum == {"some.probe/score": Minimum(20, 0.8)}
     assert policy.probes == {"some.probe": {"bins": 4}}
+
+
+def test_an_audit_is_read_where_readings_decide_and_by_rules_that_say_so():
+    reading = 'readings["some.probe/score"].high <= 0.1\n    when: [approximate]'
+    text = SMALL.replace("facts.digests_equal == true", reading) + "audit: {some.probe: {bins: 4}}\n"
+    policy = parse_policy(text)
+    assert policy.audit == {"some.probe": {"bins": 4}} and policy.probes == {}
+    with pytest.raises(BadPolicy, match=r"rule 'only': 'some\.probe/score' is read in an audit; add `when"):
+        parse_policy(text.replace("    when: [approximate]\n", ""))
+    with pytest.raises(BadPolicy, match=r"required: 'some\.probe/score' is of the audit"):
+        parse_policy(text + "required: [some.probe/score]\n")
+    with pytest.raises(BadPolicy, match=r"'some\.probe' stands in `probes` and in `audit`"):
+        parse_policy(text + "probes: {some.probe: {}}\n")
 
 
 def test_a_mistake_in_an_expression_names_file_rule_line_and_column():

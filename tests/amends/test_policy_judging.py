@@ -26,6 +26,10 @@ GOOD = {
     "utility.retain/rouge_l": 0.9,
     "utility.perplexity/perplexity": 22.2,
 }
+EQUIVALENT = ("probability", "strength", "exact", "auc_loss", "auc_minkpp")
+ATTACKED = ("paraphrase/difference", "few-shot/difference", "prefix/difference", "quantisation/difference_4bit")
+APART = {f"unlearning.equivalence/{name}": (-0.05, 0.05) for name in EQUIVALENT}
+APART |= {f"unlearning.attack-{name}": (-0.2, 0.05) for name in (*ATTACKED, "lora-relearn/difference")}
 BEFORE = {"utility.retain/probability": 0.99, "utility.retain/rouge_l": 0.94, "utility.perplexity/perplexity": 22.0}
 APPROVALS = [
     {"user": "anna", "role": "dpo", "requester": "rita"},
@@ -45,10 +49,14 @@ def readings(values, n=20, power=0.9):
     return [Reading(name, value, n=n, power=power) for name, value in values.items()]
 
 
-def judged(guarantee="exact", *, changed=None, facts=None, approvals=APPROVALS, objections=(), **more):
+def judged(guarantee="exact", *, changed=None, facts=None, approvals=APPROVALS, objections=(), apart=None, **more):
     after = {name: value for name, value in {**GOOD, **(changed or {})}.items() if value is not None}
     known = {**FACTS, "guarantee": guarantee, **(facts or {})}
-    return judge(load_policy("erasure"), readings(BEFORE), readings(after, **more), known, approvals, objections)
+    found = readings(after, **more)
+    if guarantee == "approximate":
+        ends = {**APART, **(apart or {})}
+        found += [Reading(name, 0.0, *both, n=20, power=0.9) for name, both in ends.items() if both is not None]
+    return judge(load_policy("erasure"), readings(BEFORE), found, known, approvals, objections)
 
 
 def failed(verdict):
@@ -117,6 +125,18 @@ def test_on_the_approximate_path_each_reading_alone_denies(name, value, rule):
     for bad in (value, None, math.nan):
         verdict = judged("approximate", changed={name: bad})
         assert not verdict.allowed and rule in failed(verdict)
+
+
+@pytest.mark.parametrize("name", sorted(APART))
+def test_on_the_approximate_path_a_difference_that_may_be_more_than_the_margin_denies(name):
+    wide = (-0.05, 0.25)
+    for ends in (wide, None, (None, None), (math.nan, math.nan)):
+        assert not judged("approximate", apart={name: ends}).allowed
+
+
+@pytest.mark.parametrize("name", sorted(name for name in APART if "equivalence" in name))
+def test_conspicuously_unknown_is_not_equivalent_either(name):
+    assert not judged("approximate", apart={name: (-0.25, 0.05)}).allowed
 
 
 @pytest.mark.parametrize("more", [{"n": 9}, {"power": 0.79}, {"power": None}])

@@ -96,6 +96,7 @@ def policy(workspace: Workspace, name: str) -> dict[str, Any]:
         **{"name": found.name, "digest": found.digest, "description": found.description, "rules": rules},
         "operations": list(found.operations),
         "probes": {probe: dict(settings) for probe, settings in found.probes.items()},
+        "audit": {probe: dict(settings) for probe, settings in found.audit.items()},
         "required": list(found.required),
         "approvals": asdict(found.approvals),
         **{"purge_after_days": found.purge_after_days, "retention_days": found.retention_days, "text": found.text},

@@ -29,7 +29,8 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         description=fields.text("description"),
         digest=hashlib.sha256(text.encode()).hexdigest(),
         rules=_rules(fields, engine or CelEngine()),
-        probes=_probes(fields),
+        probes=_probes(fields, "probes"),
+        audit=_probes(fields, "audit"),
         required=fields.texts("required"),
         minimum=_minimum(fields),
         approvals=_quorum(fields),
@@ -84,9 +85,9 @@ def _rule(where: str, value: object, engine: PolicyEngine) -> Rule:
     return Rule(name, expression, message, Severity(severity), tuple(map(Guarantee, when)), references)
 
 
-def _probes(fields: Fields) -> dict[str, dict[str, Any]]:
+def _probes(fields: Fields, key: str) -> dict[str, dict[str, Any]]:
     probes = {}
-    for name, settings in fields.mapping("probes").items():
+    for name, settings in fields.mapping(key).items():
         if not isinstance(settings, dict) or not all(is_scalar(value) for value in settings.values()):
             raise BadPolicy(f"{fields.where}, probe {name!r}: settings must be texts, numbers or truths; write {{}}")
         probes[name] = settings
@@ -121,9 +122,18 @@ def _check_whole(policy: Policy, file: str) -> None:
     for rule in policy.rules:
         if unknown := [name for name in rule.references.facts if name not in FACTS]:
             raise BadPolicy(f"{file}, rule {rule.id!r}: there is no fact {unknown[0]!r}; there are {', '.join(FACTS)}")
+    if twice := sorted(set(policy.probes) & set(policy.audit)):
+        raise BadPolicy(f"{file}: {twice[0]!r} stands in `probes` and in `audit`; leave it in one of them")
     for place, name in names_read(policy):
-        if name.rpartition("/")[0] not in policy.probes:
+        if name.rpartition("/")[0] not in {**policy.probes, **policy.audit}:
             raise BadPolicy(f"{file}, {place}: {name!r} is of a probe that `probes` does not list; add it there")
+    for name in policy.required:
+        if name.rpartition("/")[0] in policy.audit:
+            raise BadPolicy(f"{file}, required: {name!r} is of the audit, which is not always read; name it in a rule")
+    for rule in policy.rules:
+        audited = [r.name for r in rule.references.readings if r.name.rpartition("/")[0] in policy.audit]
+        if audited and tuple(rule.when) != (Guarantee.APPROXIMATE,):
+            raise BadPolicy(f"{file}, rule {rule.id!r}: {audited[0]!r} is read in an audit; add `when: [approximate]`")
     read = {found.name for rule in policy.rules for found in rule.references.readings}
     if unread := sorted(set(policy.minimum) - read):
         raise BadPolicy(f"{file}, minimum: no rule reads {unread[0]!r}, so it would do nothing; add a rule")

@@ -48,13 +48,17 @@ class Quorum:
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds and choices, versioned by the digest of the file's bytes."""
+    """Thresholds and choices, versioned by the digest of the file's bytes.
+
+    `probes` are read for every change; `audit` besides, where the guarantee is approximate and readings decide.
+    """
 
     name: str
     description: str
     digest: str
     rules: tuple[Rule, ...]
     probes: Mapping[str, Mapping[str, Any]]
+    audit: Mapping[str, Mapping[str, Any]]
     required: tuple[str, ...]
     minimum: Mapping[str, Minimum]
     approvals: Quorum

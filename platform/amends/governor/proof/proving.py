@@ -154,7 +154,7 @@ def check_policy(workspace: Workspace, name: str) -> dict[str, Any]:
     policy = parse_policy(read_text(file), file.name) if file.is_file() else find_policy(workspace, name)
     offered = workspace.host.probes
     check(policy, {reading for _, reading in names_read(policy) if reading.partition("/")[0] in offered})
-    for probe, settings in policy.probes.items():
+    for probe, settings in {**policy.probes, **policy.audit}.items():
         for parameter in settings:
             if parameter not in {known.name for known in workspace.host.probe(probe).parameters}:
                 raise BadInput(f"policy {policy.name!r}: probe {probe!r} has no parameter {parameter!r}")

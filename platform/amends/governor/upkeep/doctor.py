@@ -161,7 +161,7 @@ def look_at_policies(workspace: Workspace) -> Finding:
     for name in names:
         policy = load_policy(name, workspace.home)
         check(policy, {reading for _, reading in names_read(policy) if reading.rpartition("/")[0] in probes})
-        for probe in policy.probes:
+        for probe in (*policy.probes, *policy.audit):
             if probe not in probes:
                 return broken(
                     f"policy {name!r} reads {probe!r}, which no plugin offers", "install the plugin of that probe"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amends.governor.judging import find_policy
 from amends.governor.proof.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
 from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged, Tried
 from amends.governor.proof.plots import readings_svg
@@ -19,7 +18,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, copies, datasets, decisions, inventory, lineage, people, reviews
 from amends.ledger.actions import Action
 from amends.policy import read_deadline
-from amends.records import Guarantee, ModelVersion
+from amends.records import Guarantee, ModelVersion, Reading
 
 NO_STEP: Mapping[str, Any] = {"operation": "", "seed": 0, "parameters": {}}
 STRANGERS = {
@@ -97,7 +96,7 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         lineage=_lineage(workspace, parent["digest"]),
         readings_before=change.before,
         readings_after=change.after,
-        explanations={name: workspace.host.probe(name).summary for name in find_policy(workspace, "erasure").probes},
+        explanations=_explained(workspace, (*change.before, *change.after)),
         verdict=verdict,
         tried=_tried(workspace, work),
         approvals=allowed,
@@ -118,6 +117,12 @@ def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
         for a in approvals.standing(connection, case)
         if a.decision == "approve"
     )
+
+
+def _explained(workspace: Workspace, read: Iterable[Reading]) -> dict[str, str]:
+    """Return what each probe that was read measures."""
+    names = sorted({reading.name.rpartition("/")[0] for reading in read})
+    return {name: workspace.host.probe(name).summary for name in names}
 
 
 def _tried(workspace: Workspace, work: Work) -> tuple[Tried, ...]:

@@ -10,7 +10,7 @@ from amends.errors import Denied
 from amends.governor.data.rows import blobs_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.recipes import base_of, read_recipe
-from amends.governor.work.climbing import rung_mark, rung_of
+from amends.governor.work.climbing import ladder_of, rung_mark, rung_of
 from amends.governor.work.piece import Result, Work, earlier, stopper, wait
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
@@ -22,7 +22,7 @@ from amends.scheduler.jobs import reading_from_json, reading_to_json
 def measure(workspace: Workspace, work: Work) -> Result:
     """Read every probe that the policy wants on the parent and on the candidate."""
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
-    probes = find_policy(workspace, "erasure").probes
+    probes = _wanted(workspace, work)
     if not probes:
         return {"before": [], "after": []}
     records = {"forget": prepared["forget"], **_beside(workspace, prepared)}
@@ -42,6 +42,22 @@ def measure(workspace: Workspace, work: Work) -> Result:
     found = {"before": result.before, "after": result.readings}
     readings = {when: [reading_to_json(reading) for reading in some] for when, some in found.items()}
     return {**readings, "strangers": strangers}
+
+
+def _wanted(workspace: Workspace, work: Work) -> Mapping[str, Mapping[str, Any]]:
+    """Return the probes to read, with their settings; the audit's, too, where readings decide.
+
+    What asks how many operations may be tried is told, for any of them may pass: its intervals are the wider for it.
+    """
+    policy = find_policy(workspace, "erasure")
+    if earlier(workspace, work, "compare")["guarantee"] != Guarantee.APPROXIMATE:
+        return policy.probes
+    rungs = len(ladder_of(workspace, work))
+    asking = {
+        name for name in policy.audit if "rungs" in {known.name for known in workspace.host.probe(name).parameters}
+    }
+    told = {name: {"rungs": rungs} if name in asking else {} for name in policy.audit}
+    return {**policy.probes, **{name: {**told[name], **settings} for name, settings in policy.audit.items()}}
 
 
 def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
