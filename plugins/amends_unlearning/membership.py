@@ -115,7 +115,8 @@ def read_membership(
     - `auc_…_minus_parent`: the same minus that chance on the reference.
     - `advantage`: the larger over the first two scores of |AUC - baseline|, where the baseline is the reference's
       AUC, or 1/2 where there is no reference. As a distance, its resampled interval leans upwards.
-    - `privleak`: on Min-K%, against the reference's AUC, or 1/2.
+    - `privleak`: on Min-K%, against the reference's AUC, or 1/2; left out where the reference's is 1, for it is a
+      share of what is left to 1.
     - `auc_gradnorm`: by the gradient's norm, on at most `gradients` records of each side; 0 leaves it out.
     - `auc_loss_of_retained`: the loss AUC of people who were kept; only where it lies well above 1/2
       could this measurement have seen a member at all.
@@ -126,7 +127,8 @@ def read_membership(
     compared = Comparison(forgotten, withheld, task.seed, left_out)
     readings = _areas(compared)
     readings.append(compared.read("advantage", _distance(len(forgotten.names))))
-    readings.append(compared.read("privleak", _leak(len(forgotten.names)), bounds=(None, None), unit="%"))
+    leak = compared.read("privleak", _leak(len(forgotten.names)), bounds=(None, None), unit="%")
+    readings += [leak] if math.isfinite(leak.value) else []
     if "gradnorm" not in left_out:
         groups = [_gradients(task, spread_over_people(found, gradients), whose) for whose, found in rows.items()]
         readings += _areas(Comparison(groups[1], groups[0], task.seed, left_out))

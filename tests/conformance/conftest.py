@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from amends import host
-from amends.records import DataSubject, Disclosure, Records, canonical_json
+from amends.records import DataSubject, Disclosure, ModelVersion, Records, canonical_json
 from amends.scheduler import Job, open_scheduler
 from amends.store import LocalBlobs, put_tree
 from amends.store.trees import fetch_manifest
@@ -27,6 +27,7 @@ SHARDS = {
 FINETUNE = {
     "placement_salt": "5a17", "steps": 3, "epochs": 2, "layers": 1, "rank": 2, "checkpoints": 2,
 }  # fmt: skip
+PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
@@ -34,7 +35,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "training.finetune": FINETUNE,
     "unlearning.replay": FINETUNE,
     "unlearning.retrain": FINETUNE,
-    "unlearning.npo": {"epochs": 1, "layers": 1, "rank": 2, "batch": 2},
+    **{f"unlearning.{name}": PUSHING for name in ("revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu")},
+    "unlearning.task-vector": PUSHING,
     "editing.rome": SOLVING,
     "editing.memit": SOLVING | {"batch": 3},
     "editing.alphaedit": SOLVING | {"batch": 3, "threshold": 0.5},
@@ -141,6 +143,7 @@ class Trial:
             "plugin_version": host.current().source_of(self.name).version, "blobs_uri": self.blobs.uri,
             "records": {name: self.records[name] for name in wanted}, "source": self.source or self.tiny,
             "state": self.state, "state_key": KEY,
+            "models": {one.name: self.tiny for one in self.operation.parameters if one.kind is ModelVersion},
         }  # fmt: skip
         return self.scheduler.submit(Job(**given | changed), on_progress)
 

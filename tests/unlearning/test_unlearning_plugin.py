@@ -6,7 +6,8 @@ from click import Group
 import amends_probes
 import amends_unlearning
 from amends import Guarantee, host
-from amends_unlearning import train_shards, unlearn_npo, unlearn_shards
+from amends_unlearning import train_shards, unlearn_shards
+from amends_unlearning.methods import unlearn_by_npo
 
 
 def test_every_operation_is_offered_with_probes_that_exist():
@@ -19,7 +20,7 @@ def test_every_operation_is_offered_with_probes_that_exist():
 
 def test_only_the_operation_on_shards_claims_to_be_exact():
     assert unlearn_shards.guarantee is Guarantee.EXACT and unlearn_shards.accepts == ("shards",)
-    assert unlearn_npo.guarantee is Guarantee.APPROXIMATE and unlearn_npo.accepts == ()
+    assert unlearn_by_npo.guarantee is Guarantee.APPROXIMATE and unlearn_by_npo.accepts == ()
     assert train_shards.guarantee is None and train_shards.accepts == ()
 
 

@@ -7,6 +7,7 @@ their level without the kept losing too much.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from amends import Records, Task
 
@@ -23,36 +24,37 @@ def unlearn(task: Task, forget: Records, retain: Records, settings: Settings, co
     gauge = gauge_of(task, material, settings, control)
     change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed)
     start = copied(change)
-    learn(task, material, change, settings)
+    done = learn(task, material, change, settings)
     learnt = copied(change)
     put_back(change, start)
-    change.scale(learnt, start, -how_much(task, gauge, change, learnt, start, settings.spare))
+    change.scale(learnt, start, -how_much(task, gauge, change, learnt, start, settings.spare, done))
     change.settle(material.model)
     task.save(material.model, material.tokenizer)
 
 
-def learn(task: Task, material: Material, change: Change, settings: Settings) -> None:
-    """Fine-tune the change on the forgotten records."""
+def learn(task: Task, material: Material, change: Change, settings: Settings) -> int:
+    """Fine-tune the change on the forgotten records, and return in how many steps."""
     optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
     with change.armed(material.model), training(change):
         for number, (lost, _) in enumerate(steps):
-            task.progress(number, len(steps), "learning what to subtract")
+            task.progress(number, len(steps) + len(SCALES), "learning what to subtract")
             optimiser.zero_grad()
             loss = loss_of(material.model, [material.lost[place] for place in lost], settings.layers)
             finite(loss.detach())
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
             optimiser.step()
+    return len(steps)
 
 
 def how_much(
-    task: Task, gauge: Gauge, change: Change, learnt: list[torch.Tensor], start: list[torch.Tensor], spare: float
+    task: Task, gauge: Gauge, change: Change, learnt: list[Tensor], start: list[Tensor], spare: float, done: int
 ) -> float:
     """Return the multiple that brings the forgotten nearest to their level while the kept lose no more than `spare`."""
     best, nearest = 0.0, abs(gauge.read()[0])
     for number, scale in enumerate(SCALES):
-        task.progress(number, len(SCALES), "finding how much to subtract")
+        task.progress(done + number, done + len(SCALES), "finding how much to subtract")
         change.scale(learnt, start, -scale)
         with change.armed(gauge.material.model):
             above, fallen = gauge.read()

@@ -133,8 +133,8 @@ def choose_ladder(
     if found:
         return exact or found
     raise Denied(
-        "no operation of the erasure policy can erase from this model; train it with training.shards, "
-        "or add an operation to policies/erasure.yaml"
+        "no operation of the erasure policy can erase from this model; train it with training.shards or "
+        "training.finetune, or add an operation to policies/erasure.yaml"
     )
 
 
