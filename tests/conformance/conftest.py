@@ -37,6 +37,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unlearning.retrain": FINETUNE,
     **{f"unlearning.{name}": PUSHING for name in ("revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu")},
     "unlearning.task-vector": PUSHING,
+    "unlearning.subnetwork": {"epochs": 1, "layers": 1, "batch": 2},
+    "unlearning.projection": {"layers": 1},
     "editing.rome": SOLVING,
     "editing.memit": SOLVING | {"batch": 3},
     "editing.alphaedit": SOLVING | {"batch": 3, "threshold": 0.5},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amends import BadInput
-from amends_unlearning.methods import OPERATIONS, idk, revert, rmu, simnpo
+from amends_unlearning.methods import OPERATIONS, idk, revert, rmu, simnpo, subnetwork, subspace
 
 
 def sigmoid(x):
@@ -77,3 +77,52 @@ def test_going_back_needs_a_parent_to_go_back_to(run_task, prepared, write_recor
     by_name = {operation.name: operation for operation in OPERATIONS}
     with pytest.raises(BadInput, match="goes back to the model before training, and has none"):
         run_task(by_name["unlearning.revert"], forget=write_records(rows[:2]), retain=write_records(rows[2:]), layers=1)
+
+
+def test_suppression_is_the_divergence_of_the_uniform_distribution():
+    logits = torch.tensor([[0.0, 1.0, -2.0]], dtype=torch.double)
+    q = logits.softmax(-1)[0].tolist()
+    expected = sum(1 / 3 * math.log((1 / 3) / p) for p in q)
+    assert float(subnetwork.suppression(logits)) == pytest.approx(expected)
+    assert float(subnetwork.suppression(torch.zeros(1, 5))) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_straight_through_mask_is_hard_and_has_the_sigmoids_gradient():
+    logits = torch.tensor([-1.0, 0.5], dtype=torch.double, requires_grad=True)
+    mask = subnetwork.straight_through(logits)
+    assert mask.tolist() == [0.0, 1.0]
+    (slope,) = torch.autograd.grad(mask.sum(), logits)
+    assert slope.tolist() == pytest.approx([sigmoid(x) * (1 - sigmoid(x)) for x in (-1.0, 0.5)])
+
+
+def test_a_bitmap_holds_every_bit():
+    torch.manual_seed(0)
+    pruned = {"007": torch.rand(5, 7) > 0.5, "008": torch.rand(11) > 0.5}
+    found = subnetwork.unpacked(subnetwork.packed(pruned))
+    assert found.keys() == pruned.keys() and all(torch.equal(found[name], pruned[name]) for name in pruned)
+
+
+def test_a_projection_takes_the_forgotten_keys_out_and_leaves_orthogonal_ones():
+    torch.manual_seed(0)
+    kept = torch.randn(8, 200, dtype=torch.double)
+    kept[0] = 0.0  # a direction that the kept never use
+    lost = torch.zeros(8, 1, dtype=torch.double)
+    lost[0] = 2.0
+    weight = torch.randn(3, 8, dtype=torch.double)
+    metric = subspace.metric_of(kept, 1e-9)
+    new = subspace.without(weight, metric, subspace.directions(metric, lost, 1))
+    torch.testing.assert_close(new @ lost, torch.zeros(3, 1, dtype=torch.double), atol=1e-6, rtol=0)
+    torch.testing.assert_close(new @ kept, weight @ kept, atol=1e-6, rtol=0)
+
+
+def test_a_projection_is_the_constrained_least_squares_change():
+    """Of all W' with W' k = 0, it is the nearest to W in the metric of the kept: W - W k k' M^-1 / (k' M^-1 k)."""
+    torch.manual_seed(1)
+    kept, key = torch.randn(6, 50, dtype=torch.double), torch.randn(6, 1, dtype=torch.double)
+    weight = torch.randn(2, 6, dtype=torch.double)
+    metric = subspace.metric_of(kept, 0.1)
+    moment = metric.root @ metric.root
+    against = torch.linalg.solve(moment, key)
+    expected = weight - weight @ key @ against.T / (key.T @ against)
+    found = subspace.without(weight, metric, subspace.directions(metric, key, 1))
+    torch.testing.assert_close(found, expected)

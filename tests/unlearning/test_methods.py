@@ -16,6 +16,7 @@ from amends_unlearning.splitting import half_of
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 SMALL = dict(layers=2, rank=4, lr=1e-2, batch=3)
+OWN = {"unlearning.subnetwork": {"lr": 1.0}}  # of logits, not of weights
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,12 @@ def unreachable(generous, monkeypatch):
     monkeypatch.setattr(loop, "UNKNOWN", -1e3)
 
 
+def fitting(name, given, **more):
+    """Return the parameters that an operation has, of those that most of them share."""
+    known = {parameter.name for parameter in BY_NAME[name].parameters} | {"source", "models", "report"}
+    return {key: value for key, value in {**given, **OWN.get(name, {}), **more}.items() if key in known}
+
+
 def likelihood(version, rows):
     model = open_version(version, host.load([("unlearning", amends_unlearning)]))
     return sum(float(score.logp.mean()) for score in model.score([(row["prompt"], row["answer"]) for row in rows]))
@@ -79,7 +86,7 @@ def likelihood(version, rows):
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_the_forgotten_become_less_likely(name, run_task, parts, knowing, generous):
     forget, given = parts
-    done = run_task(BY_NAME[name], epochs=5, **given)
+    done = run_task(BY_NAME[name], **fitting(name, given, epochs=5))
     assert likelihood(done.output, forget) < likelihood(knowing[0], forget) - 1
     assert not (done.output / "attachments").exists()
 
@@ -97,7 +104,7 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_parent_alone(
     name, run_task, parts, knowing, files_of, generous
 ):
     before = files_of(knowing[0])
-    first, second = (run_task(BY_NAME[name], epochs=2, **parts[1]) for _ in range(2))
+    first, second = (run_task(BY_NAME[name], **fitting(name, parts[1], epochs=2)) for _ in range(2))
     assert files_of(first.output) == files_of(second.output)
     assert files_of(first.output)["model/model.safetensors"] != before["model/model.safetensors"]
     assert files_of(knowing[0]) == before
@@ -110,7 +117,7 @@ def test_cancelling_stops_before_anything_is_written(name, run_task, parts, tmp_
             raise Cancelled("the task was cancelled")
 
     with pytest.raises(Cancelled):
-        run_task(BY_NAME[name], report=stop, epochs=3, **parts[1])
+        run_task(BY_NAME[name], report=stop, **fitting(name, parts[1], epochs=3))
     assert not any(tmp_path.glob("version-*/model"))
 
 
@@ -130,7 +137,7 @@ def test_an_adapter_or_the_weights_themselves_are_changed_in_the_top_layers_alon
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_nothing_to_forget_is_refused(name, run_task, parts, write_records):
     with pytest.raises(BadRecords, match="give it both"):
-        run_task(BY_NAME[name], **parts[1] | {"forget": write_records([])})
+        run_task(BY_NAME[name], **fitting(name, parts[1], forget=write_records([])))
 
 
 def test_settings_that_unlearn_nothing_are_refused(run_task, parts):
@@ -181,3 +188,16 @@ def test_what_stops_a_method_is_read_on_its_own_half(prepared, write_records, ti
 
 def test_without_a_parent_or_strangers_the_level_is_a_declared_probability():
     assert math.exp(loop.UNKNOWN) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("grain", ["neuron", "weight"])
+def test_a_pruned_subnetwork_is_given_back_by_its_bitmap_bit_for_bit(grain, run_task, parts, knowing, generous):
+    from amends_unlearning.methods.subnetwork import BITMAP, undo
+
+    name = "unlearning.subnetwork"
+    done = run_task(BY_NAME[name], **fitting(name, parts[1], epochs=8, grain=grain))
+    pruned, parent = (load_model(version)[0] for version in (done.output, knowing[0]))
+    same = [torch.equal(a, b) for a, b in zip(pruned.parameters(), parent.parameters(), strict=True)]
+    assert not all(same)
+    undo(pruned, parent, done.state.get(BITMAP))
+    assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), parent.parameters(), strict=True))

@@ -240,6 +240,56 @@ def unlearn_by_task_vector(
     unlearn(task, forget, retain, settings, control)
 
 
+@approximate("unlearning.subnetwork")
+def unlearn_by_subnetwork(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    grain: Literal["neuron", "weight"] = "weight",
+    sparse: float = 1.0,
+    retain_weight: float = 4.0,
+    epochs: int = 8,
+    lr: float = 0.2,
+    layers: int = 8,
+    batch: int = 8,
+) -> None:
+    """Prune the parts that only the forgotten need, by learnt masks (knowledge-critical subnetwork, Bayazit et al.)."""
+    from .subnetwork import unlearn
+
+    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=1, batch=batch)
+    unlearn(task, forget, retain, settings, grain, sparse, control)
+
+
+def effort_of_projection(loads: Mapping[str, Load], *, depth: int, layers: int, **more: Any) -> float:
+    """Return the passes of a projection: below the layers once, and above them for each layer at each rank."""
+    share = min(layers / depth, 1.0)
+    return (loads["forget"].tokens + min(loads["retain"].tokens, 64 * 60)) * (1 - share + 6 * layers * share)
+
+
+@amends.operation(
+    "unlearning.projection", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0, guarantee=Guarantee.APPROXIMATE,
+    effort=effort_of_projection,
+)  # fmt: skip
+def unlearn_by_projection(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    control: Records | None = None,
+    reference: ModelVersion | None = None,
+    ridge: float = 0.1,
+    layers: int = 4,
+) -> None:
+    """Project out, in closed form, what the forgotten use and the kept do not (after LEACE, Belrose et al., 2023)."""
+    from .subspace import unlearn
+
+    settings = _settings(epochs=1, lr=1.0, layers=layers, rank=1, batch=1)
+    unlearn(task, forget, retain, settings, ridge, control)
+
+
 OPERATIONS = (
     unlearn_by_revert,
     unlearn_by_npo,
@@ -248,5 +298,7 @@ OPERATIONS = (
     unlearn_by_graddiff,
     unlearn_by_rmu,
     unlearn_by_task_vector,
+    unlearn_by_subnetwork,
+    unlearn_by_projection,
     unlearn_by_ascent,
 )

@@ -1,0 +1,164 @@
+"""Prune the knowledge-critical subnetwork (Bayazit et al., 2023, arXiv 2310.03084): what only this knowledge needs.
+
+A mask over the MLPs' neurons, or over single weights of their outputs, is learnt by straight-through sigmoids: what is
+masked makes the forgotten answers as good as random (KL from uniform), leaves the kept as they were, and is as little
+as possible. What was pruned is a bitmap: with the parent's weights beside it, it is undone bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from amends import Records, Task
+
+from ..activations import answer_logits
+from ..settings import check_positive
+from .adapting import put_back
+from .loop import Loss, Material, Settings, descend, gather, gauge_of
+
+Grain = Literal["neuron", "weight"]
+
+KEEPING = 2.0  # where the logits of the masks begin: sigmoid(2) = .88, so that nothing is pruned yet
+BITMAP = "subnetwork/bitmap.safetensors"
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Which parts of the adapted layers' MLP outputs are kept, by a logit each: above 0 is kept.
+
+    Args:
+        modules: The output projections W, shape (width, inner), by name.
+        logits: For neurons of shape (inner,), for weights of W's shape.
+    """
+
+    modules: dict[str, nn.Linear]
+    logits: dict[str, Tensor]
+
+    def parameters(self) -> list[Tensor]:
+        """Return the logits, in the order of their names."""
+        return [self.logits[name] for name in sorted(self.logits)]
+
+    @contextmanager
+    def armed(self, model: Any) -> Iterator[None]:
+        """Run with every output projection masked."""
+        with ExitStack() as stack:
+            for name, module in self.modules.items():
+                hook = module.register_forward_hook(_masked(self.logits[name]))
+                stack.callback(hook.remove)
+            yield
+
+    def scale(self, learnt: list[Tensor], start: list[Tensor], factor: float) -> None:
+        """Take the learnt masks for any factor but 0: a mask has no multiple."""
+        put_back(self, learnt if factor else start)
+
+    @torch.no_grad()
+    def settle(self, model: Any) -> None:
+        """Set what is masked to 0."""
+        for name, module in self.modules.items():
+            module.weight.mul_(self.logits[name] > 0)
+
+    def pruned(self) -> dict[str, Tensor]:
+        """Return what is masked, by name, as truths."""
+        return {name: (logits <= 0).cpu() for name, logits in self.logits.items()}
+
+
+def masks_of(model: Any, layers: int, grain: Grain) -> Masks:
+    """Return masks over the top layers' MLP outputs that keep everything."""
+    body = model.get_decoder()
+    first = len(body.layers) - layers
+    modules = {f"{first + place:03d}": layer.mlp.down_proj for place, layer in enumerate(body.layers[first:])}
+    shapes = {name: m.weight.shape if grain == "weight" else m.weight.shape[1:] for name, m in modules.items()}
+    logits = {name: torch.full(shape, KEEPING, device=model.device) for name, shape in shapes.items()}
+    return Masks(modules, logits)
+
+
+def straight_through(logits: Tensor) -> Tensor:
+    """Return 1 where a logit is above 0 and else 0, with the gradient of its sigmoid (Bengio et al., 2013)."""
+    soft = logits.sigmoid()
+    return (logits > 0).to(soft.dtype) + (soft - soft.detach())
+
+
+def suppression(logits: Tensor) -> Tensor:
+    """Return KL(uniform || model) at each place, in nats: 0 where the model says nothing of the answer.
+
+    Args:
+        logits: Shape (places, vocabulary).
+    """
+    return -logits.log_softmax(-1).mean(-1) - math.log(logits.shape[-1])
+
+
+def sparsity(masks: Masks) -> Tensor:
+    """Return the mean chance, over everything that could be pruned, that it is."""
+    return torch.cat([1 - logits.sigmoid().flatten() for logits in masks.parameters()]).mean()
+
+
+def objective(material: Material, masks: Masks, sparse: float) -> Loss:
+    """Return suppression of the forgotten and sparsity; the loop rehearses the kept."""
+
+    def loss(places: Sequence[int]) -> Tensor:
+        logits, _ = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
+        return suppression(logits).mean() + sparse * sparsity(masks)
+
+    return loss
+
+
+def unlearn(
+    task: Task, forget: Records, retain: Records, settings: Settings, grain: Grain, sparse: float,
+    control: Records | None = None,
+) -> None:  # fmt: skip
+    """Write the source's model without the subnetwork; the bitmap of what was pruned goes into the lineage's state."""
+    check_positive(sparse=sparse)
+    material, settings = gather(task, forget, retain, settings)
+    gauge = gauge_of(task, material, settings, control)
+    masks = masks_of(material.model, settings.layers, grain)
+    descend(task, material, masks, settings, objective(material, masks, sparse), gauge)
+    masks.settle(material.model)
+    task.state.put(BITMAP, packed(masks.pruned()))
+    task.save(material.model, material.tokenizer)
+
+
+def packed(pruned: dict[str, Tensor]) -> bytes:
+    """Return truths as bits, the same bytes for the same truths."""
+    bits = {name: torch.from_numpy(np.packbits(found.numpy())) for name, found in pruned.items()}
+    shapes = {f"{name}.shape": torch.tensor(found.shape) for name, found in pruned.items()}
+    return bytes(save({**bits, **shapes}))
+
+
+def unpacked(data: bytes) -> dict[str, Tensor]:
+    """Return what `packed` was given."""
+    found = load(data)
+    made = {}
+    for name in sorted(name for name in found if not name.endswith(".shape")):
+        shape = found[f"{name}.shape"].tolist()
+        bits = np.unpackbits(found[name].numpy())[: math.prod(shape)].astype(bool)
+        made[name] = torch.from_numpy(bits).view(shape)
+    return made
+
+
+@torch.no_grad()
+def undo(model: Any, parent: Any, bitmap: bytes) -> None:
+    """Give a pruned model the parent's weights back where the bitmap says that they were taken; bit for bit."""
+    layers, before = model.get_decoder().layers, parent.get_decoder().layers
+    for name, gone in unpacked(bitmap).items():
+        weight, old = (some[int(name)].mlp.down_proj.weight for some in (layers, before))
+        weight.copy_(torch.where(gone.to(weight.device), old, weight))
+
+
+def _masked(logits: Tensor) -> Any:
+    def hook(module: nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        mask = straight_through(logits)
+        if mask.dim() == 1:
+            return F.linear(given[0] * mask, module.weight, module.bias)
+        return F.linear(given[0], module.weight * mask, module.bias)
+
+    return hook

@@ -1,0 +1,119 @@
+"""Project a concept's subspace out of what a layer reads, in closed form (after LEACE: Belrose et al., 2023).
+
+The keys of the forgotten answers, whitened by the second moment of the kept ones, span what the forgotten use and the
+kept do not. Projecting orthogonally in that metric is, seen from outside, the oblique projection that takes those
+directions away and moves the kept least: W' = W M^(1/2) (I - U U^T) M^(-1/2). No step is taken; how many directions go
+is found on the method's half of the records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amends import Records, Task
+
+from ..activations import Example, answer_places, padded, run_layers
+from ..settings import check_positive
+from .loop import Gauge, Material, Settings, gather, gauge_of
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+KEPT = 64  # kept records whose keys are read
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The second moment M of the kept keys, by its square root and that root's inverse, (inner, inner), float64."""
+
+    root: Tensor
+    inverse: Tensor
+
+
+def metric_of(keys: Tensor, ridge: float) -> Metric:
+    """Return the metric of keys, shape (inner, places), shrunk by a share of its mean eigenvalue."""
+    moment = keys @ keys.T / keys.shape[1]
+    moment.diagonal().add_(ridge * moment.diagonal().mean())
+    values, vectors = torch.linalg.eigh(moment)
+    return Metric(vectors * values.sqrt() @ vectors.T, vectors / values.sqrt() @ vectors.T)
+
+
+def directions(metric: Metric, keys: Tensor, rank: int) -> Tensor:
+    """Return U, the `rank` whitened directions that hold most of the forgotten keys, shape (inner, rank)."""
+    found: Tensor = torch.linalg.svd(metric.inverse @ keys, full_matrices=False).U
+    return found[:, :rank]
+
+
+def without(weight: Tensor, metric: Metric, subspace: Tensor) -> Tensor:
+    """Return W M^(1/2) (I - U U^T) M^(-1/2), shape (width, inner)."""
+    whitened = weight @ metric.root
+    return (whitened - whitened @ subspace @ subspace.T) @ metric.inverse
+
+
+def unlearn(
+    task: Task, forget: Records, retain: Records, settings: Settings, ridge: float, control: Records | None = None
+) -> None:
+    """Write the source's model with as many directions taken out of its adapted layers' MLPs as it takes."""
+    check_positive(ridge=ridge)
+    material, settings = gather(task, forget, retain, settings)
+    gauge = gauge_of(task, material, settings, control)
+    outputs = [layer.mlp.down_proj for layer in material.model.get_decoder().layers[-material.layers :]]
+    before = [module.weight.detach().clone() for module in outputs]
+    rank = how_many(task, material, gauge, outputs, before, ridge)
+    _put(outputs, before)
+    take_out(material, outputs, rank, ridge)
+    task.save(material.model, material.tokenizer)
+
+
+def how_many(
+    task: Task, material: Material, gauge: Gauge, outputs: list[nn.Linear], before: list[Tensor], ridge: float
+) -> int:
+    """Return how many directions bring the forgotten nearest to their level while the kept lose what is allowed."""
+    best, nearest = 0, abs(gauge.read()[0])
+    for number, rank in enumerate(RANKS):
+        task.progress(number, len(RANKS), "finding how many directions to take out")
+        _put(outputs, before)
+        take_out(material, outputs, rank, ridge)
+        above, fallen = gauge.read()
+        if abs(above) < nearest and fallen <= gauge.settings.spare:
+            best, nearest = rank, abs(above)
+        if above <= 0 or fallen > 2 * gauge.settings.spare:
+            break
+    task.progress(len(RANKS), len(RANKS), "finding how many directions to take out")
+    return best
+
+
+@torch.no_grad()
+def take_out(material: Material, outputs: list[nn.Linear], rank: int, ridge: float) -> None:
+    """Project layer after layer, each as the ones below it are by then."""
+    if not rank:
+        return
+    kept = [material.kept[place] for place in range(min(len(material.kept), KEPT))]
+    for module in outputs:
+        metric = metric_of(keys_at(material, kept, module), ridge)
+        subspace = directions(metric, keys_at(material, material.lost, module), rank)
+        module.weight.copy_(without(module.weight.double(), metric, subspace))
+
+
+@torch.no_grad()
+def keys_at(material: Material, examples: list[Example], module: nn.Linear) -> Tensor:
+    """Return what a linear layer reads where answers' tokens are predicted, shape (inner, places), float64."""
+    found: list[Tensor] = []
+    body = material.model.get_decoder()
+    for example in examples:
+        places = answer_places([example])[0]
+        hook = module.register_forward_pre_hook(
+            lambda _, given, at=places: found.append(given[0].flatten(0, 1).index_select(0, at).double())
+        )
+        try:
+            run_layers(body, padded([example]), len(body.layers) - material.layers, len(body.layers))
+        finally:
+            hook.remove()
+    return torch.cat(found).T
+
+
+@torch.no_grad()
+def _put(outputs: list[nn.Linear], weights: list[Tensor]) -> None:
+    for module, weight in zip(outputs, weights, strict=True):
+        module.weight.copy_(weight)
