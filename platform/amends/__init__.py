@@ -3,7 +3,6 @@
 from amends.errors import AmendsError, BadInput, BadRecords, Cancelled, Denied
 from amends.hookspecs import hookimpl
 from amends.operation import (
-    BACKWARD,
     Attachment,
     Finding,
     Load,
@@ -32,7 +31,6 @@ from amends.records import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "BACKWARD",
     "AmendsError",
     "Attachment",
     "AuditEntry",

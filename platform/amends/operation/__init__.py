@@ -1,13 +1,12 @@
 """What a plugin offers: operations, probes, stores and attachments, with the tasks they are given."""
 
 from amends.operation.declaration import Operation, Probe, operation, probe
-from amends.operation.effort import BACKWARD, Load
+from amends.operation.effort import Load
 from amends.operation.parameters import Parameter
 from amends.operation.seams import Attachment, Finding, Seams, Store, Workspace
 from amends.operation.task import ProbeTask, State, Task
 
 __all__ = [
-    "BACKWARD",
     "Attachment",
     "Finding",
     "Load",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import amends
-from amends import BACKWARD, Guarantee, Load, ModelVersion, Operation, Records, Task
+from amends import Guarantee, Load, ModelVersion, Operation, Records, Task
+from amends.operation.effort import BACKWARD
 
 if TYPE_CHECKING:
     from .loop import Settings
