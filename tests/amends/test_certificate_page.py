@@ -170,3 +170,24 @@ def test_values_are_written_for_people():
     assert [count(1, "file"), count(2500, "file")] == ["1 file", "2\u202f500 files"]
     assert moment("2025-11-03T10:12:00+01:00") == "3 November 2025, 09:12 UTC"
     assert title("unlearning.membership/auc_loss") == "Membership: AUC loss"
+
+
+def test_attacks_have_a_table_that_sets_forgotten_people_beside_never_seen_ones():
+    def read(name, value, low=None, high=None):
+        return Reading(f"unlearning.attack-{name}", value, low, high, 12, "probability")
+
+    after = (
+        Reading(NAME, 0.03, 0.0, 0.06, 12, "share"),
+        read("paraphrase/forgotten", 0.21),
+        read("paraphrase/control", 0.19),
+        read("paraphrase/difference", 0.02, -0.04, 0.08),
+        read("quantisation/forgotten_4bit", 0.31),
+        read("quantisation/control_4bit", 0.33),
+        read("quantisation/difference_4bit", -0.02, -0.09, 0.05),
+    )
+    text = page(readings_before=(read("paraphrase/forgotten", 0.81),), readings_after=after)
+    table = text[text.index("<h3>Attacks</h3>") : text.index("<h3>The rules")]
+    assert table.count("<tr>") == 3 and "Paraphrase" in table and "Quantisation 4bit" in table
+    for shown in (0.81, 0.21, 0.19, -0.04, 0.08, -0.09, 0.05):
+        assert number(shown) in table
+    assert "attack-" not in text[: text.index("<h3>Attacks</h3>")].rpartition("<table>")[2]

@@ -11,6 +11,7 @@ from amends.governor.proof.plots import Threshold, number, readings_svg, title, 
 from amends.records import Reading
 
 TEMPLATES = Path(__file__).parent / "templates"
+_ATTACK = ".attack-"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _CLAIMS = {
     "found": "still there",
@@ -40,7 +41,9 @@ def render_page(statement: Mapping[str, Any]) -> str:
     chart = Markup(_chart(predicate["readings"])) if predicate["readings"]["after"] else None
     page = environment.get_template("certificate.html.j2")
     is_late = _utc(predicate["case"]["completed_at"]) > _utc(predicate["case"]["due_at"])
-    return page.render(**predicate, is_late=is_late, chart=chart, rows=_rows(predicate), claims=_CLAIMS)
+    return page.render(
+        **predicate, is_late=is_late, chart=chart, rows=_rows(predicate), attacks=_attacks(predicate), claims=_CLAIMS
+    )
 
 
 def moment(iso: str) -> str:
@@ -86,6 +89,28 @@ def _or_nan(value: float | None) -> float:
 
 
 def _rows(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Pair each reading of the candidate with its parent's."""
+    """Pair each reading of the candidate with its parent's; those of attacks have a table of their own."""
     before = {reading["name"]: reading for reading in predicate["readings"]["before"]}
-    return [{"before": before.get(reading["name"]), "after": reading} for reading in predicate["readings"]["after"]]
+    plain = [reading for reading in predicate["readings"]["after"] if _ATTACK not in reading["name"]]
+    return [{"before": before.get(reading["name"]), "after": reading} for reading in plain]
+
+
+def _attacks(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each attack how far it got with forgotten and with never-seen people, and the difference.
+
+    An attack is a probe called `attack-NAME` that reads `forgotten`, `control` and `difference`, each with one ending
+    where it is tried in several strengths, such as `_4bit`.
+    """
+    found = {reading["name"]: reading for reading in predicate["readings"]["after"] if _ATTACK in reading["name"]}
+    before = {reading["name"]: reading for reading in predicate["readings"]["before"]}
+    rows = []
+    for name, reading in found.items():
+        probe, _, statistic = name.rpartition("/")
+        if not statistic.startswith("difference"):
+            continue
+        ending = statistic.removeprefix("difference")
+        beside = {who: found.get(f"{probe}/{who}{ending}") for who in ("forgotten", "control")}
+        knew = before.get(f"{probe}/forgotten{ending}")
+        title = f"{probe.partition(_ATTACK)[2]} {ending.strip('_')}".strip()
+        rows.append({"name": title, "difference": reading, "before": knew, **beside})
+    return rows
