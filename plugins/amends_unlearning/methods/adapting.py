@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from ..activations import Example
 from ..lora import Adapter, fresh, linears
+from ..projection import projectors
 
 Weights = Literal["adapter", "full"]
 
@@ -33,9 +35,15 @@ class Change(Protocol):
 
 @dataclass(frozen=True)
 class LowRank:
-    """An adapter beside the weights (Hu et al., 2022)."""
+    """An adapter beside the weights (Hu et al., 2022), that reads what the kept records hardly use.
+
+    Args:
+        adapter: Its matrices, as they are trained.
+        closed: For each linear layer the matrix that its input goes through first; see `projection`.
+    """
 
     adapter: Adapter
+    closed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parameters(self) -> list[Tensor]:
         """Return A and B of every layer."""
@@ -43,7 +51,7 @@ class LowRank:
 
     def armed(self, model: Any) -> Any:
         """Run the adapter beside the weights."""
-        return self.adapter.armed(model)
+        return self.adapter.through(self.closed).armed(model)
 
     def scale(self, learnt: list[Tensor], start: list[Tensor], factor: float) -> None:
         """Take A as learnt, and so many times the learnt B: their product is so many times the change."""
@@ -52,8 +60,8 @@ class LowRank:
         put_back(self, numbers)
 
     def settle(self, model: Any) -> None:
-        """Add (alpha / r) B A to the weights."""
-        self.adapter.merge(model)
+        """Add (alpha / r) B A to the weights, A read through what is closed."""
+        self.adapter.through(self.closed).merge(model)
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,22 @@ class Whole:
         """Leave the weights as they are."""
 
 
-def change_of(model: Any, layers: int, rank: int, weights: Weights, seed: str) -> Change:
-    """Return what to train on the top `layers` layers; it changes nothing yet."""
+def change_of(
+    model: Any, layers: int, rank: int, weights: Weights, seed: str, spared: Sequence[Example] = ()
+) -> Change:
+    """Return what to train on the top `layers` layers; it changes nothing yet.
+
+    Args:
+        model: Whose layers.
+        layers: How many.
+        rank: Of an adapter.
+        weights: An adapter, or the layers' own weights.
+        seed: Draws the adapter.
+        spared: Records whose inputs an adapter is kept clear of.
+    """
     if weights == "adapter":
-        return LowRank(fresh(model, layers, rank, seed))
+        adapter = fresh(model, layers, rank, seed)
+        return LowRank(adapter, projectors(model, adapter, spared) if spared else {})
     depth = model.config.num_hidden_layers
     return Whole([module.weight for _, module in linears(model, tuple(range(depth - layers, depth)))])
 

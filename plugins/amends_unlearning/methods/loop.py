@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
 BACKWARD = 2  # of a forward pass
 CHECKING = 0.25  # of the training's passes, at most, go into checks
+SPARED = 128  # kept records whose inputs an adapter is kept clear of
 MOST_CHECKED = 16  # kept records in a check
 UNKNOWN = math.log(0.15)  # nats a token: where a small model has the answers of people whom it never saw
 
@@ -147,7 +149,10 @@ def unlearn(
     """
     material, settings = gather(task, forget, retain, settings)
     gauge = gauge_of(task, material, settings, control)
-    change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed)
+    spared = (
+        [material.kept[place] for place in range(min(len(material.kept), SPARED))] if settings.retain_weight else []
+    )
+    change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed, spared)
     descend(task, material, change, settings, objective(material), gauge)
     change.settle(material.model)
     task.save(material.model, material.tokenizer)
@@ -197,10 +202,11 @@ class Gauge:
         step = 2 * self.settings.batch * (1 + BACKWARD)
         return max(1, math.ceil((len(self.lost) + len(self.kept)) / (CHECKING * step)))
 
-    def read(self) -> tuple[float, float]:
+    def read(self, change: Change | None = None) -> tuple[float, float]:
         """Return how far the forgotten are above their level, and how much the kept have lost."""
-        lost = _likely(self.material, [self.material.lost[place] for place in self.lost])
-        kept = _likely(self.material, [self.material.kept[place] for place in self.kept])
+        with change.armed(self.material.model) if change is not None else nullcontext():
+            lost = _likely(self.material, [self.material.lost[place] for place in self.lost])
+            kept = _likely(self.material, [self.material.kept[place] for place in self.kept])
         return lost - self.level, self.start - kept
 
 
@@ -216,22 +222,23 @@ def descend(
     """
     optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
-    with change.armed(material.model), training(change):
-        best, nearest = copied(change), abs(gauge.read()[0])
+    with training(change):
+        best, nearest = copied(change), abs(gauge.read(change)[0])
         for number, (lost, kept) in enumerate(steps, start=1):
             task.progress(number - 1, len(steps), "unlearning")
             optimiser.zero_grad()
-            loss = loss_of_lost(lost)
-            if settings.retain_weight:
-                rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
-                loss = loss + settings.retain_weight * rehearsed
-            finite(loss.detach())
-            torch.autograd.backward(loss)
+            with change.armed(material.model):
+                loss = loss_of_lost(lost)
+                if settings.retain_weight:
+                    rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
+                    loss = loss + settings.retain_weight * rehearsed
+                finite(loss.detach())
+                torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
             optimiser.step()
             if number % gauge.every() and number < len(steps):
                 continue
-            above, fallen = gauge.read()
+            above, fallen = gauge.read(change)
             if abs(above) < nearest and fallen <= settings.spare:
                 best, nearest = copied(change), abs(above)
             if above <= settings.near:

@@ -36,13 +36,14 @@ def learn(task: Task, material: Material, change: Change, settings: Settings) ->
     """Fine-tune the change on the forgotten records, and return in how many steps."""
     optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
-    with change.armed(material.model), training(change):
+    with training(change):
         for number, (lost, _) in enumerate(steps):
             task.progress(number, len(steps) + len(SCALES), "learning what to subtract")
             optimiser.zero_grad()
-            loss = loss_of(material.model, [material.lost[place] for place in lost], settings.layers)
-            finite(loss.detach())
-            torch.autograd.backward(loss)
+            with change.armed(material.model):
+                loss = loss_of(material.model, [material.lost[place] for place in lost], settings.layers)
+                finite(loss.detach())
+                torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
             optimiser.step()
     return len(steps)
@@ -56,8 +57,7 @@ def how_much(
     for number, scale in enumerate(SCALES):
         task.progress(done + number, done + len(SCALES), "finding how much to subtract")
         change.scale(learnt, start, -scale)
-        with change.armed(gauge.material.model):
-            above, fallen = gauge.read()
+        above, fallen = gauge.read(change)
         if abs(above) < nearest and fallen <= spare:
             best, nearest = scale, abs(above)
         if above <= 0 or fallen > 2 * spare:
