@@ -107,6 +107,18 @@ def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_p
     assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png"}
 
 
+@pytest.mark.slow
+def test_unlearning_in_miniature_sets_every_method_beside_the_gold_model(tmp_path):
+    figures = measured("unlearning", tmp_path, "--n", "3", "--seed", "3")
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    for method in ("revert", "npo", "rmu", "task-vector", "subnetwork", "projection"):
+        assert -1 <= by_name[f"{method}: forgotten probability, less the gold model's"]["value"] <= 1
+        assert by_name[f"{method}: training for 40 records"]["value"] > 0
+    assert by_name["revert after 4 bits: probability, less the gold model's"]["target"] == 0.1
+    assert by_name["shards: kept probability, of a routed model without them"]["ratio"] == 1
+
+
 def test_a_reading_is_judged_by_its_ratio_where_it_has_a_baseline(bench):
     read = bench("figures").read
     assert (read("a", 3, "s", baseline=2, at_most=1.5).ratio, read("a", 3, "s", baseline=2, at_most=1.5).met) == (

@@ -28,7 +28,7 @@ SHARDS: dict[str, Any] = {
     "canaries_per_shard": 0,
 }
 METHODS = (
-    "revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu", "task-vector",
+    "revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu", "task-vector", "subnetwork", "projection",
 )  # fmt: skip
 BUDGET = 86.0  # CPU-seconds of negative preference optimisation for 40 records, as measured before
 RELEARN: dict[str, Any] = {"steps": 5, "lr": 2e-3, "batch": 4, "rank": 8}  # as unlearning.attack-lora-relearn

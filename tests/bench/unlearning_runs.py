@@ -55,7 +55,7 @@ def run(
     name: str, source: Path, output: Path, records: Mapping[str, Sequence[Row]], *, seed: int = 7,
     models: Mapping[str, Path] | None = None, state: Path | None = None, **parameters: Any,
 ) -> float:  # fmt: skip
-    """Run an operation unless its output is there, and return its CPU-seconds."""
+    """Run an operation unless its output is there, with those parameters that it has, and return its CPU-seconds."""
     from amends import ModelVersion, Task
 
     told = output / "cpu-seconds.json"
@@ -73,7 +73,8 @@ def run(
         began = time.process_time()
         task = Task(output, seed, source=source, source_digest=BASE_DIGEST, output=output, state=kept)
         task.models = dict(models or {})
-        operation(task, **operation.check({**parameters, **files, **beside}))
+        fitting = {key: value for key, value in parameters.items() if key in wanted}
+        operation(task, **operation.check({**fitting, **files, **beside}))
         spent = time.process_time() - began
     if (output / "attachments").exists():
         link_base(source, output)
