@@ -80,6 +80,7 @@ def test_the_host_finds_the_probes_and_their_parameters():
         "memorisation.generation",
         "utility.perplexity",
         "utility.retain",
+        "utility.throughput",
     ]
     assert [parameter.name for parameter in loaded.probe("utility.retain").parameters] == [
         "retain",
