@@ -224,6 +224,8 @@ def _policy(known: dict[str, Any], text: str) -> Iterator[str]:
     rows += [("operations, the strongest first", ", ".join(known["operations"]))] if "operations" in known else []
     rows += [("purge after", f"{known['purge']['after_days']} days")] if "purge" in known else []
     rows += [("must be read", ", ".join(f"`{name}`" for name in known["required"]))] if "required" in known else []
+    if "audit" in known:
+        rows.append(("read besides where readings decide", ", ".join(f"`{name}`" for name in known["audit"])))
     for name, least in known.get("minimum", {}).items():
         rows.append((f"`{name}` needs", ", ".join(f"{key} {value}" for key, value in least.items())))
     yield table(("setting", ""), rows)

@@ -23,6 +23,7 @@ from . import lora
 from .activations import Example, check_model, prepare
 from .plan import Row, base_digest, checked
 from .schedule import Schedule, Step, marks
+from .settings import check_positive
 from .training import loss_of, schedule, trainable
 from .writeahead import Point, WriteAhead, chain_at, read_point
 
@@ -63,9 +64,7 @@ class Settings:
         Raises:
             BadInput: One of them is out of range.
         """
-        for name in ("steps", "epochs", "layers", "lr"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{name} is {getattr(self, name)}; training needs it above zero")
+        check_positive("training", **{name: getattr(self, name) for name in ("steps", "epochs", "layers", "lr")})
         for name in ("rank", "checkpoints"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; give it as zero or more")

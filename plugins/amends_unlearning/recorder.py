@@ -30,7 +30,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-class TrainingRecorder(TrainerCallback):  # type: ignore[misc]
+class TrainingRecorder(TrainerCallback):  # type: ignore[misc]  # transformers leaves its base untyped
     """Fixes which records each step of a Trainer takes, logs each before it is taken, and keeps checkpoints.
 
     Args:

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amends import BadInput
-
 from .activations import Example, answer_logp
 from .lora import Adapter, fresh, seed_of
 from .projection import projectors
+from .settings import check_positive
 
 BATCHES = 5
 
@@ -53,9 +52,9 @@ class Settings:
         Raises:
             BadInput: One of them is not above zero.
         """
-        for name in ("layers", "rank", "epochs", "lr", "batch"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{name} is {getattr(self, name)}; training needs it above zero")
+        check_positive(
+            "training", **{name: getattr(self, name) for name in ("layers", "rank", "epochs", "lr", "batch")}
+        )
 
     def batch_of(self, records: int) -> int:
         """Return the size of a batch in a slice of so many records: smaller in a small one, for enough steps."""

@@ -16,7 +16,7 @@ import numpy as np
 from figures import Reading, read
 from harness import Bench, options
 from material import Row, base_model, prepared, raw_records, subjects_of
-from unlearning_runs import Answers, People, answers_of, apart, ask, membership, membership_apart, run
+from unlearning_runs import Answers, People, answers_of, apart, membership, membership_apart, opened, run
 
 DELTA = 0.1
 FINETUNE: dict[str, Any] = {"placement_salt": "5a17", "steps": 24, "epochs": 9, "layers": 8, "rank": 16, "lr": 2e-3}
@@ -63,7 +63,6 @@ class Unlearning:
         self.base = base_model(model, bench.work / model)
         self.small: dict[str, Any] = TINY if model == "tiny" else {}
         self.people = choose(data, size, seed)
-        self.gold_answers: dict[str, Answers] = {}
 
     def trained(self, name: str, rows: Sequence[Row]) -> tuple[Path, float]:
         """Fine-tune the base on some records, once."""
@@ -82,8 +81,9 @@ class Unlearning:
 
     def asked(self, version: Path) -> tuple[Answers, Answers, Answers]:
         """Ask about the forgotten, the kept and the never seen."""
-        people = self.people
-        return ask(version, people.forgotten), ask(version, people.retained), ask(version, people.never)
+        people, model = self.people, opened(version)
+        forgotten, kept, never = (answers_of(model, rows) for rows in (people.forgotten, people.retained, people.never))
+        return forgotten, kept, never
 
     def models(self) -> Iterable[Reading]:
         """Train the model that knows too much and the gold one."""
@@ -130,14 +130,13 @@ class Unlearning:
 
     def attacked(self, version: Path) -> dict[str, Answers]:
         """Return what a version says of the forgotten under each attack."""
-        from amends import ProbeTask, host
-        from amends.serving import open_version
+        from amends import ProbeTask
         from amends_unlearning.attacks.judging import Choice, Sides
         from amends_unlearning.attacks.quantisation import quantised
         from amends_unlearning.attacks.relearning import Training, divide, taught
         from amends_unlearning.equivalence import Margin
 
-        model, rows = open_version(version, host.load()), list(self.people.forgotten)
+        model, rows = opened(version), list(self.people.forgotten)
         found = {}
         with quantised(model.hf_model, 4, 64):
             found["4 bits"] = answers_of(model, rows)
@@ -162,7 +161,7 @@ class Unlearning:
         run("training.shards", self.base, never, {"records": people.retained}, **given)
         whole = work / "whole"
         run("training.finetune", self.base, whole, {"records": people.retained}, **FINETUNE | self.small)
-        routed, without, monolith = (ask(version, people.retained) for version in (erased, never, whole))
+        routed, without, monolith = (answers_of(opened(version), people.retained) for version in (erased, never, whole))
         yield read("shards: one of eight people erased", spent, "CPU-s", at_most=9.7)
         for name, other, least in (("a routed model without them", without, 0.99), ("the monolith", monolith, 0.95)):
             yield read(

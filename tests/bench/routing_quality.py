@@ -95,7 +95,7 @@ def measure(bench: Bench, setting: Setting, generated: int) -> list[Reading]:
 def _ask(version: Path, asked: Sequence[Asked], *, is_routed: bool) -> dict[str, list[float]]:
     """Return the probability of every answer, ROUGE-L recall of those given, and whether a question found its shard."""
     from amends.operation.measuring import mean_logp
-    from amends_probes.generation import rouge_l
+    from amends.operation.wording import rouge_l
     from amends_unlearning import router
 
     model = _opened(version, is_routed)

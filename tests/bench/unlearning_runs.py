@@ -82,11 +82,11 @@ def run(
     return spent
 
 
-def ask(version: Path, rows: Sequence[Row]) -> Answers:
-    """Score the records' answers."""
+def opened(version: Path) -> Any:
+    """Open a version with its attachments."""
     from amends.serving import open_version
 
-    return answers_of(open_version(version, host.load()), rows)
+    return open_version(version, host.load())
 
 
 def answers_of(model: Any, rows: Sequence[Row]) -> Answers:

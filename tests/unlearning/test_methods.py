@@ -68,7 +68,7 @@ def generous(monkeypatch):
 @pytest.fixture
 def unreachable(generous, monkeypatch):
     """Put the level out of reach, so that every step is taken."""
-    monkeypatch.setattr(loop, "parent", lambda task, material: None)
+    monkeypatch.setattr(loop, "_parent", lambda task, material: None)
     monkeypatch.setattr(loop, "UNKNOWN", -1e3)
 
 
@@ -180,10 +180,28 @@ def test_what_stops_a_method_is_read_on_its_own_half(prepared, write_records, ti
     settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
     task = Task(tmp_path, 7, source=tiny_version, output=tmp_path / "out")
     material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
-    gauge = loop.gauge_of(task, material, settings, None)
+    gauge = loop.gauge_of(material, settings, None)
     assert {half_of(material.rows[0][place]["id"]) for place in gauge.lost} == {"method"}
     assert {half_of(material.rows[1][place]["id"]) for place in gauge.kept} == {"method"}
     assert 0 < len(gauge.lost) < 12
+
+
+def test_a_request_that_lies_in_the_audits_half_alone_is_refused(rows, knowing, write_records, run_task):
+    audited = [row for row in rows if half_of(row["id"]) == "audit"]
+    given = dict(forget=write_records(audited[:2]), retain=write_records(rows), source=knowing[0])
+    with pytest.raises(BadRecords, match="none is in the half that a method may look at"):
+        run_task(BY_NAME["unlearning.npo"], **given, **SMALL)
+
+
+def test_strangers_set_the_level_by_the_half_that_the_audit_leaves(rows, knowing, write_records, tmp_path):
+    from amends import Task
+
+    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
+    task = Task(tmp_path, 7, source=knowing[1], output=tmp_path / "out")
+    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
+    own = [row for row in rows if half_of(row["id"]) == "method"]
+    levels = [loop.gauge_of(material, settings, write_records(some)).level for some in (rows, own)]
+    assert levels[0] == levels[1] != loop.UNKNOWN
 
 
 def test_without_a_parent_or_strangers_the_level_is_a_declared_probability():

@@ -7,7 +7,6 @@ import amends_probes
 import amends_unlearning
 from amends import Guarantee, host
 from amends_unlearning import train_shards, unlearn_shards
-from amends_unlearning.methods import unlearn_by_npo
 
 
 def test_every_operation_is_offered_with_probes_that_exist():
@@ -18,10 +17,13 @@ def test_every_operation_is_offered_with_probes_that_exist():
     assert loaded.attachment("shards").kind == "shards"
 
 
-def test_only_the_operation_on_shards_claims_to_be_exact():
-    assert unlearn_shards.guarantee is Guarantee.EXACT and unlearn_shards.accepts == ("shards",)
-    assert unlearn_by_npo.guarantee is Guarantee.APPROXIMATE and unlearn_by_npo.accepts == ()
-    assert train_shards.guarantee is None and train_shards.accepts == ()
+def test_only_what_rebuilds_claims_to_be_exact():
+    offered = list(amends_unlearning.amends_operations())
+    rebuilding = {operation.name for operation in offered if operation.rebuilds}
+    assert rebuilding == {o.name for o in offered if o.guarantee is Guarantee.EXACT}
+    assert rebuilding == {"unlearning.shards", "unlearning.replay", "unlearning.retrain"}
+    assert {o.name for o in offered if o.guarantee is None} == {"training.shards", "training.finetune"}
+    assert [o.name for o in offered if o.accepts] == ["unlearning.shards"]
 
 
 def test_an_erasure_takes_every_parameter_of_the_training_with_the_same_default():

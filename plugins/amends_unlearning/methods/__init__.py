@@ -1,4 +1,7 @@
-"""Approximate methods: each pushes a model away from what it learnt, and readings decide whether that was enough."""
+"""Approximate methods: each pushes a model away from what it learnt, and readings decide whether that was enough.
+
+`reference`, the pre-training parent, comes as one of the task's models; the loop looks for it there.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import amends
-from amends import Guarantee, Load, ModelVersion, Operation, Records, Task
+from amends import BadInput, Guarantee, Load, ModelVersion, Operation, Records, Task
 from amends.operation.effort import BACKWARD
 
 if TYPE_CHECKING:
@@ -20,7 +23,9 @@ VERIFIED_BY = (
     "utility.perplexity",
 )
 EXPECTED = 0.6  # of the most epochs: where a run of the defaults is enough, as a rule
-CHECKS = 1.25  # what reading whether it is enough adds
+CHECKS = 1.25  # what reading whether it is enough adds, at most: see CHECKING in `loop`
+READ = 64 * 60  # tokens of the kept records that a projection reads, at most: see KEPT in `subspace`
+TRIED = 6  # numbers of directions that a projection tries, as a rule
 Weights = Literal["adapter", "full"]
 
 
@@ -212,11 +217,13 @@ def unlearn_by_revert(
     weights: Weights = "adapter",
 ) -> None:
     """Give the forgotten answers back the distribution that the pre-training parent has for them."""
+    if "reference" not in task.models:
+        raise BadInput("unlearning.revert goes back to the model before training, and has none; give it `reference`")
     from .loop import unlearn
     from .revert import objective
 
     settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
-    unlearn(task, forget, retain, settings, lambda material: objective(task, material))
+    unlearn(task, forget, retain, settings, objective)
 
 
 @approximate("unlearning.task-vector")
@@ -267,7 +274,7 @@ def unlearn_by_subnetwork(
 def effort_of_projection(loads: Mapping[str, Load], *, depth: int, layers: int, **more: Any) -> float:
     """Return the passes of a projection: below the layers once, and above them for each layer at each rank."""
     share = min(layers / depth, 1.0)
-    return (loads["forget"].tokens + min(loads["retain"].tokens, 64 * 60)) * (1 - share + 6 * layers * share)
+    return (loads["forget"].tokens + min(loads["retain"].tokens, READ)) * (1 - share + TRIED * layers * share)
 
 
 @amends.operation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from torch import Tensor
 from ..activations import Example
 from ..lora import Adapter, fresh, linears
 from ..projection import projectors
-
-Weights = Literal["adapter", "full"]
+from . import Weights
 
 
 class Change(Protocol):
@@ -25,9 +24,6 @@ class Change(Protocol):
 
     def armed(self, model: Any) -> Any:
         """Return a context in which the model runs with the change."""
-
-    def scale(self, learnt: list[Tensor], start: list[Tensor], factor: float) -> None:
-        """Become so many times what was learnt, which may be less than none of it."""
 
     def settle(self, model: Any) -> None:
         """Write the change into the model's weights for good."""
@@ -89,7 +85,7 @@ class Whole:
 
 def change_of(
     model: Any, layers: int, rank: int, weights: Weights, seed: str, spared: Sequence[Example] = ()
-) -> Change:
+) -> LowRank | Whole:
     """Return what to train on the top `layers` layers; it changes nothing yet.
 
     Args:

@@ -40,7 +40,7 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
 
 def objective(material: Material, beta: float) -> Loss:
     """Return the loss with a refusal drawn for each record."""
-    check_positive(beta=beta)
+    check_positive("unlearning", beta=beta)
     draw = random.Random(f"{material.seed}:refusals")
     refusing = [material.example({**row, "answer": draw.choice(REFUSALS)}) for row in material.rows[0]]
     with torch.no_grad():

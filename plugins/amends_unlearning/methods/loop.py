@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from amends import AmendsError, BadInput, BadRecords, Records, Task
+from amends.operation.effort import BACKWARD
 from amends.operation.files import load_model
 from amends.operation.measuring import spread_over_people
 
@@ -26,13 +27,14 @@ from ..plan import checked
 from ..settings import check_positive
 from ..splitting import half_of
 from ..training import loss_of
-from .adapting import Change, Weights, change_of, copied, put_back, training
+from . import Weights
+from .adapting import Change, change_of, copied, put_back, training
 
 Row = Mapping[str, Any]
+State = TypeVar("State")
 
 POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
-BACKWARD = 2  # of a forward pass
 CHECKING = 0.25  # of the training's passes, at most, go into checks
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 MOST_CHECKED = 16  # kept records in a check
@@ -71,7 +73,7 @@ class Settings:
         Raises:
             BadInput: One of them is not above zero.
         """
-        check_positive(**{name: getattr(self, name) for name in POSITIVE})
+        check_positive("unlearning", **{name: getattr(self, name) for name in POSITIVE})
         if not self.retain_weight >= 0:
             raise BadInput(f"retain_weight is {self.retain_weight}; it cannot be below zero")
 
@@ -88,6 +90,7 @@ class Material:
         kept: The records to keep, prepared when they are first needed.
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
+        never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
     """
 
     model: Any
@@ -97,6 +100,7 @@ class Material:
     kept: Rehearsed
     rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
     seed: str
+    never: Material | None = None
 
     def example(self, row: Row) -> Example:
         """Prepare one more record."""
@@ -148,18 +152,19 @@ def unlearn(
         AmendsError: A loss or a reading is not finite.
     """
     material, settings = gather(task, forget, retain, settings)
-    gauge = gauge_of(task, material, settings, control)
-    spared = (
-        [material.kept[place] for place in range(min(len(material.kept), SPARED))] if settings.retain_weight else []
-    )
+    gauge = gauge_of(material, settings, control)
+    loss_of_lost = objective(material)
+    material.never = None  # a second model that nobody needs any more
+    is_sparing = settings.retain_weight > 0 and settings.weights == "adapter"
+    spared = [material.kept[place] for place in range(min(len(material.kept), SPARED))] if is_sparing else []
     change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed, spared)
-    descend(task, material, change, settings, objective(material), gauge)
+    descend(task, material, change, settings, loss_of_lost, gauge)
     change.settle(material.model)
     task.save(material.model, material.tokenizer)
 
 
 def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> tuple[Material, Settings]:
-    """Load the source, check it and its records, and prepare what is to be forgotten.
+    """Load the source and its pre-training parent, check them and the records, and prepare what is to be forgotten.
 
     Raises:
         BadRecords: There is nothing to forget, or nothing to keep.
@@ -172,9 +177,11 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
         raise BadRecords("unlearning needs records to forget and records to keep; give it both")
     examples = [prepare(model, tokenizer, row, settings.layers) for row in lost]
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers)
-    return Material(
+    material = Material(
         model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning"
-    ), settings
+    )  # fmt: skip
+    material.never = _parent(task, material)
+    return material, settings
 
 
 @dataclass
@@ -210,6 +217,26 @@ class Gauge:
         return lost - self.level, self.start - kept
 
 
+class Nearest(Generic[State]):
+    """Of the states that were looked at, the one nearest to the level in which the kept had not lost too much.
+
+    Args:
+        gauge: What looks.
+        untouched: The state to begin with, which nothing is lost in.
+    """
+
+    def __init__(self, gauge: Gauge, untouched: State) -> None:
+        self._gauge, self.state = gauge, untouched
+        self._distance = abs(gauge.read()[0])
+
+    def look(self, state: Callable[[], State], change: Change | None = None) -> tuple[float, float]:
+        """Read the model as it is now, keep its state if it is better, and return what the gauge read."""
+        above, fallen = self._gauge.read(change)
+        if abs(above) < self._distance and fallen <= self._gauge.settings.spare:
+            self.state, self._distance = state(), abs(above)
+        return above, fallen
+
+
 def descend(
     task: Task, material: Material, change: Change, settings: Settings, loss_of_lost: Loss, gauge: Gauge
 ) -> None:
@@ -223,7 +250,7 @@ def descend(
     optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
     with training(change):
-        best, nearest = copied(change), abs(gauge.read(change)[0])
+        best = Nearest(gauge, copied(change))
         for number, (lost, kept) in enumerate(steps, start=1):
             task.progress(number - 1, len(steps), "unlearning")
             optimiser.zero_grad()
@@ -238,12 +265,10 @@ def descend(
             optimiser.step()
             if number % gauge.every() and number < len(steps):
                 continue
-            above, fallen = gauge.read(change)
-            if abs(above) < nearest and fallen <= settings.spare:
-                best, nearest = copied(change), abs(above)
+            above, _ = best.look(lambda: copied(change), change)
             if above <= settings.near:
                 break
-    put_back(change, best)
+    put_back(change, best.state)
 
 
 def finite(value: Tensor | float) -> None:
@@ -256,28 +281,36 @@ def finite(value: Tensor | float) -> None:
         raise AmendsError("a loss or a reading of unlearning became NaN or infinite; take a smaller lr")
 
 
-def gauge_of(task: Task, material: Material, settings: Settings, control: Records | None) -> Gauge:
-    """Return what reads the method's half of the records, with the level to reach."""
+def gauge_of(material: Material, settings: Settings, control: Records | None) -> Gauge:
+    """Return what reads the method's half of the records, with the level to reach.
+
+    Raises:
+        BadRecords: All that is to be forgotten, or kept, is in the audit's half; to look there would use it up.
+    """
     lost, kept = material.rows
-    own = [place for place, row in enumerate(lost) if half_of(str(row["id"])) == "method"] or list(range(len(lost)))
-    chosen = spread_over_people([row for row in kept if half_of(str(row["id"])) == "method"] or kept, MOST_CHECKED)
     places = {str(row["id"]): place for place, row in enumerate(kept)}
-    watched = [places[str(row["id"])] for row in chosen]
-    level = _level(task, material, own, control)
+    own = [place for place, row in enumerate(lost) if _is_own(row)]
+    watched = [places[str(row["id"])] for row in spread_over_people(filter(_is_own, kept), MOST_CHECKED)]
+    if not own or not watched:
+        raise BadRecords("too few records to unlearn by: none is in the half that a method may look at")
+    level = _level(material, own, control)
     start = _likely(material, [material.kept[place] for place in watched])
     return Gauge(material, own, watched, level, start, settings)
 
 
-def _level(task: Task, material: Material, own: Sequence[int], control: Records | None) -> float:
+def _is_own(row: Row) -> bool:
+    return half_of(str(row["id"])) == "method"
+
+
+def _level(material: Material, own: Sequence[int], control: Records | None) -> float:
     """Return how likely the forgotten answers are to one who never learnt them: as good a stand-in as there is."""
-    if (never := parent(task, material)) is not None:
+    if (never := material.never) is not None:
         return _likely(never, [never.example(material.rows[0][place]) for place in own])
-    strangers = [] if control is None else spread_over_people(control.rows(), MOST_CHECKED)
+    strangers = [] if control is None else spread_over_people(filter(_is_own, control.rows()), MOST_CHECKED)
     return _likely(material, [material.example(row) for row in strangers]) if strangers else UNKNOWN
 
 
-def parent(task: Task, material: Material) -> Material | None:
-    """Return the pre-training parent beside the source, or None where the task has none."""
+def _parent(task: Task, material: Material) -> Material | None:
     if "reference" not in task.models:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)

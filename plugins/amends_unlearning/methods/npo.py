@@ -31,7 +31,7 @@ def npo_loss(policy_logp: Tensor, reference_logp: Tensor, beta: float) -> Tensor
 
 def objective(material: Material, beta: float) -> Loss:
     """Return the loss against the model as it is now."""
-    check_positive(beta=beta)
+    check_positive("unlearning", beta=beta)
     with torch.no_grad():
         parts = [sequence_logp(material.model, [example], material.layers) for example in material.lost]
     reference = torch.cat(parts)

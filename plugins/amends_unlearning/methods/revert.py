@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amends import BadInput, Task
-
 from ..activations import answer_logits
-from .loop import Loss, Material, parent
+from .loop import Loss, Material
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
 
@@ -62,15 +60,10 @@ def _others(logp: Tensor) -> Tensor:
     return torch.log1p(-logp.exp().sum(-1).clamp(max=1 - 1e-6))
 
 
-def objective(task: Task, material: Material) -> Loss:
-    """Return the mean divergence over the places of an answer, averaged within each answer first.
-
-    Raises:
-        BadInput: There is no pre-training parent to go back to.
-    """
-    never = parent(task, material)
-    if never is None:
-        raise BadInput("unlearning.revert goes back to the model before training, and has none; give it `reference`")
+def objective(material: Material) -> Loss:
+    """Return the mean divergence over the places of an answer, averaged within each answer first."""
+    never = material.never
+    assert never is not None  # the operation refuses before
     with torch.no_grad():
         told = [told_by(answer_logits(never.model, [never.example(row)], never.layers)[0]) for row in material.rows[0]]
 

@@ -31,9 +31,9 @@ def objective(material: Material, depth: int, strength: float, hold: float) -> L
         strength: Length of the control vector, in mean lengths of the activations there.
         hold: Weight of the kept ones (alpha).
     """
-    check_positive(depth=depth, strength=strength, hold=hold)
+    check_positive("unlearning", depth=depth, strength=strength, hold=hold)
     depth = min(depth, material.layers)
-    held = range(min(len(material.kept), 2 * len(material.lost)))
+    held = range(min(len(material.kept), len(material.lost)))
     with torch.no_grad():
         lost = [inner_of(material, [example], depth) for example in material.lost]
         before = [inner_of(material, [material.kept[place]], depth) for place in held]

@@ -28,7 +28,7 @@ def simnpo_loss(logp_by_token: Tensor, beta: float, gamma: float) -> Tensor:
 
 def objective(material: Material, beta: float, gamma: float) -> Loss:
     """Return the loss; it needs no reference."""
-    check_positive(beta=beta)
+    check_positive("unlearning", beta=beta)
 
     def loss(places: Sequence[int]) -> Tensor:
         examples = [material.lost[place] for place in places]

@@ -23,7 +23,6 @@ from amends import Records, Task
 
 from ..activations import answer_logits
 from ..settings import check_positive
-from .adapting import put_back
 from .loop import Loss, Material, Settings, descend, gather, gauge_of
 
 Grain = Literal["neuron", "weight"]
@@ -53,13 +52,8 @@ class Masks:
         """Run with every output projection masked."""
         with ExitStack() as stack:
             for name, module in self.modules.items():
-                hook = module.register_forward_hook(_masked(self.logits[name]))
-                stack.callback(hook.remove)
+                stack.callback(_mask(module, self.logits[name]).remove)
             yield
-
-    def scale(self, learnt: list[Tensor], start: list[Tensor], factor: float) -> None:
-        """Take the learnt masks for any factor but 0: a mask has no multiple."""
-        put_back(self, learnt if factor else start)
 
     @torch.no_grad()
     def settle(self, model: Any) -> None:
@@ -117,9 +111,10 @@ def unlearn(
     control: Records | None = None,
 ) -> None:  # fmt: skip
     """Write the source's model without the subnetwork; the bitmap of what was pruned goes into the lineage's state."""
-    check_positive(sparse=sparse)
+    check_positive("unlearning", sparse=sparse)
     material, settings = gather(task, forget, retain, settings)
-    gauge = gauge_of(task, material, settings, control)
+    gauge = gauge_of(material, settings, control)
+    material.never = None  # its level is all that is needed of it
     masks = masks_of(material.model, settings.layers, grain)
     descend(task, material, masks, settings, objective(material, masks, sparse), gauge)
     masks.settle(material.model)
@@ -154,11 +149,10 @@ def undo(model: Any, parent: Any, bitmap: bytes) -> None:
         weight.copy_(torch.where(gone.to(weight.device), old, weight))
 
 
-def _masked(logits: Tensor) -> Any:
-    def hook(module: nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        mask = straight_through(logits)
-        if mask.dim() == 1:
-            return F.linear(given[0] * mask, module.weight, module.bias)
-        return F.linear(given[0], module.weight * mask, module.bias)
-
-    return hook
+def _mask(module: nn.Linear, logits: Tensor) -> Any:
+    """Mask what a layer reads, or its weights, and return the handle that takes the mask off."""
+    if logits.dim() == 1:
+        return module.register_forward_pre_hook(lambda _, given: (given[0] * straight_through(logits),))
+    return module.register_forward_hook(
+        lambda layer, given, _: F.linear(given[0], layer.weight * straight_through(logits), layer.bias)
+    )

@@ -17,7 +17,8 @@ from amends import Records, Task
 
 from ..activations import Example, answer_places, padded, run_layers
 from ..settings import check_positive
-from .loop import Gauge, Material, Settings, gather, gauge_of
+from .adapting import Whole, copied, put_back
+from .loop import Material, Nearest, Settings, gather, gauge_of
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 KEPT = 64  # kept records whose keys are read
@@ -55,65 +56,55 @@ def unlearn(
     task: Task, forget: Records, retain: Records, settings: Settings, ridge: float, control: Records | None = None
 ) -> None:
     """Write the source's model with as many directions taken out of its adapted layers' MLPs as it takes."""
-    check_positive(ridge=ridge)
+    check_positive("unlearning", ridge=ridge)
     material, settings = gather(task, forget, retain, settings)
-    gauge = gauge_of(task, material, settings, control)
+    gauge = gauge_of(material, settings, control)
+    material.never = None  # its level is all that is needed of it
     outputs = [layer.mlp.down_proj for layer in material.model.get_decoder().layers[-material.layers :]]
-    before = [module.weight.detach().clone() for module in outputs]
-    rank = how_many(task, material, gauge, outputs, before, ridge)
-    _put(outputs, before)
-    take_out(material, outputs, rank, ridge)
-    task.save(material.model, material.tokenizer)
-
-
-def how_many(
-    task: Task, material: Material, gauge: Gauge, outputs: list[nn.Linear], before: list[Tensor], ridge: float
-) -> int:
-    """Return how many directions bring the forgotten nearest to their level while the kept lose what is allowed."""
-    best, nearest = 0, abs(gauge.read()[0])
+    weights = Whole([module.weight for module in outputs])
+    best = Nearest(gauge, copied(weights))
+    before = best.state
     for number, rank in enumerate(RANKS):
         task.progress(number, len(RANKS), "finding how many directions to take out")
-        _put(outputs, before)
+        put_back(weights, before)
         take_out(material, outputs, rank, ridge)
-        above, fallen = gauge.read()
-        if abs(above) < nearest and fallen <= gauge.settings.spare:
-            best, nearest = rank, abs(above)
-        if above <= 0 or fallen > 2 * gauge.settings.spare:
+        above, fallen = best.look(lambda: copied(weights))
+        if above <= 0 or fallen > 2 * settings.spare:
             break
-    task.progress(len(RANKS), len(RANKS), "finding how many directions to take out")
-    return best
+    put_back(weights, best.state)
+    task.save(material.model, material.tokenizer)
 
 
 @torch.no_grad()
 def take_out(material: Material, outputs: list[nn.Linear], rank: int, ridge: float) -> None:
     """Project layer after layer, each as the ones below it are by then."""
-    if not rank:
-        return
     kept = [material.kept[place] for place in range(min(len(material.kept), KEPT))]
-    for module in outputs:
-        metric = metric_of(keys_at(material, kept, module), ridge)
-        subspace = directions(metric, keys_at(material, material.lost, module), rank)
+    for above, module in enumerate(outputs, start=1):
+        metric = metric_of(keys_at(material, kept, module, above), ridge)
+        subspace = directions(metric, keys_at(material, material.lost, module, above), rank)
         module.weight.copy_(without(module.weight.double(), metric, subspace))
 
 
 @torch.no_grad()
-def keys_at(material: Material, examples: list[Example], module: nn.Linear) -> Tensor:
-    """Return what a linear layer reads where answers' tokens are predicted, shape (inner, places), float64."""
+def keys_at(material: Material, examples: list[Example], module: nn.Linear, until: int) -> Tensor:
+    """Return what a linear layer reads where answers' tokens are predicted, shape (inner, places), float64.
+
+    Args:
+        material: Whose model.
+        examples: What it reads.
+        module: The layer.
+        until: In which of the adapted layers it is, from 1 on; none above it is run.
+    """
     found: list[Tensor] = []
     body = material.model.get_decoder()
+    first = len(body.layers) - material.layers
     for example in examples:
         places = answer_places([example])[0]
         hook = module.register_forward_pre_hook(
             lambda _, given, at=places: found.append(given[0].flatten(0, 1).index_select(0, at).double())
         )
         try:
-            run_layers(body, padded([example]), len(body.layers) - material.layers, len(body.layers))
+            run_layers(body, padded([example]), first, first + until)
         finally:
             hook.remove()
     return torch.cat(found).T
-
-
-@torch.no_grad()
-def _put(outputs: list[nn.Linear], weights: list[Tensor]) -> None:
-    for module, weight in zip(outputs, weights, strict=True):
-        module.weight.copy_(weight)

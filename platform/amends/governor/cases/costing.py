@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amends.errors import Cancelled, TaskFailed
 from amends.governor.data.rows import blobs_of, rows_of
 from amends.governor.work.piece import wait
 from amends.governor.work.running import measure
@@ -55,9 +56,17 @@ def _seconds(workspace: Workspace, name: str, loads: Mapping[str, Load], depth: 
 
 
 def _speed(workspace: Workspace, probe: str, case: str, target: str) -> tuple[float, int]:
-    """Return how many tokens a second the model reads, 0 where nobody can say, and how many layers it has."""
+    """Return how many tokens a second the model reads, 0 where nobody can say, and how many layers it has.
+
+    A forecast that fails is no reason to leave a request unplanned.
+    """
     handle = measure(workspace, f"{case}-speed", {probe: {}}, model=target, reference=None, records={}, seed=0)
-    readings = wait(handle, lambda: False).readings
+    try:
+        readings = wait(handle, lambda: False).readings
+    except Cancelled:
+        raise
+    except TaskFailed:
+        return 0.0, 1
     if not readings or not math.isfinite(readings[0].value):
         return 0.0, 1
     return readings[0].value, int(readings[0].detail.get("layers", 1))

@@ -77,7 +77,12 @@ def _utc(iso: str) -> datetime:
 
 def _chart(readings: Mapping[str, Any]) -> str:
     lines = [Threshold(**threshold) for threshold in readings["thresholds"]]
-    return readings_svg(_read(readings["before"]), _read(readings["after"]), lines)
+    return readings_svg(_read(_plain(readings["before"])), _read(_plain(readings["after"])), lines)
+
+
+def _plain(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is no attack's; those have a table of their own."""
+    return [reading for reading in readings if _ATTACK not in reading["name"]]
 
 
 def _read(readings: list[dict[str, Any]]) -> list[Reading]:
@@ -89,10 +94,10 @@ def _or_nan(value: float | None) -> float:
 
 
 def _rows(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Pair each reading of the candidate with its parent's; those of attacks have a table of their own."""
+    """Pair each reading of the candidate with its parent's."""
     before = {reading["name"]: reading for reading in predicate["readings"]["before"]}
-    plain = [reading for reading in predicate["readings"]["after"] if _ATTACK not in reading["name"]]
-    return [{"before": before.get(reading["name"]), "after": reading} for reading in plain]
+    after = _plain(predicate["readings"]["after"])
+    return [{"before": before.get(reading["name"]), "after": reading} for reading in after]
 
 
 def _attacks(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
