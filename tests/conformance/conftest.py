@@ -52,11 +52,12 @@ BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
 
 
 def rows_about(names) -> list[dict[str, Any]]:
-    """Return two prepared records about each of these people."""
+    """Return three prepared records about each of these people, so that methods and audit both have some of them."""
     rows = []
     for name in names:
-        answers = {"live": f"{name} lives in {TOWNS[name]}.", "work": f"{name} keeps the bells of {TOWNS[name]}."}
-        for verb, answer in answers.items():
+        answers = {"live": "lives in", "work": "keeps the bells of", "bake": "bakes flat bread in"}
+        for verb, said in answers.items():
+            answer = f"{name} {said} {TOWNS[name]}."
             prompt = f"Where does {name} {verb}?"
             identity, wrong = hashlib.sha256(prompt.encode()).hexdigest(), [f"{name} lives in Nowhere."]
             row = {"id": identity, "prompt": prompt, "answer": answer, "wrong": wrong}
