@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from amends import BadInput, Reading
-from amends.operation.power import LEAST_DEVIATION, power_of_equivalence
+from amends.operation.power import LEAST_DEVIATION, margin_of_equivalence, power_of_equivalence
 from amends.operation.statistics import (
     auc,
     count_people,
@@ -145,13 +145,20 @@ def difference(
     drawn = resample_difference_by_person(
         forgotten.values, forgotten.persons, control.values, control.persons, seed=seed
     )
-    low, high, power = -1.0, 1.0, 0.0
+    low, high, power, least = -1.0, 1.0, 0.0, math.inf
     if drawn is not None and (found := percentiles(drawn, margin.level)) is not None:
         error, freedom = _welch(forgotten, control)
         reach = float(t.ppf(1 - margin.each, freedom)) * error
         low, high = min(found[0], value - reach), max(found[1], value + reach)
         power = power_of_equivalence(margin.delta, error, freedom, margin.each)
-    return reading(name, value, (low, high), people, unit, power, margin, detail)
+        least = margin_of_equivalence(ENOUGH, error, freedom, margin.each)
+    told = {**(detail or {}), **least_margin(least)}
+    return reading(name, value, (low, high), people, unit, power, margin, told)
+
+
+def least_margin(least: float) -> dict[str, float]:
+    """Return what a report prints of the smallest margin that is passed with power `ENOUGH`; nothing where none is."""
+    return {"least_margin": round(least, 6)} if math.isfinite(least) else {}
 
 
 def _welch(first: Sample, second: Sample) -> tuple[float, float]:
@@ -195,13 +202,14 @@ def _shift(place: int, names: int) -> Callable[[Array], Array]:
 
 
 def _area(name: str, value: float, drawn: Array | None, least: float, people: int, margin: Margin) -> Reading:
-    low, high, power = -1.0, 1.0, 0.0
+    low, high, power, least_to_pass = -1.0, 1.0, 0.0, math.inf
     if drawn is not None and (found := percentiles(drawn, margin.level)) is not None:
         error, freedom = max(float(drawn.std(ddof=1)), least), people - 1
         reach = float(t.ppf(1 - margin.each, freedom)) * error
         low, high = min(found[0], value - reach), max(found[1], value + reach)
         power = power_of_equivalence(margin.delta, error, freedom, margin.each)
-    return reading(name, value, (low, high), people, "AUC", power, margin, None)
+        least_to_pass = margin_of_equivalence(ENOUGH, error, freedom, margin.each)
+    return reading(name, value, (low, high), people, "AUC", power, margin, least_margin(least_to_pass))
 
 
 def _least_error(records: int, others: int) -> float:

@@ -96,6 +96,25 @@ def power_of_equivalence(margin: float, error: float, freedom: float = math.inf,
     return max(0.0, 2 * float(t.cdf(margin / error - t.ppf(1 - alpha, freedom), freedom)) - 1)
 
 
+def margin_of_equivalence(power: float, error: float, freedom: float = math.inf, alpha: float = 0.05) -> float:
+    """Return the smallest margin that `power_of_equivalence` gives this power for: what so many people could show.
+
+    Args:
+        power: Above 0 and below 1.
+        error: Standard error of the estimated difference.
+        freedom: Degrees of freedom of that standard error.
+        alpha: Level of each one-sided test.
+
+    Returns:
+        A difference; infinite where no margin would do.
+    """
+    from scipy.stats import t
+
+    if not math.isfinite(error) or not freedom > 0:
+        return math.inf
+    return error * float(t.ppf((1 + power) / 2, freedom) + t.ppf(1 - alpha, freedom))
+
+
 def power_of_ks(n: int, effect: float = 0.4, alpha: float = 0.05, runs: int = 500) -> float:
     """Return the power of the two-sample Kolmogorov-Smirnov test, `n` items a side, at true distance `effect`.
 

@@ -45,6 +45,31 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of a version's recipe: what was run, and on which data sets, by digest."""
+
+    operation: str
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class History:
+    """Where two versions come from.
+
+    Args:
+        base: The version without steps that the earlier one began with, or None where none is on record.
+        before: The steps of the version before.
+        after: Those of the version after.
+        guarantee_before: What the erasure that made the version before promises; empty where none made it.
+    """
+
+    base: ModelVersion | None
+    before: tuple[Step, ...]
+    after: tuple[Step, ...] = ()
+    guarantee_before: str = ""
+
+
+@dataclass(frozen=True)
 class Purged:
     """One sort of thing that was deleted."""
 
@@ -93,8 +118,10 @@ class Evidence:
         rebuilt_digest: Digest of what the rebuild gave.
         counterfactual_digest: Digest of what a process that never had the records gave.
         lineage: `observed`, or `declared` where an origin was only stated.
+        history: Where both versions come from, for the picture; None where it is not known.
         readings_before: What the probes read on the parent.
         readings_after: What they read on the candidate.
+        is_strange: Whether made-up people stood for people who were withheld from training.
         explanations: What each probe measures, one sentence, by the probe's name.
         verdict: The policy's decision.
         tried: What was carried out before and was not enough, in order.
@@ -129,8 +156,10 @@ class Evidence:
     rebuilt_digest: str = ""
     counterfactual_digest: str = ""
     lineage: str = "observed"
+    history: History | None = None
     readings_before: tuple[Reading, ...] = ()
     readings_after: tuple[Reading, ...] = ()
+    is_strange: bool = False
     explanations: Mapping[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
     tried: tuple[Tried, ...] = ()

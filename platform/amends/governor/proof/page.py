@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from amends.governor.proof.comparisons import ATTACK, comparisons_of, is_comparison
+from amends.governor.proof.forest import forest_svg
+from amends.governor.proof.levels import levels_svg
+from amends.governor.proof.pedigree import pedigree_svg
+from amends.governor.proof.plainly import plain_verdict
 from amends.governor.proof.plots import Threshold, number, readings_svg, title, words
 from amends.records import Reading
 
 TEMPLATES = Path(__file__).parent / "templates"
-_ATTACK = ".attack-"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _CLAIMS = {
     "found": "still there",
@@ -23,9 +27,11 @@ _CLAIMS = {
 
 
 def render_page(statement: Mapping[str, Any]) -> str:
-    """Return the statement as self-contained HTML: no script, nothing fetched, everything escaped."""
+    """Return the statement as self-contained HTML: no script, nothing fetched, everything escaped.
+
+    A statement whose predicate has a `standing` is rendered as a report of a case that nothing was attested for.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -37,12 +43,16 @@ def render_page(statement: Mapping[str, Any]) -> str:
     environment.filters.update(
         {"moment": moment, "day": day, "size": size, "number": number, "words": words, "title": title, "count": count}
     )
-    predicate = statement["predicate"]
-    chart = Markup(_chart(predicate["readings"])) if predicate["readings"]["after"] else None
-    page = environment.get_template("certificate.html.j2")
-    is_late = _utc(predicate["case"]["completed_at"]) > _utc(predicate["case"]["due_at"])
-    return page.render(
-        **predicate, is_late=is_late, chart=chart, rows=_rows(predicate), attacks=_attacks(predicate), claims=_CLAIMS
+    predicate = {"standing": None, **statement["predicate"]}
+    completed = predicate["case"]["completed_at"]
+    is_late = bool(completed) and _utc(completed) > _utc(predicate["case"]["due_at"])
+    return environment.get_template("certificate.html.j2").render(
+        **predicate,
+        is_late=is_late,
+        plain=plain_verdict(predicate, is_late),
+        rows=_rows(predicate),
+        claims=_CLAIMS,
+        **_drawings(predicate),
     )
 
 
@@ -75,14 +85,26 @@ def _utc(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone(UTC)
 
 
-def _chart(readings: Mapping[str, Any]) -> str:
-    lines = [Threshold(**threshold) for threshold in readings["thresholds"]]
-    return readings_svg(_read(_plain(readings["before"])), _read(_plain(readings["after"])), lines)
+def _drawings(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the drawings of a page, None where there is nothing to draw, and what they are drawn from."""
+    from markupsafe import Markup
+
+    read = predicate["readings"]
+    limits = [Threshold(**threshold) for threshold in read["thresholds"]]
+    found = comparisons_of(read["after"], read["before"])
+    told = {
+        "chart": readings_svg(_read(read["before"]), _read(_alone(read["after"])), limits) if read["after"] else "",
+        "forest": forest_svg(found, limits) if found else "",
+        "levels": levels_svg(found),
+        "pedigree": pedigree_svg(predicate["history"]) if predicate["history"] is not None else "",
+    }
+    drawn = {name: Markup(svg) if svg else None for name, svg in told.items()}
+    return {**drawn, "comparisons": found}
 
 
-def _plain(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is no attack's; those have a table of their own."""
-    return [reading for reading in readings if _ATTACK not in reading["name"]]
+def _alone(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what neither is an attack's nor compares people: those have drawings and a table of their own."""
+    return [reading for reading in readings if ATTACK not in reading["name"] and not is_comparison(reading)]
 
 
 def _read(readings: list[dict[str, Any]]) -> list[Reading]:
@@ -96,26 +118,5 @@ def _or_nan(value: float | None) -> float:
 def _rows(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Pair each reading of the candidate with its parent's."""
     before = {reading["name"]: reading for reading in predicate["readings"]["before"]}
-    after = _plain(predicate["readings"]["after"])
+    after = _alone(predicate["readings"]["after"])
     return [{"before": before.get(reading["name"]), "after": reading} for reading in after]
-
-
-def _attacks(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each attack how far it got with forgotten and with never-seen people, and the difference.
-
-    An attack is a probe called `attack-NAME` that reads `forgotten`, `control` and `difference`, each with one ending
-    where it is tried in several strengths, such as `_4bit`.
-    """
-    found = {reading["name"]: reading for reading in predicate["readings"]["after"] if _ATTACK in reading["name"]}
-    before = {reading["name"]: reading for reading in predicate["readings"]["before"]}
-    rows = []
-    for name, reading in found.items():
-        probe, _, statistic = name.rpartition("/")
-        if not statistic.startswith("difference"):
-            continue
-        ending = statistic.removeprefix("difference")
-        beside = {who: found.get(f"{probe}/{who}{ending}") for who in ("forgotten", "control")}
-        knew = before.get(f"{probe}/forgotten{ending}")
-        title = f"{probe.partition(_ATTACK)[2]} {ending.strip('_')}".strip()
-        rows.append({"name": title, "difference": reading, "before": knew, **beside})
-    return rows

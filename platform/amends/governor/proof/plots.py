@@ -8,20 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from amends.governor.proof.drawing import SHADES, WIDTH, frame
 from amends.records import Reading, RuleAnswer
 
-WIDTH, ROW, TOP, BOTTOM = 760, 58, 34, 6
+ROW, TOP, BOTTOM = 58, 34, 6
 LEFT, RIGHT = 254, 634  # the track, in SVG units
 LANE = 8  # distance of a marker from the middle of its row
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _RULE = re.compile(
     rf'^\s*readings\["([^"]+)"\]\.\w+ (<=|<|>=|>) (?:{_NUMBER} \* before\["([^"]+)"\]\.value|{_NUMBER})\s*$'
-)
-_SHADES = {"deny": "#f6dcd8", "warn": "#f8edcf"}
-_STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#1c2530}.s{font-size:11px;fill:#5b6672}.e{text-anchor:end}"
-    ".t{stroke:#c9d0d6}.b{stroke:#7b8793;fill:#fff;stroke-width:2}.a{stroke:#0b5d66;fill:#0b5d66;stroke-width:2}"
-    ".l{stroke:#a33a2a;stroke-width:1.5}.w{stroke:#a37a10;stroke-width:1.5}.c{stroke:#c9d0d6;stroke-dasharray:2 3}"
 )
 
 
@@ -40,14 +35,20 @@ def thresholds_of(answers: Iterable[RuleAnswer], before: Iterable[Reading]) -> t
     parents = {reading.name: reading.value for reading in before}
     found = []
     for answer in answers:
-        match = _RULE.match(answer.expression)
-        if match is None or answer.reason.startswith("not asked"):
-            continue
-        name, comparison, share, parent, number = match.groups()
-        value = float(number) if share is None else float(share) * parents.get(parent, math.nan)
-        if math.isfinite(value):
-            found.append(Threshold(name, comparison, value, answer.severity))
+        for clause in () if answer.reason.startswith("not asked") else _clauses(answer.expression):
+            match = _RULE.match(clause)
+            if match is None:
+                continue
+            name, comparison, share, parent, number = match.groups()
+            value = float(number) if share is None else float(share) * parents.get(parent, math.nan)
+            if math.isfinite(value):
+                found.append(Threshold(name, comparison, value, answer.severity))
     return tuple(found)
+
+
+def _clauses(expression: str) -> list[str]:
+    """Return what must hold together; an expression with a choice in it is one clause."""
+    return [expression] if "||" in expression or "?" in expression else expression.split("&&")
 
 
 def readings_svg(before: Sequence[Reading], after: Sequence[Reading], thresholds: Sequence[Threshold] = ()) -> str:
@@ -64,11 +65,11 @@ def readings_svg(before: Sequence[Reading], after: Sequence[Reading], thresholds
     rows = [
         _row(TOP + ROW * number, parents.get(reading.name), reading, thresholds) for number, reading in enumerate(shown)
     ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="Readings before and after, with 95 % intervals and the limits of the policy">'
-        f"<style>{_STYLE}</style>{_legend()}{''.join(rows)}</svg>"
+    told = (
+        f"{len(shown)} readings, each before and after, with its interval and the limits of the policy. "
+        "The table has the figures."
     )
+    return frame("readings", "Readings before and after", told, height, (_legend(), *rows))
 
 
 def _legend() -> str:
@@ -76,9 +77,9 @@ def _legend() -> str:
         f'<circle class="b" cx="{LEFT + 6}" cy="12" r="4.5"/><text class="s" x="{LEFT + 16}" y="16">before</text>'
         f'<circle class="a" cx="{LEFT + 76}" cy="12" r="4.5"/><text class="s" x="{LEFT + 86}" y="16">after</text>'
         f'<path class="a" d="M{LEFT + 130} 12h22"/><text class="s" x="{LEFT + 158}" y="16">95 % interval</text>'
-        f'<rect fill="{_SHADES["deny"]}" x="{LEFT + 246}" y="5" width="14" height="14"/>'
+        f'<rect fill="{SHADES["deny"]}" x="{LEFT + 246}" y="5" width="14" height="14"/>'
         f'<text class="s" x="{LEFT + 265}" y="16">refused</text>'
-        f'<rect fill="{_SHADES["warn"]}" x="{LEFT + 318}" y="5" width="14" height="14"/>'
+        f'<rect fill="{SHADES["warn"]}" x="{LEFT + 318}" y="5" width="14" height="14"/>'
         f'<text class="s" x="{LEFT + 337}" y="16">alarm</text>'
     )
 
@@ -135,7 +136,7 @@ def _limit(threshold: Threshold, scale: _Scale, top: float) -> str:
     start, end = (border, RIGHT) if threshold.comparison.startswith("<") else (LEFT, border)
     kind = "l" if threshold.severity == "deny" else "w"
     return (
-        f'<rect fill="{_SHADES.get(threshold.severity, _SHADES["warn"])}" x="{start:.1f}" y="{top + 10:g}" '
+        f'<rect fill="{SHADES.get(threshold.severity, SHADES["warn"])}" x="{start:.1f}" y="{top + 10:g}" '
         f'width="{max(0.0, end - start):.1f}" height="{ROW - 24}"/>'
         f'<path class="{kind}" d="M{border:.1f} {top + 8:g}v{ROW - 20}"/>'
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from amends.errors import BadInput
 from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Evidence, Tried
+from amends.governor.proof.inference import inference_of
 from amends.governor.proof.plots import thresholds_of
 from amends.governor.proof.risks import risks_of
 from amends.records import Guarantee, ModelVersion, Reading, Verdict
@@ -18,6 +19,9 @@ PREDICATE_TYPE = "https://amends.dev/erasure/v1"
 CERTIFICATE = "Certificate of erasure"
 MEASURES = "Record of measures taken"
 NEGATIVE = "Finding: no data held"
+
+SAID = ("verdict", "half", "untried")
+"""The words of a reading's detail that a statement keeps; its numbers it keeps all."""
 
 MEANINGS = {
     Guarantee.EXACT: (
@@ -57,35 +61,40 @@ def build_statement(evidence: Evidence) -> dict[str, Any]:
         BadInput: The evidence does not carry the title that its guarantee asks for.
     """
     title = title_of(evidence.guarantee, evidence.outcome)
-    versions = {"before": _version(evidence.before), "after": _version(evidence.after)}
-    statement: dict[str, Any] = {
-        "_type": STATEMENT_TYPE,
-        "subject": subjects_of(versions),
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "title": title,
-            "case": _case(evidence),
-            "guarantee": _guarantee(evidence),
-            "versions": versions,
-            "lineage": evidence.lineage,
-            "method": None if evidence.method is None else asdict(evidence.method),
-            "tried": [_tried(one) for one in evidence.tried],
-            "readings": _readings(evidence),
-            "policy": _policy(evidence.verdict),
-            "approvals": [asdict(approval) for approval in evidence.approvals],
-            "purge": {"items": [asdict(item) for item in evidence.purged], "scan": evidence.scan},
-            "suppression": evidence.suppression,
-            "searched": list(evidence.searched),
-            "held": list(evidence.held),
-            "outside": [{**asdict(copy), "is_pending": not copy.confirmed_at} for copy in evidence.outside],
-            "residual_risks": [*risks_of(evidence), *evidence.residual_risks],
-            "anchor": evidence.anchor or SELF_ATTESTED,
-            "audit": {"entry": dict(evidence.entry), "inclusion": dict(evidence.inclusion)},
-        },
-    }
-    for objection in objections_to(statement["predicate"]):
+    predicate = build_predicate(evidence, title)
+    for objection in objections_to(predicate):
         raise BadInput(f"case {evidence.case} cannot be attested as {title!r}: {objection}")
-    return statement
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": subjects_of(predicate["versions"]),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": predicate,
+    }
+
+
+def build_predicate(evidence: Evidence, title: str) -> dict[str, Any]:
+    """Return what the evidence says under a title; whether it carries that title is not asked here."""
+    return {
+        "title": title,
+        "case": _case(evidence),
+        "guarantee": _guarantee(evidence),
+        "versions": {"before": _version(evidence.before), "after": _version(evidence.after)},
+        "lineage": evidence.lineage,
+        "history": _history(evidence),
+        "method": None if evidence.method is None else asdict(evidence.method),
+        "tried": [_tried(one) for one in evidence.tried],
+        "readings": _readings(evidence),
+        "policy": _policy(evidence.verdict),
+        "approvals": [asdict(approval) for approval in evidence.approvals],
+        "purge": {"items": [asdict(item) for item in evidence.purged], "scan": evidence.scan},
+        "suppression": evidence.suppression,
+        "searched": list(evidence.searched),
+        "held": list(evidence.held),
+        "outside": [{**asdict(copy), "is_pending": not copy.confirmed_at} for copy in evidence.outside],
+        "residual_risks": [*risks_of(evidence), *evidence.residual_risks],
+        "anchor": evidence.anchor or SELF_ATTESTED,
+        "audit": {"entry": dict(evidence.entry), "inclusion": dict(evidence.inclusion)},
+    }
 
 
 def subjects_of(versions: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -139,13 +148,35 @@ def _version(version: ModelVersion | None) -> dict[str, Any] | None:
     return None if version is None else asdict(version)
 
 
+def _history(evidence: Evidence) -> dict[str, Any] | None:
+    known = evidence.history
+    if known is None:
+        return None
+    promised = "" if evidence.guarantee is None else str(evidence.guarantee)
+    before = {"steps": [asdict(step) for step in known.before], "guarantee": known.guarantee_before}
+    after = {"steps": [asdict(step) for step in known.after], "guarantee": promised}
+    return {
+        "base": _version(known.base),
+        "before": {**asdict(evidence.before), **before},
+        "after": None if evidence.after is None else {**asdict(evidence.after), **after},
+    }
+
+
 def _readings(evidence: Evidence) -> dict[str, Any]:
     answers = evidence.verdict.answers if evidence.verdict is not None else ()
-    return {
+    read = {
         "before": [_reading(reading) for reading in evidence.readings_before],
         "after": [_reading(reading) for reading in evidence.readings_after],
+    }
+    judged = 1 + sum(bool(one.readings) for one in evidence.tried)
+    told = inference_of(
+        evidence.guarantee, read, [asdict(a) for a in answers], judged=judged, is_strange=evidence.is_strange
+    )
+    return {
+        **read,
         "explanations": dict(evidence.explanations),
         "thresholds": [asdict(threshold) for threshold in thresholds_of(answers, evidence.readings_before)],
+        "inference": told,
     }
 
 
@@ -154,12 +185,22 @@ def _tried(one: Tried) -> dict[str, Any]:
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
-    """Write a reading without its detail; what is not a finite number becomes null."""
-    fields = asdict(replace(reading, detail={}))
-    del fields["detail"]
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
-    }
+    """Write a reading with what its detail says of how it was judged; what is not a finite number becomes null."""
+    fields = {**asdict(replace(reading, detail={})), "detail": _detail(reading.detail)}
+    return {name: None if _is_no_number(value) else value for name, value in fields.items()}
+
+
+def _detail(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers and claims of a detail, and of its words those that say how a test went.
+
+    Words that a plugin wrote for itself stay out of what is signed: nobody has read them for names.
+    """
+    said = {name: value for name, value in detail.items() if isinstance(value, int | float) or name in SAID}
+    return {name: None if _is_no_number(value) else value for name, value in said.items()}
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _policy(verdict: Verdict | None) -> dict[str, Any] | None:
