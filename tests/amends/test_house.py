@@ -130,6 +130,7 @@ def test_the_wheel_holds_the_packages_the_policies_and_nothing_else(tmp_path):
     for needed in ("editing", "erasure", "promotion", "regimes"):
         assert f"amends/policies/{needed}.yaml" in names
     assert "amends/governor/proof/templates/certificate.html.j2" in names
+    assert "amends/governor/proof/templates/parts/verdict.html.j2" in names
     assert "amends_probes/texts/neutral.txt" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest")) or name.endswith(".pyc")]
 

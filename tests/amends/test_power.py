@@ -5,7 +5,14 @@ import pytest
 from scipy.stats import ks_2samp, mannwhitneyu, ttest_1samp, ttest_ind
 from scipy.stats import t as student
 
-from amends.operation.power import power_of_auc, power_of_equivalence, power_of_ks, power_of_mean, power_of_shift
+from amends.operation.power import (
+    margin_of_equivalence,
+    power_of_auc,
+    power_of_equivalence,
+    power_of_ks,
+    power_of_mean,
+    power_of_shift,
+)
 
 
 @pytest.mark.parametrize(("n_pos", "n_neg", "effect"), [(20, 20, 0.2), (15, 40, 0.2), (30, 30, 0.15)])
@@ -83,3 +90,16 @@ def test_power_of_equivalence_of_what_has_no_error_or_no_finite_one():
     assert power_of_equivalence(0.1, 0.0, 5) == 1.0
     assert power_of_equivalence(0.1, math.nan, 5) == power_of_equivalence(0.1, 1.0, 5) == 0.0
     assert power_of_equivalence(0.1, 0.1 / (1.6448536 + 1.2815516)) == pytest.approx(0.8, abs=1e-6)
+
+
+@pytest.mark.parametrize(("error", "freedom", "alpha"), [(0.03, 9, 0.05), (0.2, 40, 0.0125), (0.05, math.inf, 0.05)])
+def test_the_margin_of_a_power_has_that_power(error, freedom, alpha):
+    margin = margin_of_equivalence(0.8, error, freedom, alpha)
+    assert power_of_equivalence(margin, error, freedom, alpha) == pytest.approx(0.8, abs=1e-9)
+    assert power_of_equivalence(0.99 * margin, error, freedom, alpha) < 0.8
+
+
+def test_no_margin_is_wide_enough_without_a_finite_error():
+    assert margin_of_equivalence(0.8, math.nan, 5) == margin_of_equivalence(0.8, 0.1, 0) == math.inf
+    assert margin_of_equivalence(0.8, 0.0, 5) == 0.0
+    assert margin_of_equivalence(0.8, 1.0) == pytest.approx(1.6448536 + 1.2815516, abs=1e-6)

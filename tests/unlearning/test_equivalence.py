@@ -61,6 +61,18 @@ def test_many_people_who_are_alike_are_equivalent_and_two_are_inconclusive():
     assert few.low < -0.1 < 0.1 < few.high
 
 
+def test_the_least_margin_is_the_one_that_so_many_pass_with_power():
+    values = np.random.default_rng(5).normal(0.3, 0.15, size=(2, 12))
+    least = read(*values).detail["least_margin"]
+    assert least > 0.1
+    assert read(*values, margin=least + 1e-6).power == pytest.approx(0.8, abs=1e-4)
+    assert read(*values, rungs=3).detail["least_margin"] > least
+    assert "least_margin" not in read([0.1], [0.1] * 9).detail
+    scores = Sample(np.random.default_rng(6).normal(size=(200, 1)), tuple(map(str, range(200))))
+    area = areas(["p/auc"], scores, scores, Margin(0.1), seed=0)[0]
+    assert areas(["p/auc"], scores, scores, Margin(area.detail["least_margin"] + 1e-6), seed=0)[0].power >= 0.8 - 1e-4
+
+
 def test_who_is_still_known_is_not_equivalent_however_few():
     assert read([0.9] * 8, [0.1] * 8).detail["verdict"] == "not equivalent"
     assert read([0.1] * 8, [0.9] * 8).detail["verdict"] == "not equivalent"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,7 @@ from amends.cli.deciding import COMMANDS
 from amends.cli.output import Screen
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
+from amends.errors import BadInput
 
 COLUMNS = ("case", "kind", "model", "status", "time left", "asked by", "approvals missing", "outcome")
 POLL_SECONDS = 1.0
@@ -84,6 +86,31 @@ def watch(screen: Screen, case: str) -> int:
             time.sleep(POLL_SECONDS)
     screen.show({**view, "next": casetext.next_steps(view)}, *casetext.case_lines(view), *casetext.next_steps(view))
     return casetext.exit_code(view)
+
+
+@cases.verb("report", example="amends cases report e-0123456789 --output report.html")
+@click.argument("case")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the page into this file.")
+def report(screen: Screen, case: str, output: Path | None) -> None:
+    """Write a case as one page to read, print and keep: its certificate, or a report of how it stands.
+
+    Where nothing was attested, the page is not signed and says so at its head.
+    """
+    from amends.governor.cases.reporting import report_case
+    from amends.governor.cases.viewing import case_view
+
+    with screen.workspace() as workspace:
+        made = report_case(workspace, case, casetext.next_steps(case_view(workspace, case)))
+    document = {"case": case, "is_signed": made.is_signed}
+    if output is None:
+        screen.show({**document, "page": made.page}, made.page)
+        return
+    try:
+        output.write_text(made.page, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{output} cannot be written ({error.strerror}); name another file") from None
+    said = "its signed page" if made.is_signed else "a report of it as it stands, not signed"
+    screen.show({**document, "file": str(output)}, f"case {case}: {said}, is in {output}")
 
 
 def _status(status: str) -> str | Marked:

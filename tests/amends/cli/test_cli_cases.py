@@ -240,6 +240,36 @@ def test_a_negative_finding_is_signed_and_its_receipt_fits_its_holder_alone(amen
     assert amends(*check, given="name: Zoë Nobody").exit_code == 2
 
 
+def test_a_case_that_waits_or_was_refused_has_a_report_that_is_no_certificate(amends, planned, tmp_path):
+    waiting = amends("cases", "report", planned)
+    assert waiting.exit_code == 0 and waiting.stdout.startswith("<!doctype html>")
+    assert "This is a report of the case as it stands, and no certificate." in waiting.stdout
+    assert f"amends cases approve {planned}" in waiting.stdout and "Nothing is decided yet." in waiting.stdout
+    amends.json("cases", "deny", planned, "--reason", "17(3)(b)", as_="Dora")
+    written = amends.json("cases", "report", planned, "--output", tmp_path / "report.html")
+    assert written == {"case": planned, "is_signed": False, "file": str(tmp_path / "report.html")}
+    page = (tmp_path / "report.html").read_text()
+    assert "The request was refused. The model was not changed." in page and "17(3)(b)" in page
+    assert "has to be told of it, with the reason" in page
+
+
+def test_the_report_of_a_finding_is_its_signed_page(amends):
+    found = erase(amends, given="Zoë Nobody", code=0)
+    report = amends.json("cases", "report", found["id"])
+    assert report["is_signed"]
+    with open(found["certificate"]["page"], encoding="utf-8") as page:
+        assert report["page"] == page.read()
+
+
+def test_a_report_is_for_those_who_answer_or_audit_and_goes_where_it_can_be_written(amends, planned, tmp_path):
+    refused = amends("cases", "report", planned, as_="Mina")
+    assert refused.exit_code == 1 and "Mina is ml-engineer" in refused.stderr and not refused.stdout
+    nowhere = amends("cases", "report", planned, "--output", tmp_path / "nowhere" / "report.html")
+    assert nowhere.exit_code == 2 and "name another file" in nowhere.stderr
+    assert amends("cases", "report", "e-none").exit_code == 2
+
+
 def test_nothing_of_the_person_is_in_the_log_or_the_document(amends, planned):
     said = amends("audit", "list", "--json").stdout + amends("cases", "show", planned, "--json").stdout
+    said += amends("cases", "report", planned).stdout
     assert "Quill" not in said and "quill" not in said

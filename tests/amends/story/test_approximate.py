@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from amends.errors import TaskFailed
+from amends.errors import BadInput, Denied, TaskFailed
+from amends.governor.cases.reporting import report_case
 from amends.governor.cases.viewing import certificate_of
 from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.certificates import verify_certificate
 from amends.governor.work.carrying import train
-from amends.ledger import lineage
+from amends.ledger import cases, lineage
 
 PLUGIN = '''
 """A toy plugin: plain training of every weight, as most models were made."""
@@ -51,9 +52,15 @@ def idle(task: Task, *, forget: Records, retain: Records) -> None:
     task.keep_weights()
 
 
+@amends.operation("toy.still", verified_by=["utility.perplexity"], guarantee="approximate")
+def still(task: Task, *, forget: Records, retain: Records) -> None:
+    """Change nothing, either."""
+    task.keep_weights()
+
+
 @hookimpl
 def amends_operations():
-    return [plain, unfit, idle]
+    return [plain, unfit, idle, still]
 '''
 POLICY = """name: erasure
 description: What a model gets that was not trained in shards, without the rules on power that a tiny case cannot meet.
@@ -85,6 +92,8 @@ def test_an_approximate_erasure_is_recorded_as_measures_taken_and_leaves_no_stri
     assert (case.plan["operation"], case.plan["guarantee"]) == ("unlearning.npo", "approximate")
     assert told.everywhere(plainly.home, "Ines Varga")
     assert plainly.carry(case).status == "sealed"
+    sealed = report_case(plainly.act("dora"), case.id).page
+    assert "What it replaced is not deleted yet: nothing is certified." in sealed and "after: assistant@2" in sealed
     steps = plainly.steps(case.id)
     assert steps["counterfactual"]["digest"] is None and steps["compare"]["guarantee"] == "approximate"
     recipe = read_recipe(plainly.workspace, plainly.champion().digest)
@@ -99,6 +108,9 @@ def test_an_approximate_erasure_is_recorded_as_measures_taken_and_leaves_no_stri
     assert said["title"] == "Record of measures taken"
     page = Path(files["page"]).read_text(encoding="utf-8")
     assert "Record of measures taken" in page and "Certificate of erasure" not in page
+    assert "assistant@2 comes from tiny@1 by toy.plain, then unlearning.npo." in page and "approximate" in page
+    report = report_case(plainly.act("dora"), case.id)
+    assert (report.page, report.is_signed) == (page, True)
     assert told.everywhere(plainly.home, "Ines Varga") == [] != told.everywhere(plainly.home, "Marek Sund")
 
 
@@ -138,6 +150,7 @@ def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what
     assert [done.status for done in plainly.purge()] == ["complete"]
     page = Path(certificate_of(plainly.workspace, case.id)["page"]).read_text(encoding="utf-8")
     assert "What was tried before, and was not enough" in page and "<code>toy.idle</code>" in page
+    assert "memorisation.extraction/probability" in page[page.index('id="tried-2"') :]
 
 
 def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_tried(plainly, told):
@@ -147,3 +160,59 @@ def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_trie
         plainly.carry(case)
     assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
     assert [name for name in plainly.steps(case.id) if name.startswith("tried")] == ["tried:0", "tried:1"]
+
+
+AUDITED = LADDER.replace("[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]", "[toy.unfit, toy.idle, toy.still]")
+AUDITED = AUDITED.replace(
+    "rules:\n",
+    """audit:
+  unlearning.equivalence: {margin: 0.1, half: all}
+  unlearning.attack-paraphrase: {margin: 0.1, half: all, most: 8}
+rules:
+  - id: withstands
+    when: [approximate]
+    severity: deny
+    expr: readings["unlearning.attack-paraphrase/difference"].high <= 0.1
+    message: Asked in other words, it may tell more of the forgotten.
+""",
+)
+
+
+def test_a_case_that_the_policy_denied_after_every_rung_has_a_report_that_says_why(plainly, told):
+    told.set_policy(plainly.home, AUDITED.replace("BOUND", "0.0"))
+    case = plainly.approved()
+    with pytest.raises(TaskFailed, match=r"tried before: toy\.unfit, toy\.idle"):
+        plainly.carry(case)
+    report = report_case(plainly.act("dora"), case.id, ("amends cases retry",))
+    page = report.page
+    assert not report.is_signed and page.index("no certificate") < page.index("<h1>")
+    assert "Not granted: nothing that was tried meets the policy. The model in service was not changed." in page
+    found = page[page.index("What was found") : page.index("On what evidence")]
+    assert "The erased answers are as likely as before." in found and "Asked in other words" in found
+    assert "3 methods were tried: toy.unfit, toy.idle, toy.still." in page
+    assert "this model is of another kind" in page and 'id="tried-2"' in page
+    idle = page[page.index('id="tried-2"') :]
+    assert "unlearning.attack-paraphrase/difference" in idle and "unlearning.equivalence/probability" in idle
+    assert 'id="forest-title"' in page and 'id="levels-title"' in page and 'id="lineage-title"' in page
+    assert "Any of 3 methods could have passed" in page and "There is no gold model here" in page
+    assert "assistant@1 comes from tiny@1 by toy.plain." in page
+    assert "amends cases retry" in page and f"amends cases deny {case.id}" in page and "has to be told by" in page
+    assert f"amends policy replay {case.id}-erasure-" in page
+    assert "Varga" not in page and "Ines" not in page
+
+
+def test_a_case_that_still_waits_has_a_report_and_only_those_who_answer_or_audit_read_it(plainly, told):
+    told.set_policy(plainly.home, POLICY.replace("BOUND", "0.0"))
+    case = plainly.review(plainly.request())
+    page = report_case(plainly.act("olga"), case.id, ("two people must approve",)).page
+    assert "Nothing is decided yet. The model was not changed." in page and "two people must approve" in page
+    assert "Does it hold?" not in page and "Varga" not in page
+    with pytest.raises(Denied, match="max is ml-engineer; this needs requester"):
+        report_case(plainly.act("max"), case.id)
+
+
+def test_only_an_erasure_has_a_report(plainly):
+    with plainly.workspace.database.read() as connection:
+        [training] = cases.find(connection, kind="training")
+    with pytest.raises(BadInput, match=f"see amends cases show {training.id}"):
+        report_case(plainly.act("dora"), training.id)

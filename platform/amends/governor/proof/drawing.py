@@ -11,9 +11,10 @@ STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1c2530}.s{font-size:11px;fill:#56616d}.e{text-anchor:end}"
     ".i{text-anchor:middle}.t{stroke:#c9d0d6}.b{stroke:#6f7b87;fill:#fff;stroke-width:2}"
     ".a{stroke:#0b5d66;fill:#0b5d66;stroke-width:2}.n{stroke:#a33a2a;fill:#fff;stroke-width:2}"
-    ".o{stroke:#8a6508;fill:#fff;stroke-width:2}.l{stroke:#a33a2a;stroke-width:1.5}.w{stroke:#8a6508;stroke-width:1.5}"
-    ".c{stroke:#c9d0d6;stroke-dasharray:2 3}.z{stroke:#1c2530;stroke-width:1}"
-    ".k{stroke:#6f7b87;fill:#fff}.g{stroke:#0b5d66;fill:#dcebec;stroke-width:2}.f{stroke:#6f7b87;fill:none;stroke-width:1.5}"
+    ".o{stroke:#8a6508;fill:#fff;stroke-width:2}.l{stroke:#a33a2a;stroke-width:1.5}"
+    ".w{stroke:#8a6508;stroke-width:1.5;stroke-dasharray:4 2}.c{stroke:#c9d0d6;stroke-dasharray:2 3}"
+    ".z{stroke:#1c2530;stroke-width:1}.k{stroke:#6f7b87;fill:#fff}.g{stroke:#0b5d66;fill:#dcebec;stroke-width:2}"
+    ".f{stroke:#6f7b87;fill:none;stroke-width:1.5}"
 )
 """Inline, it holds for the whole page: so every drawing has the same one, and no class means two things."""
 

@@ -46,7 +46,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a version's recipe: what was run, and on which data sets, by digest."""
+    """One step of a version's recipe: what was run, and on which data sets, by the beginning of their digests."""
 
     operation: str
     data: Mapping[str, str] = field(default_factory=dict)

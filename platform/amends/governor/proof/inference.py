@@ -22,7 +22,7 @@ RECOMPUTED = (
     "The reference is the same plan, run again from the last state that was free of the records; the readings are "
     "alarms beside it."
 )
-NOTHING = "No reading compares forgotten people with people whom the model never saw; the rules read the values alone."
+NOTHING = "No reading here compares forgotten people with people whom the model never saw."
 
 
 def inference_of(
@@ -78,9 +78,9 @@ def _family(found: Sequence[Comparison], answers: Sequence[Told]) -> list[str]:
         return ["No denying rule reads the interval of a comparison: they are shown, and decided nothing."]
     attacks = sum(comparison.is_attack for comparison in decide)
     said = (
-        f"Within one method all {len(decide)} comparisons that decide ({len(decide) - attacks} measurements, {attacks} "
-        "attacks) have to lie within the limits at once. A further one can only make a pass harder, so none of them "
-        "needs a correction for the others (intersection-union test; Berger, 1982)."
+        f"Comparisons that decide: {len(decide)}, of which attacks: {attacks}. Within one method all of them have to "
+        "lie within the limits at once: a further one can only make a pass harder, so neither scores nor attacks "
+        "need a correction for one another (intersection-union test; Berger, 1982)."
     )
     rest = len(found) - len(decide)
     return [said, *([f"Comparisons that are shown and decided nothing: {rest}."] if rest else [])]
@@ -97,7 +97,7 @@ def _power(found: Sequence[Comparison]) -> str:
     if known:
         said.append(f"The smallest margin that so many people pass with probability 0.8 is {_span(known)}.")
     if len(known) < len(found):
-        said.append(f"For {len(found) - len(known)} of them no margin can be named.")
+        said.append(f"Comparisons with too few people for any margin: {len(found) - len(known)}.")
     return " ".join(said)
 
 

@@ -22,7 +22,7 @@ def pedigree_svg(history: Told) -> str:
     before, after = history["before"], history["after"]
     shared = _shared(before["steps"], [] if after is None else after["steps"])
     trunk = [_start(history["base"]), *_steps(before["steps"][:shared])]
-    columns = [_column(before, shared, "before")]
+    columns = [_column(before, shared, "in service" if after is None else "before")]
     if after is not None:
         columns.append(_column(after, shared, "after"))
     if after is not None and len(columns[0]) == 1:  # the version after goes on where the one before stands

@@ -136,13 +136,14 @@ def _standing(predicate: Told, standing: Told) -> Plain:
     status, policy = standing["status"], predicate["policy"]
     is_changed = predicate["versions"]["after"] is not None
     failed = [a["message"] for a in policy["answers"] if not a["passed"] and a["severity"] == "deny"] if policy else []
-    has_lost = bool(policy) and not policy["allowed"] and status == CaseStatus.FAILED
+    is_denied = bool(policy) and not policy["allowed"]
+    has_lost = status == CaseStatus.FAILED and not is_changed and (is_denied or bool(predicate["tried"]))
     evidence = [f"{_rungs(predicate)} Each one's readings stand below."] if has_lost else []
     limits = ["It is no certificate: it is not signed, and it says how the case stood when it was written."]
     if not is_changed:
         limits.append("That the model is free of the person's data: the model in service is the one from before.")
     reason = [standing["reason"]] if standing["reason"] else []
-    found = [*failed, *policy["objections"]] if has_lost else reason
+    found = [*failed, *policy["objections"]] if has_lost and is_denied else reason
     return Plain("none", _headline(status, has_lost, is_changed), tuple(found), tuple(evidence), tuple(limits))
 
 

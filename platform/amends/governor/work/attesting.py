@@ -10,6 +10,7 @@ from typing import Any
 from amends.governor.proof.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
 from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged, Tried
 from amends.governor.proof.plots import readings_svg
+from amends.governor.work.ancestry import history_of
 from amends.governor.work.climbing import tried
 from amends.governor.work.measuring import change_of, readings
 from amends.governor.work.piece import Result, Work, earlier
@@ -63,13 +64,13 @@ def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
 def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entry: Entry, inclusion: Entry) -> Evidence:
     prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
     rebuilt, other = earlier(workspace, work, "rebuild"), earlier(workspace, work, "counterfactual")
-    change = change_of(workspace, work)
+    change, strangers = change_of(workspace, work), earlier(workspace, work, "measure").get("strangers", ())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with workspace.database.read() as connection:
         found = cases.get(connection, case)
         due = read_deadline(cases.detail(connection, case)["deadline"])
         verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
-        allowed = _approved(connection, case)
+        allowed = approved(connection, case)
         held = tuple(
             f"record {miss.record_id} is kept: {miss.mark}"
             for miss in reviews.near_misses_of(connection, case)
@@ -90,28 +91,31 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
         before=ModelVersion(work.model, parent["version"], parent["digest"]),
         after=ModelVersion(work.model, registered["version"], registered["digest"]),
-        method=_method(workspace, rebuilt, parent["digest"], change.operation, str(found.plan_digest)),
+        method=method_of(workspace, rebuilt, parent["digest"], change.operation, str(found.plan_digest)),
         rebuilt_digest=str(rebuilt["digest"]),
         counterfactual_digest=str(other["digest"] or ""),
-        lineage=_lineage(workspace, parent["digest"]),
+        lineage=lineage_of(workspace, parent["digest"]),
+        history=history_of(workspace, parent["digest"], registered["digest"]),
         readings_before=change.before,
         readings_after=change.after,
-        explanations=_explained(workspace, (*change.before, *change.after)),
+        explanations=explained(workspace, (*change.before, *change.after)),
         verdict=verdict,
-        tried=_tried(workspace, work),
+        tried=tried_rungs(workspace, work),
         approvals=allowed,
         purged=_purged(workspace, work),
         scan=earlier(workspace, work, "purge:scan")["reports"][case],
         suppression=SUPPRESSION,
         held=held,
         outside=_outside(workspace, work),
-        residual_risks=tuple(STRANGERS[name] for name in earlier(workspace, work, "measure").get("strangers", ())),
+        is_strange="control" in strangers,
+        residual_risks=tuple(STRANGERS[name] for name in strangers),
         entry=entry,
         inclusion=inclusion,
     )
 
 
-def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
+def approved(connection: Any, case: str) -> tuple[Approved, ...]:
+    """Return who approved a case's plan as it stands."""
     return tuple(
         Approved(people.get(connection, a.person).name, str(a.role), a.at.isoformat(), a.plan_digest)
         for a in approvals.standing(connection, case)
@@ -119,19 +123,21 @@ def _approved(connection: Any, case: str) -> tuple[Approved, ...]:
     )
 
 
-def _explained(workspace: Workspace, read: Iterable[Reading]) -> dict[str, str]:
+def explained(workspace: Workspace, read: Iterable[Reading]) -> dict[str, str]:
     """Return what each probe that was read measures."""
     names = sorted({reading.name.rpartition("/")[0] for reading in read})
     return {name: workspace.host.probe(name).summary for name in names}
 
 
-def _tried(workspace: Workspace, work: Work) -> tuple[Tried, ...]:
+def tried_rungs(workspace: Workspace, work: Work) -> tuple[Tried, ...]:
+    """Return what was tried before and was not enough, with what was read on it."""
     with workspace.database.read() as connection:
         found = tried(connection, work.lead)
     return tuple(Tried(one["operation"], one["guarantee"], one["reason"], readings(one, "after")) for one in found)
 
 
-def _method(workspace: Workspace, rebuilt: Result, parent: str, operation: str, plan: str) -> Method:
+def method_of(workspace: Workspace, rebuilt: Result, parent: str, operation: str, plan: str) -> Method:
+    """Return how a rebuild was made, without the salts that place people."""
     plugin = workspace.host.source_of(operation)
     made = workspace.host.operation(operation).rebuilds or operation
     steps = [*_steps(workspace, parent), *rebuilt["recipe"]["steps"]]  # the parent's, where its step is left out
@@ -149,7 +155,8 @@ def _steps(workspace: Workspace, digest: str) -> list[Any]:
         return list(lineage.by_digest(connection, digest)[0].recipe.get("steps", []))
 
 
-def _lineage(workspace: Workspace, digest: str) -> str:
+def lineage_of(workspace: Workspace, digest: str) -> str:
+    """Return `declared` where people stated any part of a version's origin, else `observed`."""
     with workspace.database.read() as connection:
         said = {edge.evidence for edge in lineage.parents(connection, digest)}
         said |= {use.evidence for use in lineage.data_of(connection, digest)}
