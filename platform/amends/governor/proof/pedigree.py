@@ -75,7 +75,7 @@ def _drawn(boxes: Sequence[tuple[str, str, str]], column: int, row: int, *, has_
         if place or has_root:
             parts.append(_line(x, y, from_trunk=not place and column > 0))
         parts.append(
-            f'<rect class="{kind}" x="{x + 1}" y="{y:g}" width="{BOX - 2}" height="{HEIGHT}" rx="4"/>'
+            f'<rect class="{kind}" x="{x + 2}" y="{y:g}" width="{BOX - 4}" height="{HEIGHT}" rx="4"/>'
             f'<text x="{x + 12}" y="{y + 19:g}">{escape(_cut(title))}</text>'
             f'<text class="s" x="{x + 12}" y="{y + 36:g}">{escape(_cut(small))}</text>'
         )

@@ -11,6 +11,7 @@ from amends.records import CaseStatus, Guarantee
 
 Told = Mapping[str, Any]
 COPIES = "What anybody copied from the model, or from its answers, before."
+BASE = "What the base model may have known of the person before any training here."
 OTHER_WORDS = "That nothing describes the person without naming them: such a record is not found by their identifiers."
 DECIDED = {
     CaseStatus.REFUSED: "The request was refused. The model was not changed.",
@@ -63,7 +64,8 @@ def _granted(predicate: Told, guarantee: Guarantee, is_late: bool) -> Plain:
     kept = ("Part of the data is kept, for the reasons that stand below.",) if predicate["held"] else ()
     state = "short" if against else "held"
     late = ("The answer came after its due date.",) if is_late else ()
-    return Plain(state, headline, (found, *against, *kept, *late), (*evidence, *_search(predicate)), (limit, COPIES))
+    said, limits = (found, *against, *kept, *late), (limit, BASE, COPIES)
+    return Plain(state, headline, said, (*evidence, *_search(predicate)), limits)
 
 
 def _exact(predicate: Told) -> tuple[str, str, tuple[str, ...], str]:
