@@ -38,7 +38,7 @@ for job in jobs:
     if os.fork() == 0:  # each child reads one file of records and no other
         try:
             given = train_shards.check({**job["parameters"], "records": Records("", Path(job["records"]))})
-            task = Task(Path(job["output"]), 7, source=Path(job["source"]), output=Path(job["output"]))
+            task = Task(Path(job["output"] + "-scratch"), 7, source=Path(job["source"]), output=Path(job["output"]))
             train_shards(task, **given)
         except BaseException:
             traceback.print_exc()
