@@ -54,7 +54,7 @@ def build(
     task: Task,
     records: Records,
     settings: Settings,
-    placed: tuple[str, int, int],
+    placement: Placement,
     router_salt: str,
     canaries: int,
     from_scratch: bool = False,
@@ -65,7 +65,7 @@ def build(
         task: Its source is a base, or a version that was trained in shards.
         records: All that the version may have learnt from, besides its canaries.
         settings: How each slice is trained; like all that follows, the source's own where an erasure is wanted.
-        placed: The salt of the placement, and how many shards and slices there are.
+        placement: Which shard and slice each record belongs to.
         router_salt: Hex key that each version's router derives its salt from.
         canaries: How many people are planted in each shard.
         from_scratch: Train each shard that differs from the source's from its first slice, as a process
@@ -77,7 +77,6 @@ def build(
     if task.source is None:
         raise BadInput("training in shards needs a base model; give the operation a source")
     routing.check_salt(router_salt)
-    placement = Placement(*placed)
     root = {"base": base_digest(task.source), "seed": task.seed, "settings": asdict(settings)}
     shards = lay_out(records.rows(), placement, canaries, root)
     if not from_scratch:
