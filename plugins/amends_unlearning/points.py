@@ -75,22 +75,24 @@ class Halfway:
         replace_file(self._file, Point(position, self._chain, tensors, more or {}).to_bytes())
 
 
-def taken(weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return copies of weights and of AdamW's moments by name; it has none before its first step."""
+def taken(weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer | None) -> dict[str, Tensor]:
+    """Return copies of weights and, where there is an AdamW, of its moments; it has none before its first step."""
     found = {f"weight/{name}": tensor for name, tensor in weights.items()}
     for name, tensor in weights.items():
-        state = optimiser.state.get(tensor, {})
+        state = {} if optimiser is None else optimiser.state.get(tensor, {})
         found |= {f"{kind}/{name}": state[kind] for kind in MOMENTS if kind in state}
     return {name: tensor.detach().clone() for name, tensor in found.items()}
 
 
-def give_back(weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def give_back(
+    weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer | None, tensors: Mapping[str, Tensor]
+) -> None:
     """Bring weights and optimiser to what `taken` gave."""
     with torch.no_grad():
         for name, tensor in weights.items():
             tensor.copy_(tensors[f"weight/{name}"])
             state = {kind: tensors.get(f"{kind}/{name}") for kind in MOMENTS}
-            if state["step"] is not None:
+            if optimiser is not None and state["step"] is not None:
                 moved = {k: v if k == "step" else v.to(tensor.device) for k, v in state.items() if v is not None}
                 optimiser.state[tensor] = moved
 

@@ -45,7 +45,7 @@ class Resumable:
         optimiser: torch.optim.Optimizer | None = None,
         best: Nearest[list[Tensor]] | None = None,
     ) -> None:
-        self._optimiser = optimiser or torch.optim.SGD(change.parameters())
+        self._optimiser = optimiser
         self._weights = {f"{place:04d}": tensor for place, tensor in enumerate(change.parameters())}
         self._best = best
         aim = [] if best is None else best.aim
