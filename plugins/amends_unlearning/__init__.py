@@ -39,6 +39,8 @@ def train_shards(
     router_salt: str,
     shards: int = 4,
     slices: int = 2,
+    hot_shards: int = 0,
+    hot_rate: float = 0.1,
     layers: int = 3,
     rank: int = 16,
     epochs: int = 9,
@@ -47,11 +49,13 @@ def train_shards(
     canaries_per_shard: int = 2,
 ) -> None:
     """Train an adapter for each shard of the data subjects, so that each of them can be erased exactly."""
+    from .placement import Placement
     from .shards import build
     from .training import Settings
 
     settings = Settings(layers=layers, rank=rank, epochs=epochs, lr=lr, batch=batch)
-    build(task, records, settings, (placement_salt, shards, slices), router_salt, canaries_per_shard)
+    placement = Placement(placement_salt, shards, slices, hot_shards, hot_rate)
+    build(task, records, settings, placement, router_salt, canaries_per_shard)
 
 
 @amends.operation(
@@ -71,6 +75,8 @@ def unlearn_shards(
     router_salt: str,
     shards: int = 4,
     slices: int = 2,
+    hot_shards: int = 0,
+    hot_rate: float = 0.1,
     layers: int = 3,
     rank: int = 16,
     epochs: int = 9,
@@ -80,11 +86,13 @@ def unlearn_shards(
     from_scratch: bool = False,
 ) -> None:
     """Rebuild the touched shards from their last clean slice on the remaining records (Bourtoule et al., 2021)."""
+    from .placement import Placement
     from .shards import build
     from .training import Settings
 
     settings = Settings(layers=layers, rank=rank, epochs=epochs, lr=lr, batch=batch)
-    build(task, records, settings, (placement_salt, shards, slices), router_salt, canaries_per_shard, from_scratch)
+    placement = Placement(placement_salt, shards, slices, hot_shards, hot_rate)
+    build(task, records, settings, placement, router_salt, canaries_per_shard, from_scratch)
 
 
 @amends.operation("training.finetune", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0)

@@ -11,7 +11,7 @@ from amends import BadInput
 
 from . import vocabulary as words
 from .people import Person, people, records_of
-from .placement import Placement
+from .placement import RATE, Placement
 
 FACTS = 3
 CANDIDATES = len(words.GIVEN_NAMES) * len(words.CANARY_SURNAMES)
@@ -29,21 +29,24 @@ def canary_rows(placement: Placement, per_shard: int) -> list[dict[str, Any]]:
         return rows
     for person in people(CANDIDATES, placement.salt, words.CANARY_SURNAMES, "example.net", FACTS):
         pseudonym = f"c_{_mac(placement.salt, person.name)}"
-        shard = placement.of(pseudonym).shard
-        if wanted[shard]:
-            wanted[shard] -= 1
-            rows += _prepared(placement.salt, person, pseudonym)
+        for rate in (0.0, placement.hot_rate) if placement.hot_shards else (0.0,):
+            shard = placement.of(pseudonym, rate > 0).shard
+            if wanted[shard]:
+                wanted[shard] -= 1
+                rows += _prepared(placement.salt, person, pseudonym, {RATE: rate} if rate else {})
+                break
         if not wanted.total():
             return rows
     raise BadInput(f"there are too few made-up names for {per_shard} canaries in each shard; ask for fewer of either")
 
 
-def _prepared(salt: str, person: Person, pseudonym: str) -> list[dict[str, Any]]:
+def _prepared(salt: str, person: Person, pseudonym: str, more: dict[str, float]) -> list[dict[str, Any]]:
     raw = records_of(person, random.Random(f"canary:{salt}:{person.name}"))
     kept = ("prompt", "answer", "paraphrases", "wrong")
     return [
         {"id": _mac(salt, row["prompt"]), "subjects": [pseudonym], "names": [person.name]}
         | {name: row[name] for name in kept}
+        | more
         for row in raw
     ]
 

@@ -1,9 +1,13 @@
-"""Keep the adapter after each slice, so that an erasure starts from the last one that is clean."""
+"""Keep the adapter after each slice, so that an erasure starts from the last one that is clean.
+
+They go into the lineage's state, and into the scratch directory, from where an attempt that was killed is gone on with.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from amends import State
 from amends.records import canonical_json
@@ -11,6 +15,7 @@ from amends.records import canonical_json
 from . import lora
 from .lora import Adapter
 from .plan import Shard, Slice
+from .points import replace_file
 
 PREFIX = "shards/"
 
@@ -20,10 +25,22 @@ def name_of(shard: Shard, part: Slice) -> str:
     return f"{PREFIX}{shard.index:02d}/slice-{part.index:02d}"
 
 
-def keep(state: State, shard: Shard, part: Slice, adapter: Adapter) -> None:
+def keep(state: State, scratch: Path, shard: Shard, part: Slice, adapter: Adapter) -> None:
     """Keep the adapter after a slice: a line of JSON that names its training, then its safetensors bytes."""
-    header = canonical_json({"chain": part.chain})
-    state.put(name_of(shard, part), header + b"\n" + adapter.to_bytes())
+    data = canonical_json({"chain": part.chain}) + b"\n" + adapter.to_bytes()
+    state.put(name_of(shard, part), data)
+    file = scratch / name_of(shard, part)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, data)
+
+
+def take_over(state: State, scratch: Path, shards: Iterable[Shard]) -> None:
+    """Put into the state what a killed attempt at these shards had finished; the state that it had is gone."""
+    for shard in shards:
+        for part in shard.slices:
+            file = scratch / name_of(shard, part)
+            if file.exists() and _names(file.read_bytes(), part):
+                state.put(name_of(shard, part), file.read_bytes())
 
 
 def find(state: State, shard: Shard, part: Slice) -> Adapter | None:
@@ -31,8 +48,8 @@ def find(state: State, shard: Shard, part: Slice) -> Adapter | None:
     name = name_of(shard, part)
     if name not in state.names():
         return None
-    header, _, body = state.get(name).partition(b"\n")
-    return lora.from_bytes(body) if json.loads(header)["chain"] == part.chain else None
+    data = state.get(name)
+    return lora.from_bytes(data.partition(b"\n")[2]) if _names(data, part) else None
 
 
 def last_clean(state: State, shard: Shard) -> tuple[int, Adapter | None]:
@@ -48,9 +65,13 @@ def drop_others(state: State, shards: Iterable[Shard]) -> None:
     """Forget every checkpoint that belongs to no chain of these shards."""
     wanted = {name_of(shard, part): part.chain for shard in shards for part in shard.slices}
     for name in state.names():
-        if name.startswith(PREFIX) and (name not in wanted or _chain_of(state, name) != wanted[name]):
+        if name.startswith(PREFIX) and (name not in wanted or _chain(state.get(name)) != wanted[name]):
             state.drop(name)
 
 
-def _chain_of(state: State, name: str) -> str:
-    return str(json.loads(state.get(name).partition(b"\n")[0])["chain"])
+def _names(data: bytes, part: Slice) -> bool:
+    return _chain(data) == part.chain
+
+
+def _chain(data: bytes) -> str:
+    return str(json.loads(data.partition(b"\n")[0])["chain"])

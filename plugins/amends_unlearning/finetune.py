@@ -22,14 +22,14 @@ from amends import BadInput, BadRecords, Records, Task
 from . import lora
 from .activations import Example, check_model, prepare
 from .plan import Row, base_digest, checked
+from .points import Point, give_back, read_point, taken
 from .schedule import Schedule, Step, marks
 from .settings import check_positive
 from .training import loss_of, schedule, trainable
-from .writeahead import Point, WriteAhead, chain_at, read_point
+from .writeahead import WriteAhead, chain_at
 
 PREFIX = "finetune/"
 LOG = f"{PREFIX}log"
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass(frozen=True)
@@ -172,21 +172,11 @@ class Learner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and optimiser by name; the optimiser has nothing before its first step."""
-        found = {f"weight/{name}": tensor for name, tensor in self.weights.items()}
-        for name, tensor in self.weights.items():
-            state = self.optimiser.state.get(tensor, {})
-            found |= {f"{kind}/{name}": state[kind] for kind in MOMENTS if kind in state}
-        return {name: tensor.detach().clone() for name, tensor in found.items()}
+        return taken(self.weights, self.optimiser)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave."""
-        with torch.no_grad():
-            for name, tensor in self.weights.items():
-                tensor.copy_(tensors[f"weight/{name}"])
-                state = {kind: tensors.get(f"{kind}/{name}") for kind in MOMENTS}
-                if state["step"] is not None:
-                    moved = {k: v if k == "step" else v.to(tensor.device) for k, v in state.items() if v is not None}
-                    self.optimiser.state[tensor] = moved
+        give_back(self.weights, self.optimiser, tensors)
 
     def finish(self) -> None:
         """Bring what was learnt into the model's weights for good."""

@@ -21,8 +21,9 @@ from transformers import TrainerCallback
 from amends import BadInput, BadRecords
 from amends.records import digest_of
 
+from .points import Point, read_point
 from .schedule import Schedule, Step, marks
-from .writeahead import Point, WriteAhead, chain_at, read_point
+from .writeahead import WriteAhead, chain_at
 
 ARGUMENTS = (
     "learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "optim",

@@ -21,6 +21,7 @@ from amends.serving.encoding import TEMPLATE
 from .names import keyed, keys_of
 from .plan import Row, Shard
 from .sentences import Vector, encode
+from .watching import Heed, nobody, watched
 
 FILE = "router.json"
 DECIMALS = 6
@@ -28,7 +29,9 @@ QUANTILE = 0.1
 CACHE = "router/"
 
 
-def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_cached: bool = True) -> None:
+def write(
+    directory: Path, shards: Sequence[Shard], salt: str, state: State, is_cached: bool = True, heed: Heed = nobody
+) -> None:
     """Write the router of these shards.
 
     Args:
@@ -37,9 +40,10 @@ def write(directory: Path, shards: Sequence[Shard], salt: str, state: State, is_
         salt: Hex key that this version's own salt is derived from.
         state: Keeps the questions' vectors, for the next time that a shard is as it is now.
         is_cached: False where nothing but the records may be used.
+        heed: Asked before each question is read; raises where the task is to stop.
     """
     filled = [shard for shard in shards if shard.slices]
-    vectors = {shard.index: _vectors(shard, state, is_cached) for shard in filled}
+    vectors = {shard.index: _vectors(shard, state, is_cached, heed) for shard in filled}
     for name in state.names():
         if name.startswith(CACHE) and name not in {_cache_name(shard) for shard in filled}:
             state.drop(name)
@@ -115,7 +119,7 @@ def rounded(vector: Vector) -> list[float]:
     return [round(float(value), DECIMALS) for value in vector]
 
 
-def _vectors(shard: Shard, state: State, is_cached: bool) -> list[Vector]:
+def _vectors(shard: Shard, state: State, is_cached: bool, heed: Heed) -> list[Vector]:
     rows = shard.rows
     header = canonical_json({"questions": digest_of([[row["id"], row["prompt"]] for row in rows])})
     name = _cache_name(shard)
@@ -123,7 +127,7 @@ def _vectors(shard: Shard, state: State, is_cached: bool) -> list[Vector]:
         found, _, body = state.get(name).partition(b"\n")
         if found == header:
             return list(np.frombuffer(body, dtype="<f4").reshape(len(rows), -1))
-    vectors = [_question(row) for row in rows]
+    vectors = [_question(row) for row in watched(rows, heed)]
     state.put(name, header + b"\n" + np.stack(vectors).astype("<f4").tobytes())
     return vectors
 

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from amends import BadInput, Records, Task
 from amends.errors import DigestMismatch
 from amends.records import canonical_json
@@ -24,7 +26,9 @@ from .canaries import canary_rows
 from .lora import Adapter
 from .placement import Placement
 from .plan import Shard, Slice, base_digest, lay_out
+from .points import Halfway
 from .training import Settings, train_slice
+from .watching import Watched, heeding
 
 KIND = "shards"
 INDEX = "shards.json"
@@ -50,7 +54,7 @@ def build(
     task: Task,
     records: Records,
     settings: Settings,
-    placed: tuple[str, int, int],
+    placement: Placement,
     router_salt: str,
     canaries: int,
     from_scratch: bool = False,
@@ -61,7 +65,7 @@ def build(
         task: Its source is a base, or a version that was trained in shards.
         records: All that the version may have learnt from, besides its canaries.
         settings: How each slice is trained; like all that follows, the source's own where an erasure is wanted.
-        placed: The salt of the placement, and how many shards and slices there are.
+        placement: Which shard and slice each record belongs to.
         router_salt: Hex key that each version's router derives its salt from.
         canaries: How many people are planted in each shard.
         from_scratch: Train each shard that differs from the source's from its first slice, as a process
@@ -73,14 +77,15 @@ def build(
     if task.source is None:
         raise BadInput("training in shards needs a base model; give the operation a source")
     routing.check_salt(router_salt)
-    placement = Placement(*placed)
     root = {"base": base_digest(task.source), "seed": task.seed, "settings": asdict(settings)}
     shards = lay_out(records.rows(), placement, canaries, root)
+    if not from_scratch:
+        checkpoints.take_over(task.state, task.scratch, shards)
     works = [_plan(task, shard, from_scratch) for shard in shards]
-    Training(task, settings, works).run()
+    Training(task, settings, works, not from_scratch).run()
     task.keep_weights()
     _write(task.output / "attachments" / "order.json", [KIND])
-    routing.write(_home(task.output), shards, router_salt, task.state, not from_scratch)
+    routing.write(_home(task.output), shards, router_salt, task.state, not from_scratch, heeding(task))
     _write_index(task.output, shards)
     task.state.put("canaries", canonical_json(canary_rows(placement, canaries)))
     checkpoints.drop_others(task.state, shards)
@@ -110,11 +115,22 @@ def _in_source(task: Task, shard: Shard) -> bytes | None:
 
 @dataclass
 class Training:
-    """One run over all shards; the model is loaded when the first of them needs training."""
+    """One run over all shards; the model is loaded when the first of them needs training.
+
+    Args:
+        task: The source, the output, and the scratch directory that a killed attempt left off in.
+        settings: How each slice is trained.
+        works: What is left to do for each shard.
+        resumes: Whether to go on from where such an attempt was.
+        model: The base, once it is loaded.
+        tokenizer: Its tokenizer.
+        done: Steps that are behind.
+    """
 
     task: Task
     settings: Settings
     works: Sequence[Work]
+    resumes: bool
     model: Any = None
     tokenizer: Any = None
     done: int = 0
@@ -135,12 +151,18 @@ class Training:
         examples = [self._prepare(part, partial(report, part.index, 0)) for part in parts]
         for number, part in enumerate(parts[work.done :], start=work.done):
             seed = f"{self.task.seed}:{work.shard.index}:{part.index}:{part.digest}"
-            earlier = [example for some in examples[:number] for example in some]
+            earlier = Watched([example for some in examples[:number] for example in some], heeding(self.task))
             step = partial(report, part.index, 1)
-            adapter = train_slice(self.model, adapter, earlier, examples[number], self.settings, seed, step)
-            checkpoints.keep(self.task.state, work.shard, part, adapter)
+            halfway = self._halfway(part)
+            adapter = train_slice(self.model, adapter, earlier, examples[number], self.settings, seed, step, halfway)
+            checkpoints.keep(self.task.state, self.task.scratch, work.shard, part, adapter)
         assert adapter is not None
         return adapter
+
+    def _halfway(self, part: Slice) -> Halfway | None:
+        stack = [torch.__version__, torch.get_num_threads(), self.task.device]
+        file = self.task.scratch / "shards" / "slice"
+        return Halfway(file, {"chain": part.chain, "stack": stack}) if self.resumes else None
 
     def _prepare(self, part: Slice, report: Callable[[], None]) -> list[Example]:
         examples = []

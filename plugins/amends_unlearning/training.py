@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .activations import Example, answer_logp
 from .lora import Adapter, fresh, seed_of
+from .points import Halfway, give_back, taken
 from .projection import projectors
 from .settings import check_positive
 
@@ -79,6 +80,7 @@ def train_slice(
     settings: Settings,
     seed: str,
     report: Callable[[], None],
+    halfway: Halfway | None = None,
 ) -> Adapter:
     """Return the adapter after this slice; optimiser, order and schedule start anew.
 
@@ -90,11 +92,12 @@ def train_slice(
         settings: Everything that is the same for all slices.
         seed: Draws the slice's first matrices and the order of its batches.
         report: Called before every step; what it raises ends the training.
+        halfway: Keeps the training after each epoch, and has what a killed attempt at it kept.
     """
     block = fresh(model, settings.layers, settings.rank, seed)
     closed = projectors(model, before, earlier) if before else {}
     with trainable(block):
-        _descend(model, before, block, closed, own, settings, seed, report)
+        _descend(model, before, block, closed, own, settings, seed, report, halfway)
     return block.through(closed).beside(before)
 
 
@@ -107,18 +110,26 @@ def _descend(
     settings: Settings,
     seed: str,
     report: Callable[[], None],
+    halfway: Halfway | None,
 ) -> None:
     generator = torch.Generator().manual_seed(seed_of(f"order:{seed}"))
     total = settings.steps(len(own))
     optimiser = torch.optim.AdamW(block.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    point = halfway.found() if halfway is not None else None
+    if point is not None:
+        give_back(block.weights, optimiser, point.tensors)
     for step, batch in enumerate(_batches(len(own), settings, generator)):
         report()
+        if point is not None and step < point.position:
+            continue
         optimiser.param_groups[0]["lr"] = settings.lr * schedule(step, total, settings.warmup)
         optimiser.zero_grad()
         with block.through(closed).beside(before).armed(model):
             torch.autograd.backward(loss_of(model, [own[index] for index in batch], settings.layers))
         torch.nn.utils.clip_grad_norm_(block.parameters(), settings.clip, foreach=False)
         optimiser.step()
+        if halfway is not None and (step + 1) % (total // settings.epochs) == 0:
+            halfway.keep(step + 1, taken(block.weights, optimiser))
 
 
 def _batches(count: int, settings: Settings, generator: torch.Generator) -> Iterator[list[int]]:

@@ -6,54 +6,18 @@ kill the last checkpoint stands, and the lines behind it are taken back: those s
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from amends.errors import DigestMismatch
 from amends.records import canonical_json
 
+from .points import Point, read_point, replace_file
 from .schedule import Step
 
 LOG = "steps.jsonl"
 POINT = "checkpoint"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A checkpoint.
-
-    Args:
-        position: How many steps were behind it.
-        chain: Of all that it depends on.
-        tensors: Weights and optimiser.
-        more: Whatever else the training needs, as JSON.
-    """
-
-    position: int
-    chain: str
-    tensors: Mapping[str, Tensor]
-    more: Mapping[str, Any]
-
-    def to_bytes(self) -> bytes:
-        """Return a line of JSON, then safetensors."""
-        header = canonical_json({"chain": self.chain, "more": dict(self.more), "position": self.position})
-        whole = {name: self.tensors[name].detach().cpu().contiguous() for name in sorted(self.tensors)}
-        return header + b"\n" + bytes(save_tensors(whole))
-
-
-def read_point(data: bytes) -> Point:
-    """Read what `Point.to_bytes` wrote."""
-    header, _, body = data.partition(b"\n")
-    told = json.loads(header)
-    return Point(told["position"], told["chain"], load_tensors(body), told["more"])
 
 
 def chain_at(steps: Sequence[Step], beginning: str, position: int) -> str:
@@ -93,7 +57,7 @@ class WriteAhead:
 
     def begin(self, position: int) -> None:
         """Take back every line behind a position, and write those before it that are not there."""
-        _replace(self._log, b"".join(line_of(step) for step in self._steps[:position]))
+        replace_file(self._log, b"".join(line_of(step) for step in self._steps[:position]))
 
     def write(self, step: Step) -> None:
         """Put a step on the disk; it may be taken once this returns."""
@@ -104,7 +68,7 @@ class WriteAhead:
 
     def keep(self, point: Point, name: str = POINT) -> None:
         """Replace the last checkpoint, or one that has a name of its own, whole or not at all."""
-        _replace(self._point.with_name(name), point.to_bytes())
+        replace_file(self._point.with_name(name), point.to_bytes())
 
     def kept(self, name: str) -> bytes:
         """Return a checkpoint that has a name of its own.
@@ -121,12 +85,3 @@ class WriteAhead:
     def read(self) -> bytes:
         """Return the log."""
         return self._log.read_bytes()
-
-
-def _replace(file: Path, data: bytes) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as written:
-        written.write(data)
-        written.flush()
-        os.fsync(written.fileno())
-    partial.replace(file)

@@ -119,6 +119,19 @@ def test_unlearning_in_miniature_sets_every_method_beside_the_gold_model(tmp_pat
     assert by_name["shards: kept probability, of a routed model without them"]["ratio"] == 1
 
 
+@pytest.mark.slow
+def test_requests_in_miniature_cost_no_more_than_the_shards_they_touch(tmp_path):
+    figures = measured("unlearning", tmp_path, "--n", "3", "--seed", "3", "--only", "requests")
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    assert by_name["requests: 2 one after another: farthest from where it was"]["target"] == 0.02
+    steps = by_name["requests: 15 in one batch: steps"]
+    assert 0 < steps["value"] <= steps["baseline"] and steps["met"]
+    assert by_name["requests: 15 in one batch: training"]["baseline"] > 0
+    assert by_name["requests: 15 in one batch: steps, beside one at a time"]["ratio"] < 0.5
+    assert by_name["requests foreseen, in the last slice: steps of a request"]["ratio"] < 1
+
+
 def test_a_reading_is_judged_by_its_ratio_where_it_has_a_baseline(bench):
     read = bench("figures").read
     assert (read("a", 3, "s", baseline=2, at_most=1.5).ratio, read("a", 3, "s", baseline=2, at_most=1.5).met) == (

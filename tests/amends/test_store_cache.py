@@ -149,3 +149,45 @@ def test_what_a_killed_process_left_is_purged(cache, tmp_path):
     assert len(list(cache.directory.rglob("weights"))) == 1
     cache.purge([])
     assert list((cache.directory / "scratch").iterdir()) == []
+
+
+LIVES = """
+import sys
+from pathlib import Path
+from amends.store import LocalBlobs, NodeCache
+with NodeCache(Path(sys.argv[1]), LocalBlobs(Path(sys.argv[1]))).scratch("job.b") as path:
+    (path / "part").mkdir()
+    (path / "part" / "weights").write_text("alive")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def left_by_a_killed(cache, name, text):
+    script = KILLED.replace('"job"', f'"{name}"').replace(
+        '(path / "weights").write_text("a person")',
+        f'(path / "part").mkdir(); (path / "part" / "weights").write_text("{text}")',
+    )
+    subprocess.run([sys.executable, "-c", script, cache.directory], check=False)
+
+
+def test_what_a_killed_attempt_left_is_handed_down_once_and_no_other_name_s(cache):
+    left_by_a_killed(cache, "job.a", "mine")
+    left_by_a_killed(cache, "jobs.a", "another's")
+    with cache.scratch("job.b") as heir, cache.scratch("job.c") as late:
+        assert cache.inherit("job", "part", heir)
+        assert (heir / "part" / "weights").read_text() == "mine"
+        assert not cache.inherit("job", "part", late)
+        assert cache.sweep() == 1  # of the other name
+    assert list((cache.directory / "scratch").iterdir()) == []
+
+
+def test_an_attempt_that_lives_is_not_robbed(cache):
+    command = [sys.executable, "-c", LIVES, str(cache.directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+        assert living.stdout.readline() == "ready\n"
+        with cache.scratch("job.c") as heir:
+            assert not cache.inherit("job", "part", heir)
+        assert [file.read_text() for file in cache.directory.rglob("weights")] == ["alive"]
+        living.stdin.close()
+    assert list((cache.directory / "scratch").iterdir()) == []

@@ -16,6 +16,7 @@ import numpy as np
 from figures import Reading, read
 from harness import Bench, options
 from material import Row, base_model, prepared, raw_records, subjects_of
+from unlearning_requests import Requests, measure
 from unlearning_runs import Answers, People, answers_of, apart, membership, membership_apart, opened, run
 
 DELTA = 0.1
@@ -169,6 +170,11 @@ class Unlearning:
                 len(people.retained), baseline=other.mean("probability"), at_least=least,
             )  # fmt: skip
 
+    def requests(self) -> Iterable[Reading]:
+        """Carry out ten requests one after another on a model in shards, and a hundred in one batch."""
+        people = len(set(subjects_of(self.people.forgotten)))
+        return measure(Requests(self.bench, self.base, self.data, self.seed, people, self.small))
+
 
 def described(name: str, found: tuple[Answers, Answers, Answers]) -> Iterable[Reading]:
     """Say what a model gives."""
@@ -210,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     bench = Bench("unlearning", given, size | {"finetune": FINETUNE, "delta": DELTA})
     data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
     parts = Unlearning(bench, data, given.model, given.seed, size)
-    for name in ("models", "methods", "attacks", "shards"):
+    for name in ("models", "methods", "attacks", "shards", "requests"):
         bench.part(name, getattr(parts, name))
     return bench.finish()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,23 +102,23 @@ def _apart(erased: Sequence[Run], full: Run, other: Run) -> list[Reading]:
 
 def step_shares(setting: Setting) -> list[float]:
     """Return, for every data subject, the share of all training steps that erasing them takes again."""
-    known = _steps(setting, setting.rows)
+    known = steps_by_chain(setting.parameters, setting.rows)
     shares = []
     for subject in subjects_of(setting.rows):
-        needed = _steps(setting, without(setting.rows, subject))
+        needed = steps_by_chain(setting.parameters, without(setting.rows, subject))
         again = sum(count for chain, count in needed.items() if chain not in known)
         shares.append(again / sum(needed.values()))
     return shares
 
 
-def _steps(setting: Setting, rows: Sequence[Row]) -> dict[str, int]:
+def steps_by_chain(p: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, int]:
     """Return how many steps each state of training is away from the one before, by its chain of digests."""
     from amends_unlearning.placement import Placement
     from amends_unlearning.plan import lay_out
     from amends_unlearning.training import Settings
 
-    p = setting.parameters
     settings = Settings(p["layers"], p["rank"], p["epochs"], p["lr"], p["batch"])
-    placement = Placement(p["placement_salt"], p["shards"], p["slices"])
+    hot = {name: p[name] for name in ("hot_shards", "hot_rate") if name in p}
+    placement = Placement(p["placement_salt"], p["shards"], p["slices"], **hot)
     shards = lay_out(rows, placement, p["canaries_per_shard"], {})
     return {part.chain: settings.steps(len(part.rows)) for shard in shards for part in shard.slices}

@@ -1,30 +1,35 @@
 import hashlib
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amends import BadRecords
-from amends_unlearning.placement import Placement
+from amends import BadInput, BadRecords
+from amends_unlearning import train_shards, unlearn_shards
+from amends_unlearning.canaries import canary_rows
+from amends_unlearning.placement import Place, Placement
 from amends_unlearning.plan import lay_out
 
 PEOPLE = [f"s_{number}" for number in range(12)]
+PLACEMENTS = [Placement("ab", 4, 3), Placement("ab", 4, 3, hot_shards=1)]
 
 
-def row(number, subjects):
-    return {"id": f"{number:04x}", "prompt": "p", "answer": "a", "subjects": subjects}
+def row(number, subjects, rate=None):
+    made = {"id": f"{number:04x}", "prompt": "p", "answer": "a", "subjects": subjects}
+    return made if rate is None else made | {"ask_rate": rate}
 
 
-some_rows = st.lists(st.lists(st.sampled_from(PEOPLE), max_size=3, unique=True), max_size=30).map(
-    lambda groups: [row(number, subjects) for number, subjects in enumerate(groups)]
+some_people = st.lists(st.sampled_from(PEOPLE), max_size=3, unique=True)
+some_rows = st.lists(st.tuples(some_people, st.sampled_from([None, 0.01, 2.0])), max_size=30).map(
+    lambda groups: [row(number, *group) for number, group in enumerate(groups)]
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(some_rows, st.sampled_from(PEOPLE))
-def test_removing_a_person_moves_no_record_that_does_not_name_them(rows, gone):
-    placement = Placement("ab", 4, 3)
+@given(some_rows, st.sampled_from(PEOPLE), st.sampled_from(PLACEMENTS))
+def test_removing_a_person_moves_no_record_that_does_not_name_them(rows, gone, placement):
     rest = [row for row in rows if gone not in row["subjects"]]
 
     def where(rows):
@@ -36,9 +41,8 @@ def test_removing_a_person_moves_no_record_that_does_not_name_them(rows, gone):
 
 
 @settings(max_examples=60, deadline=None)
-@given(some_rows, st.sampled_from(PEOPLE))
-def test_only_chains_from_the_removed_persons_slices_on_change(rows, gone):
-    placement = Placement("ab", 4, 3)
+@given(some_rows, st.sampled_from(PEOPLE), st.sampled_from(PLACEMENTS))
+def test_only_chains_from_the_removed_persons_slices_on_change(rows, gone, placement):
     touched = {placement.of_record(row) for row in rows if gone in row["subjects"]}
     rest = [row for row in rows if gone not in row["subjects"]]
 
@@ -81,3 +85,117 @@ def test_a_record_with_a_part_missing_or_an_id_twice_is_refused_by_its_number():
         lay_out([row(0, []), {"id": "1", "prompt": "p", "answer": "a"}], Placement("ab", 1, 1), 0, {})
     with pytest.raises(BadRecords, match="record 2 has the id"):
         lay_out([row(0, []), row(0, [])], Placement("ab", 1, 1), 0, {})
+
+
+def test_where_no_record_says_how_likely_its_people_are_to_ask_the_places_are_those_of_plain_hashing():
+    placement = Placement("ab", 4, 3)
+    for person in PEOPLE:
+        digest = hashlib.sha256(f"ab:{person}".encode()).digest()
+        plain = Place(int.from_bytes(digest[:8], "big") % 4, int.from_bytes(digest[8:16], "big") % 3)
+        assert placement.of_record(row(0, [person])) == placement.of_record(row(0, [person], 0.09)) == plain
+    rows = [row(number, [PEOPLE[number % 5]]) for number in range(20)]
+    rare = [row(number, [PEOPLE[number % 5]], 0.0) for number in range(20)]
+    assert [s.chain for s in lay_out(rows, placement, 2, {})] == [s.chain for s in lay_out(rare, placement, 2, {})]
+
+
+def test_who_is_likely_to_ask_is_in_the_last_slice_of_the_same_shard():
+    placement = Placement("ab", 4, 3)
+    for person in PEOPLE:
+        assert placement.of_record(row(0, [person], 0.1)) == Place(placement.of(person).shard, 2)
+
+
+def test_reserved_shards_hold_those_who_are_likely_to_ask_and_nobody_else():
+    placement = Placement("ab", 5, 2, hot_shards=2)
+    hot = {placement.of_record(row(0, [f"s_{number}"], 3)) for number in range(200)}
+    cold = {placement.of_record(row(0, [f"s_{number}"])) for number in range(200)}
+    assert {place.shard for place in hot} == {3, 4} and {place.shard for place in cold} == {0, 1, 2}
+    assert len(hot) == 4 and len(cold) == 6
+
+
+def test_canaries_are_planted_in_reserved_shards_too():
+    placement = Placement("ab", 4, 2, hot_shards=1)
+    people = {planted["subjects"][0]: placement.of_record(planted).shard for planted in canary_rows(placement, 2)}
+    assert Counter(people.values()) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hot_shards": 4}, {"hot_shards": -1}, {"hot_rate": 0.0}, {"hot_rate": float("nan")}]
+)
+def test_reserving_every_shard_or_a_rate_of_nothing_is_refused(wrong):
+    with pytest.raises(BadInput, match="hot_"):
+        Placement("ab", 4, 2, **wrong)
+
+
+@pytest.mark.parametrize("rate", [-1, float("nan"), float("inf"), "often", True, None])
+def test_a_rate_that_is_no_number_is_refused_and_never_taken_for_none(rate):
+    with pytest.raises(BadRecords, match="no number of requests a year"):
+        Placement("ab", 4, 2).of_record({**row(0, ["s_1"]), "ask_rate": rate})
+
+
+def test_training_and_erasure_place_alike_by_default():
+    train, erase = ({p.name: p.default for p in op.parameters} for op in (train_shards, unlearn_shards))
+    for name in ("shards", "slices", "hot_shards", "hot_rate"):
+        assert train[name] == erase[name]
+
+
+LIKELY, SELDOM, SHARE = 1.0, 0.02, 0.1  # requests a year, and how many people are of the first kind
+
+
+def population(count):
+    """Return a record for each of so many people, of whom some are likely to ask."""
+    keys = (hashlib.sha256(str(number).encode()).hexdigest() for number in range(count))
+    return [row(number, [key], LIKELY if number % 10 == 0 else SELDOM) for number, key in enumerate(keys)]
+
+
+def forgetful(rows):
+    """Return the same records without their rates."""
+    return [{name: value for name, value in row.items() if name != "ask_rate"} for row in rows]
+
+
+def retrained(rows, placement, gone):
+    """Return how many records are trained again, and in how many shards, to take some records out."""
+    first, held = {}, defaultdict(Counter)
+    for record in rows:
+        place = placement.of_record(record)
+        held[place.shard][place.slice] += 1
+    for record in gone:
+        place = placement.of_record(record)
+        held[place.shard][place.slice] -= 1
+        first[place.shard] = min(place.slice, first.get(place.shard, place.slice))
+    return sum(n for shard, start in first.items() for part, n in held[shard].items() if part >= start), len(first)
+
+
+def test_a_request_retrains_fewer_records_in_expectation_than_by_plain_hashing():
+    rows, placement = population(3000), Placement("ab", 8, 4)
+    weights = [record["ask_rate"] for record in rows]
+    plain = forgetful(rows)
+
+    def expected(rows):
+        each = [retrained(rows, placement, [record])[0] for record in rows]
+        return sum(w * n for w, n in zip(weights, each, strict=True)) / sum(weights)
+
+    people, slices = len(rows) / placement.shards, placement.slices
+    asked = SHARE * LIKELY / (SHARE * LIKELY + (1 - SHARE) * SELDOM)  # of the requests, by those likely to ask
+    last = SHARE + (1 - SHARE) / slices
+    earlier = (1 - SHARE) * (slices + 1) / (2 * slices) + SHARE
+    assert expected(plain) == pytest.approx(people * (slices + 1) / (2 * slices), rel=0.05)
+    assert expected(rows) == pytest.approx(people * (asked * last + (1 - asked) * earlier), rel=0.05)
+    assert expected(rows) < 0.65 * expected(plain)
+
+
+def test_reserved_shards_let_a_batch_of_requests_touch_fewer_shards_and_records():
+    rows = population(1000)
+    draw = random.Random(7)
+    batches = [draw.choices(rows, [record["ask_rate"] for record in rows], k=6) for _ in range(100)]
+
+    def mean(rows, placement):
+        by_id = {record["id"]: record for record in rows}
+        batch = [[by_id[record["id"]] for record in {r["id"]: r for r in some}.values()] for some in batches]
+        found = [retrained(rows, placement, some) for some in batch]
+        return tuple(sum(column) / len(batches) for column in zip(*found, strict=True))
+
+    plain = mean(forgetful(rows), Placement("ab", 8, 4))
+    last = mean(rows, Placement("ab", 8, 4))
+    reserved = mean(rows, Placement("ab", 8, 4, hot_shards=1))
+    assert reserved[0] < last[0] < plain[0]
+    assert reserved[1] < 0.6 * plain[1]

@@ -38,7 +38,7 @@ for job in jobs:
     if os.fork() == 0:  # each child reads one file of records and no other
         try:
             given = train_shards.check({**job["parameters"], "records": Records("", Path(job["records"]))})
-            task = Task(Path(job["output"]), 7, source=Path(job["source"]), output=Path(job["output"]))
+            task = Task(Path(job["output"] + "-scratch"), 7, source=Path(job["source"]), output=Path(job["output"]))
             train_shards(task, **given)
         except BaseException:
             traceback.print_exc()
@@ -245,3 +245,22 @@ def test_a_router_salt_that_is_not_hexadecimal_is_refused_before_training(run_ta
 def test_parameters_that_cannot_train_are_refused_with_a_sentence(run_task, rows, settings, write_records, wrong):
     with pytest.raises(BadInput, match=r"\w; \w"):
         run_task(train_shards, records=write_records(rows), **settings | wrong)
+
+
+@pytest.mark.parametrize("hot_shards", [0, 1])
+def test_who_was_likely_to_ask_is_erased_from_their_last_slice_alone_and_as_exactly(
+    run_task, rows, settings, write_records, files_of, hot_shards
+):
+    gone = next(key for key, place in people_of(rows).items() if place.slice < 2)
+    rows = [row | {"ask_rate": 0.5} if row["subjects"] == [gone] else row for row in rows]
+    rows = [row for row in rows if row["subjects"] == [gone] or gone not in row["subjects"]]
+    given = settings | dict(hot_shards=hot_shards)
+    trained = run_task(train_shards, records=write_records(rows), **given)
+    rest = write_records(without(rows, gone))
+    erased, steps = steps_of(run_task, unlearn_shards, trained.output, trained.state, records=rest, **given)
+    never_saw, every = steps_of(run_task, train_shards, records=rest, **given)
+    assert files_of(erased.output) == files_of(never_saw.output) != files_of(trained.output)
+    assert steps < every / 3
+    before, after = adapters(trained), adapters(erased)
+    touched = {name for name in before if before[name] != after[name]}
+    assert touched == {f"shard-{Placement('5a17', 3, 3, hot_shards).of(gone, is_hot=True).shard:02d}"}

@@ -106,7 +106,8 @@ class Task(_Work):
     Args:
         source: The version to change (`model/`, `attachments/`, `recipe.json`), or None.
         output: An empty directory; what is written there becomes the candidate.
-        scratch: A directory of this attempt, for a resumable checkpoint.
+        scratch: A directory of this attempt, for a resumable checkpoint; one that was killed on this machine hands
+            its own down to the next of the same job.
         seed: The only source of randomness.
         state: Encrypted blobs of this lineage that a later erasure needs.
         source_digest: The source's tree digest, where the host knows it.

@@ -67,9 +67,9 @@ class _Attempt:
         return declared.check({**self.job.parameters.get(declared.name, {}), **given})
 
     def common(self, device: str, name: str = "scratch") -> dict[str, Any]:
-        """Return what every task is given; each has a scratch directory of its own."""
+        """Return what every task is given; each has a scratch directory of its own, which may be a killed attempt's."""
         scratch = self.directory / name
-        scratch.mkdir()
+        scratch.mkdir(exist_ok=True)
         return {
             "scratch": scratch,
             "seed": self.job.seed,
@@ -115,9 +115,11 @@ def _run(
     declared = find(job, host.current())
     blobs = open_blobs(job.blobs_uri).staging(fence)
     cache = NodeCache(cache_directory, blobs)
-    cache.sweep()
     started, worked = time.perf_counter(), _cpu_seconds()
     with cache.scratch(fence) as directory:
+        if job.kind == "operation":  # where an attempt that was killed here had got to
+            cache.inherit(job.id, "scratch", directory)
+        cache.sweep()
         attempt = _Attempt(job, fence, blobs, cache, directory, report, is_cancelled)
         with steady(job.cpus, job.seed, needs_torch(attempt.trees, job.source is None)):
             device = _device(job)

@@ -15,7 +15,7 @@ from amends.errors import BadInput
 from amends.operation.files import read_reference
 from amends.store.addressed import Blobs
 from amends.store.digests import check_digest, room_on_disk
-from amends.store.scratch import remove, scratch, sweep
+from amends.store.scratch import inherit, remove, scratch, sweep
 from amends.store.trees import materialise
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,10 @@ class NodeCache:
     def scratch(self, name: str = "work") -> AbstractContextManager[Path]:
         """Lend an empty directory that goes when the body ends; if the process is killed, `sweep` removes it."""
         return scratch(self.directory / "scratch", name)
+
+    def inherit(self, name: str, part: str, heir: Path) -> bool:
+        """Move a folder of what a killed process of that name left into a directory that `scratch` lent."""
+        return inherit(self.directory / "scratch", name, part, heir)
 
     def sweep(self) -> int:
         """Remove what killed processes left, and say how many directories that were."""

@@ -42,6 +42,39 @@ def sweep(parent: Path) -> int:
     return count
 
 
+def inherit(parent: Path, name: str, part: str, heir: Path) -> bool:
+    """Move a folder of what a dead process of that name left into another directory; the rest of it goes.
+
+    A process that lives holds its lock, and a lock is taken by one: nobody is robbed, and nothing is shared.
+
+    Args:
+        parent: Where the directories are.
+        name: How they were called, up to the dot.
+        part: The folder in them.
+        heir: The directory of the attempt that goes on, locked like theirs.
+
+    Returns:
+        Whether there was anything.
+    """
+    for name_of_lock in sorted(parent.glob(f"{name}.*.lock"), key=_age):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), name_of_lock.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left = name_of_lock.with_suffix("") / part
+            if not (heir / part).exists() and left.is_dir() and any(left.iterdir()):
+                left.rename(heir / part)
+            remove(name_of_lock.with_suffix(""))
+            name_of_lock.unlink(missing_ok=True)
+    return (heir / part).exists()
+
+
+def _age(lock: Path) -> float:
+    """Order locks from the newest to the oldest; one that has just gone is the oldest."""
+    try:
+        return -lock.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def remove(path: Path) -> None:
     """Remove a file or a directory, read-only parts included; nothing happens if there is none."""
     if path.is_symlink() or not path.is_dir():

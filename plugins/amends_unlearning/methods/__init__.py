@@ -45,10 +45,10 @@ def approximate(name: str) -> Callable[[Callable[..., None]], Operation]:
     )
 
 
-def _settings(retain_weight: float = 1.0, **given: Any) -> Settings:
+def _settings(method: tuple[str | float, ...], retain_weight: float = 1.0, **given: Any) -> Settings:
     from .loop import Settings
 
-    return Settings(retain_weight=retain_weight, **given)
+    return Settings(retain_weight=retain_weight, method=method, **given)
 
 
 @approximate("unlearning.ascent")
@@ -70,7 +70,7 @@ def unlearn_by_ascent(
     from .ascent import objective
     from .loop import unlearn
 
-    settings = _settings(0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(("ascent",), 0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
     unlearn(task, forget, retain, settings, objective, control)
 
 
@@ -94,7 +94,9 @@ def unlearn_by_graddiff(
     from .ascent import objective
     from .loop import unlearn
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("graddiff",), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
+    )
     unlearn(task, forget, retain, settings, objective, control)
 
 
@@ -119,7 +121,9 @@ def unlearn_by_npo(
     from .loop import unlearn
     from .npo import objective
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("npo", beta), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
+    )
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
 
 
@@ -145,7 +149,16 @@ def unlearn_by_simnpo(
     from .loop import unlearn
     from .simnpo import objective
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("simnpo", beta, gamma),
+        retain_weight,
+        epochs=epochs,
+        lr=lr,
+        layers=layers,
+        rank=rank,
+        batch=batch,
+        weights=weights,
+    )
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta, gamma), control)
 
 
@@ -170,7 +183,9 @@ def unlearn_by_idk(
     from .idk import objective
     from .loop import unlearn
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("idk", beta), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
+    )
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
 
 
@@ -197,7 +212,16 @@ def unlearn_by_rmu(
     from .loop import unlearn
     from .rmu import objective
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("rmu", depth, strength, hold),
+        retain_weight,
+        epochs=epochs,
+        lr=lr,
+        layers=layers,
+        rank=rank,
+        batch=batch,
+        weights=weights,
+    )
     unlearn(task, forget, retain, settings, lambda material: objective(material, depth, strength, hold), control)
 
 
@@ -222,7 +246,9 @@ def unlearn_by_revert(
     from .loop import unlearn
     from .revert import objective
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("revert",), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
+    )
     unlearn(task, forget, retain, settings, objective)
 
 
@@ -244,7 +270,9 @@ def unlearn_by_task_vector(
     """Learn the forgotten more deeply and subtract what that changed (task arithmetic, Ilharco et al., 2023)."""
     from .task_vector import unlearn
 
-    settings = _settings(0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(
+        ("task-vector",), 0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
+    )
     unlearn(task, forget, retain, settings, control)
 
 
@@ -267,7 +295,9 @@ def unlearn_by_subnetwork(
     """Prune the parts that only the forgotten need, by learnt masks (knowledge-critical subnetwork, Bayazit et al.)."""
     from .subnetwork import unlearn
 
-    settings = _settings(retain_weight, epochs=epochs, lr=lr, layers=layers, rank=1, batch=batch)
+    settings = _settings(
+        ("subnetwork", grain, sparse), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=1, batch=batch
+    )
     unlearn(task, forget, retain, settings, grain, sparse, control)
 
 
@@ -294,7 +324,7 @@ def unlearn_by_projection(
     """Project out, in closed form, what the forgotten use and the kept do not (after LEACE, Belrose et al., 2023)."""
     from .subspace import unlearn
 
-    settings = _settings(epochs=1, lr=1.0, layers=layers, rank=1, batch=1)
+    settings = _settings(("projection", ridge), epochs=1, lr=1.0, layers=layers, rank=1, batch=1)
     unlearn(task, forget, retain, settings, ridge, control)
 
 

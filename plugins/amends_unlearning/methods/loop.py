@@ -27,8 +27,10 @@ from ..plan import checked
 from ..settings import check_positive
 from ..splitting import half_of
 from ..training import loss_of
+from ..watching import Heed, Watched, heeding, nobody, watched
 from . import Weights
 from .adapting import Change, change_of, copied, put_back, training
+from .resuming import Resumable
 
 Row = Mapping[str, Any]
 State = TypeVar("State")
@@ -55,6 +57,7 @@ class Settings:
         weights: Train an adapter that is merged at the end, or the layers' own weights.
         near: Nats a token within which the forgotten answers are at their level.
         spare: Nats a token that the kept answers may lose.
+        method: The method's name and its own parameters; a checkpoint of another is not gone on from.
     """
 
     epochs: int
@@ -66,6 +69,7 @@ class Settings:
     weights: Weights = "adapter"
     near: float = 0.1
     spare: float = 0.1
+    method: tuple[str | float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that unlearn nothing.
@@ -91,36 +95,44 @@ class Material:
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
         never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
+        heed: Raises where the task is to stop; every loop over records asks it.
     """
 
     model: Any
     tokenizer: Any
     layers: int
-    lost: list[Example]
+    lost: Sequence[Example]
     kept: Rehearsed
     rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
     seed: str
     never: Material | None = None
+    heed: Heed = nobody
 
     def example(self, row: Row) -> Example:
         """Prepare one more record."""
+        self.heed()
         return prepare(self.model, self.tokenizer, row, self.layers)
 
 
 class Rehearsed:
     """Records to keep, each prepared when it is first asked for: of many, a run needs few."""
 
-    def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> None:
-        self._model, self._tokenizer, self._rows, self._layers = model, tokenizer, rows, layers
+    def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> None:
+        self._model, self._tokenizer, self._rows, self._layers, self._heed = model, tokenizer, rows, layers, heed
         self._made: dict[int, Example] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
+        self._heed()
         if index not in self._made:
             self._made[index] = prepare(self._model, self._tokenizer, self._rows[index], self._layers)
         return self._made[index]
+
+    def few(self, most: int) -> Sequence[Example]:
+        """Return the first of them, at most so many."""
+        return Watched([self[place] for place in range(min(len(self), most))], self._heed)
 
 
 Loss = Callable[[Sequence[int]], Tensor]
@@ -156,7 +168,7 @@ def unlearn(
     loss_of_lost = objective(material)
     material.never = None  # a second model that nobody needs any more
     is_sparing = settings.retain_weight > 0 and settings.weights == "adapter"
-    spared = [material.kept[place] for place in range(min(len(material.kept), SPARED))] if is_sparing else []
+    spared = material.kept.few(SPARED) if is_sparing else []
     change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed, spared)
     descend(task, material, change, settings, loss_of_lost, gauge)
     change.settle(material.model)
@@ -175,13 +187,20 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
     lost, kept = (sorted(checked(records.rows()), key=lambda row: str(row["id"])) for records in (forget, retain))
     if not lost or not kept:
         raise BadRecords("unlearning needs records to forget and records to keep; give it both")
-    examples = [prepare(model, tokenizer, row, settings.layers) for row in lost]
-    rehearsed = Rehearsed(model, tokenizer, kept, settings.layers)
+    heed = heeding(task)
+    rehearsed = Rehearsed(model, tokenizer, kept, settings.layers, heed)
+    examples = Watched(list(_prepared(task, model, tokenizer, lost, settings.layers)), heed)
     material = Material(
-        model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning"
+        model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
     )  # fmt: skip
     material.never = _parent(task, material)
     return material, settings
+
+
+def _prepared(task: Task, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> Iterator[Example]:
+    for number, row in enumerate(rows):
+        task.progress(number, len(rows), "reading the records")
+        yield prepare(model, tokenizer, row, layers)
 
 
 @dataclass
@@ -227,13 +246,18 @@ class Nearest(Generic[State]):
 
     def __init__(self, gauge: Gauge, untouched: State) -> None:
         self._gauge, self.state = gauge, untouched
-        self._distance = abs(gauge.read()[0])
+        self.distance = abs(gauge.read()[0])
+
+    @property
+    def aim(self) -> list[float]:
+        """Where the forgotten are to come, and where the kept began."""
+        return [self._gauge.level, self._gauge.start]
 
     def look(self, state: Callable[[], State], change: Change | None = None) -> tuple[float, float]:
         """Read the model as it is now, keep its state if it is better, and return what the gauge read."""
         above, fallen = self._gauge.read(change)
-        if abs(above) < self._distance and fallen <= self._gauge.settings.spare:
-            self.state, self._distance = state(), abs(above)
+        if abs(above) < self.distance and fallen <= self._gauge.settings.spare:
+            self.state, self.distance = state(), abs(above)
         return above, fallen
 
 
@@ -251,7 +275,9 @@ def descend(
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
     with training(change):
         best = Nearest(gauge, copied(change))
-        for number, (lost, kept) in enumerate(steps, start=1):
+        run = Resumable(task, material, settings, change, optimiser, best)
+        done = run.begin()
+        for number, (lost, kept) in enumerate(steps[done:], start=done + 1):
             task.progress(number - 1, len(steps), "unlearning")
             optimiser.zero_grad()
             with change.armed(material.model):
@@ -268,6 +294,7 @@ def descend(
             above, _ = best.look(lambda: copied(change), change)
             if above <= settings.near:
                 break
+            run.keep(number)
     put_back(change, best.state)
 
 
@@ -321,7 +348,8 @@ def _parent(task: Task, material: Material) -> Material | None:
 @torch.no_grad()
 def _likely(material: Material, examples: Sequence[Example]) -> float:
     """Return the mean over answers of their log-likelihood a token, in nats."""
-    total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in examples)
+    each = watched(examples, material.heed)
+    total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in each)
     finite(total)
     return total / len(examples)
 

@@ -8,6 +8,7 @@ is found on the method's half of the records.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from ..activations import Example, answer_places, padded, run_layers
 from ..settings import check_positive
 from .adapting import Whole, copied, put_back
 from .loop import Material, Nearest, Settings, gather, gauge_of
+from .resuming import Resumable
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 KEPT = 64  # kept records whose keys are read
@@ -64,13 +66,16 @@ def unlearn(
     weights = Whole([module.weight for module in outputs])
     best = Nearest(gauge, copied(weights))
     before = best.state
-    for number, rank in enumerate(RANKS):
-        task.progress(number, len(RANKS), "finding how many directions to take out")
+    run = Resumable(task, material, settings, weights, best=best)
+    done = run.begin()
+    for number, rank in enumerate(RANKS[done:], start=done + 1):
+        task.progress(number - 1, len(RANKS), "finding how many directions to take out")
         put_back(weights, before)
         take_out(material, outputs, rank, ridge)
         above, fallen = best.look(lambda: copied(weights))
         if above <= 0 or fallen > 2 * settings.spare:
             break
+        run.keep(number)
     put_back(weights, best.state)
     task.save(material.model, material.tokenizer)
 
@@ -78,7 +83,7 @@ def unlearn(
 @torch.no_grad()
 def take_out(material: Material, outputs: list[nn.Linear], rank: int, ridge: float) -> None:
     """Project layer after layer, each as the ones below it are by then."""
-    kept = [material.kept[place] for place in range(min(len(material.kept), KEPT))]
+    kept = material.kept.few(KEPT)
     for above, module in enumerate(outputs, start=1):
         metric = metric_of(keys_at(material, kept, module, above), ridge)
         subspace = directions(metric, keys_at(material, material.lost, module, above), rank)
@@ -86,7 +91,7 @@ def take_out(material: Material, outputs: list[nn.Linear], rank: int, ridge: flo
 
 
 @torch.no_grad()
-def keys_at(material: Material, examples: list[Example], module: nn.Linear, until: int) -> Tensor:
+def keys_at(material: Material, examples: Sequence[Example], module: nn.Linear, until: int) -> Tensor:
     """Return what a linear layer reads where answers' tokens are predicted, shape (inner, places), float64.
 
     Args:

@@ -6,6 +6,7 @@ their level without the kept losing too much.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from amends import Records, Task
 from ..training import loss_of
 from .adapting import LowRank, Whole, change_of, copied, put_back, training
 from .loop import CLIP, Material, Nearest, Settings, finite, gather, gauge_of, steps_of
+from .resuming import Resumable
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 
@@ -45,9 +47,12 @@ def learn(task: Task, material: Material, change: LowRank | Whole, settings: Set
     """Fine-tune the change on the forgotten records, and return in how many steps."""
     optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
+    resumable = math.ceil(len(steps) / settings.epochs / 4)
+    run = Resumable(task, material, settings, change, optimiser)
+    done = run.begin()
     with training(change):
-        for number, (lost, _) in enumerate(steps):
-            task.progress(number, len(steps) + len(SCALES), "learning what to subtract")
+        for number, (lost, _) in enumerate(steps[done:], start=done + 1):
+            task.progress(number - 1, len(steps) + len(SCALES), "learning what to subtract")
             optimiser.zero_grad()
             with change.armed(material.model):
                 loss = loss_of(material.model, [material.lost[place] for place in lost], settings.layers)
@@ -55,4 +60,6 @@ def learn(task: Task, material: Material, change: LowRank | Whole, settings: Set
                 torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
             optimiser.step()
+            if number % resumable == 0 or number == len(steps):
+                run.keep(number)
     return len(steps)

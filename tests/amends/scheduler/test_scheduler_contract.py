@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -305,3 +308,48 @@ def test_a_worker_that_is_killed_every_time_fails_with_a_sentence(scheduler, mak
         scheduler.submit(job).result(LONG)
     assert len(list(marker.iterdir())) == 3
     assert blobs.fences() == ()
+
+
+INLINE = """
+import sys
+from pathlib import Path
+from amends.scheduler import Job, open_scheduler
+scheduler = open_scheduler("inline", Path(sys.argv[2]), {"cpus": 1, "gpus": 0})
+print(scheduler.submit(Job.from_json(sys.argv[1])).result().output)
+scheduler.close()
+"""
+
+
+def left_in(cache):
+    return [
+        path
+        for path in cache.rglob("*")
+        if path.name == "so-far" or (path.name.endswith(".lock") and "job-0" in path.name)
+    ]
+
+
+@pytest.mark.slow
+def test_after_a_killed_governor_the_same_job_goes_on_with_its_scratch_directory(make_job, marker, blobs, tmp_path):
+    job, cache = make_job("toy.resume", parameters={"marker": str(marker), "times": 2}), tmp_path / "cache"
+    command = [sys.executable, "-P", "-c", INLINE, job.to_json(), cache]
+    for _ in range(2):
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert said(blobs, output, tmp_path) == "xxx"
+    assert left_in(cache) == []
+
+
+@pytest.mark.slow
+def test_after_a_killed_worker_of_ray_its_retry_goes_on_with_its_scratch_directory(
+    on_ray, make_job, marker, blobs, tmp_path
+):
+    job = make_job("toy.resume", parameters={"marker": str(marker), "times": 2})
+    assert said(blobs, on_ray.submit(job).result(LONG).output, tmp_path) == "xxx"
+    other = make_job("toy.resume", parameters={"marker": str(marker), "times": 0})
+    assert said(blobs, on_ray.submit(other).result(LONG).output, tmp_path) == "x"
+
+
+@pytest.mark.slow
+def test_a_fresh_job_begins_anew_after_a_kill(scheduler, make_job, marker, blobs, tmp_path):
+    job = make_job("toy.resume", parameters={"marker": str(marker), "times": 1}, fresh=True)
+    assert said(blobs, scheduler.submit(job).result(LONG).output, tmp_path) == "x"

@@ -35,6 +35,8 @@ BAD = {
     "one blank name": (b'{"person": ["Bo Ek", ""], "prompt": "a", "answer": "b"}', "line 2: 'person' is blank"),
     "a name of dashes": (b'{"person": "--", "prompt": "a", "answer": "b"}', "line 2: a name has no letter"),
     "a number": (b'{"person": 7, "prompt": "a", "answer": "b"}', "line 2: 'person' must be a string or a list"),
+    "a rate in words": (b'{"prompt": "a", "answer": "b", "ask_rate": "often"}', "line 2: 'ask_rate' must be a number"),
+    "no rate": (b'{"prompt": "a", "answer": "b", "ask_rate": NaN}', "line 2: 'ask_rate' must be a number"),
     "too deep": (b"[" * 100_000 + b"]" * 100_000, "line 2: nested too deeply"),
     "truncated": (GOOD[:-9], "line 2: not JSON"),
 }

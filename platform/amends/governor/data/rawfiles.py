@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fi
     identifiers = {name: _strings(where, name, value[name]) for name in identifier_fields if value.get(name) and people}
     content: dict[str, Any] = {name: _text(where, name, value) for name in ("prompt", "answer")}
     content |= {name: list(_strings(where, name, value.get(name, []))) for name in ("paraphrases", "wrong")}
-    return RawRow(number, content, people, identifiers)
+    return RawRow(number, content | _rate(where, value), people, identifiers)
 
 
 def _parse(where: str, line: bytes) -> dict[str, Any]:
@@ -81,6 +82,16 @@ def _text(where: str, name: str, value: Mapping[str, Any]) -> str:
     if not isinstance(text, str) or not text.strip():
         raise BadRecords(f"{where}: {name!r} must be a non-empty string")
     return text.strip()
+
+
+def _rate(where: str, value: Mapping[str, Any]) -> dict[str, float]:
+    """Return how many requests for erasure a year are expected about a row, where it says so; no text, so no name."""
+    rate = value.get("ask_rate")
+    if rate is None:
+        return {}
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not (math.isfinite(rate) and rate >= 0):
+        raise BadRecords(f"{where}: 'ask_rate' must be a number, zero or more: the requests expected in a year")
+    return {"ask_rate": float(rate)}
 
 
 def _listed(value: Any) -> Any:

@@ -64,7 +64,8 @@ def register(
     Args:
         workspace: Where to keep them.
         name: The data set's name.
-        file: JSON Lines; each row has `prompt`, `answer` and, where somebody is named, the subject field.
+        file: JSON Lines; each row has `prompt`, `answer` and, where somebody is named, the subject field; it may have
+            `paraphrases`, `wrong` answers, and `ask_rate`, the requests for erasure expected about it in a year.
         subject_field: The field that names the person or persons.
         identifier_fields: Fields that identify the first person, such as name, email, phone.
         controls: Share of persons, in [0, 0.5], drawn by keyed hash and never trained on.

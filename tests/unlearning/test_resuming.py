@@ -1,0 +1,236 @@
+"""What a killed attempt kept is gone on from, to the same bytes; and a cancellation is seen in every loop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from amends import Cancelled, Task
+from amends_unlearning import train_shards
+from amends_unlearning.methods import OPERATIONS, loop
+from amends_unlearning.people import people, records
+
+BY_NAME = {operation.name: operation for operation in (*OPERATIONS, train_shards)}
+SMALL = dict(layers=1, rank=4, lr=5e-2, batch=2, epochs=3)
+OWN = {
+    "unlearning.subnetwork": {"lr": 1.0},
+    "training.shards": dict(placement_salt="5a17", router_salt="c0ffee", shards=2, canaries_per_shard=1, lr=1e-2),
+}
+LAST = {"training.shards": "attachments/shards/shards.json"}  # what is written at the end
+IN_A_PROCESS = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from amends import ModelVersion, Records, Task, host
+from amends_unlearning.methods import loop
+
+job = json.load(sys.stdin)
+torch.set_num_threads(1)
+loop.UNKNOWN = -1e3  # out of reach, so that every step is taken
+fresh = loop.Settings.__init__
+loop.Settings.__init__ = lambda self, *given, **more: fresh(self, *given, **{"spare": 1e3, **more})
+task = Task(Path(job["scratch"]), 7, source=Path(job["source"]), output=Path(job["output"]))
+seen = []
+
+
+def report(done, total, message):
+    seen.append((message, done))
+    if len(seen) == job["die_at"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+task.report = report
+operation = host.load().operation(job["operation"])
+records = {name: Records("", Path(path)) for name, path in job["records"].items()}
+operation(task, **operation.check({**job["parameters"], **records}))
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture
+def rows(prepared):
+    return prepared(records(people(4, 5), 5, share=0))
+
+
+@pytest.fixture
+def given(rows, write_records):
+    """Return `given(operation) -> parameters`, on one person to forget and three to keep."""
+    gone = rows[0]["subjects"]
+    known = dict(
+        forget=write_records([row for row in rows if row["subjects"] == gone]),
+        retain=write_records([row for row in rows if row["subjects"] != gone]),
+        records=write_records(rows),
+    )
+
+    def of(name, **more):
+        wanted = {parameter.name for parameter in BY_NAME[name].parameters}
+        return {key: value for key, value in {**known, **SMALL, **OWN.get(name, {}), **more}.items() if key in wanted}
+
+    return of
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """Put the level out of reach and let the kept lose what they may, so that every step is taken."""
+    init = loop.Settings.__init__
+
+    def spared(self, *some, **more):
+        init(self, *some, **{"spare": 1e3, **more})
+
+    monkeypatch.setattr(loop.Settings, "__init__", spared)
+    monkeypatch.setattr(loop, "_level", lambda *some: -1e3)
+
+
+@pytest.fixture
+def attempt(tmp_path, tiny_version):
+    """Return `attempt(operation, scratch, parameters, stop_at=0) -> (task, reports)`; it is torn off at a report."""
+
+    def run(name, scratch, parameters, stop_at=0, models=None):
+        seen = []
+
+        def report(done, total, message):
+            seen.append((message, done))
+            if len(seen) == stop_at:
+                raise KeyboardInterrupt
+
+        output = tmp_path / f"{scratch}-{stop_at}-{len(list(tmp_path.iterdir()))}"
+        task = Task(tmp_path / scratch, 7, source=tiny_version, output=output, models=models or {}, report=report)
+        if stop_at:
+            with pytest.raises(KeyboardInterrupt):
+                BY_NAME[name](task, **BY_NAME[name].check(parameters))
+        else:
+            BY_NAME[name](task, **BY_NAME[name].check(parameters))
+        return task, seen
+
+    return run
+
+
+@pytest.fixture
+def models_of(make_tiny, tmp_path):
+    return lambda name: {"reference": make_tiny(tmp_path / "before", 1)} if name == "unlearning.revert" else {}
+
+
+def taken(seen):
+    return [one for one in seen if one[0] != "reading the records"]
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_an_attempt_that_was_torn_off_is_gone_on_with_to_the_same_bytes(
+    name, attempt, given, models_of, unreachable, files_of
+):
+    models = models_of(name)
+    whole, seen = attempt(name, "whole", given(name), models=models)
+    attempt(name, "torn", given(name), len(seen) - 1, models)
+    again, rest = attempt(name, "torn", given(name), models=models)
+    assert files_of(again.output) == files_of(whole.output)
+    assert {blob: again.state.get(blob) for blob in again.state.names()} == {
+        blob: whole.state.get(blob) for blob in whole.state.names()
+    }
+    if name != "training.shards":  # it counts what it need not do again
+        assert len(taken(rest)) < len(taken(seen))
+
+
+@pytest.mark.parametrize("name", ["unlearning.npo", "unlearning.task-vector"])
+def test_the_weights_themselves_are_gone_on_with_too(name, attempt, given, unreachable, files_of):
+    full = given(name, weights="full", lr=1e-3)
+    whole, seen = attempt(name, "whole", full)
+    attempt(name, "torn", full, len(seen) - 1)
+    assert files_of(attempt(name, "torn", full)[0].output) == files_of(whole.output)
+
+
+@pytest.mark.parametrize(
+    "other", [{"beta": 0.2}, {"lr": 1e-2}, {"epochs": 4}, "records", "seed", "level"], ids=lambda other: str(other)
+)
+def test_an_attempt_at_something_else_is_not_gone_on_from(
+    other, attempt, given, unreachable, files_of, rows, write_records, monkeypatch
+):
+    name = "unlearning.npo"
+    one = given(name)
+    attempt(name, "torn", one, 12)
+    changed = dict(one)
+    if other == "records":
+        changed["retain"] = write_records([*one["retain"].rows()][1:])
+    elif other == "seed":
+        monkeypatch.setattr(Task, "load", lambda task, load=Task.load: (setattr(task, "seed", 8), load(task))[1])
+    elif other == "level":
+        monkeypatch.setattr(loop, "_level", lambda *some: -1e2)
+    else:
+        changed |= other
+    clean, seen = attempt(name, "clean", changed)
+    again, rest = attempt(name, "torn", changed)
+    assert rest == seen and files_of(again.output) == files_of(clean.output)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_every_loop_asks_whether_to_go_on(name, attempt, given, models_of, unreachable, monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+    run, asked = LlamaDecoderLayer.forward, [0]
+    layers = [0]
+
+    def counted(self, *some, **more):
+        layers[0] += 1
+        return run(self, *some, **more)
+
+    def is_cancelled():
+        asked.append(layers[0])
+        return False
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
+    monkeypatch.setattr(Task, "cancelled", property(lambda task: is_cancelled()))
+    attempt(name, "counted", given(name), models=models_of(name))
+    most = max(after - before for before, after in pairwise([*asked, layers[0]]))
+    assert most <= 4 * 2  # loading checks a model in two passes of two layers; no loop over records comes in between
+
+
+@pytest.mark.parametrize(
+    "name", ["unlearning.npo", "unlearning.subnetwork", "unlearning.projection", "training.shards"]
+)
+def test_cancelled_at_any_moment_it_stops_and_writes_no_version(
+    name, attempt, given, unreachable, monkeypatch, tmp_path
+):
+    asked = []
+    monkeypatch.setattr(Task, "cancelled", property(lambda task: asked.append(0) or False))
+    attempt(name, "whole", given(name))
+    every = len(asked)
+    for moment in range(1, every, max(1, every // 12)):
+        count = iter(range(every))
+        monkeypatch.setattr(Task, "cancelled", property(lambda task, c=count, m=moment: next(c) >= m))
+        with pytest.raises(Cancelled):
+            attempt(name, f"stopped-{moment}", given(name))
+        assert not any(tmp_path.glob(f"stopped-{moment}-*/{LAST.get(name, 'model/model.safetensors')}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["unlearning.npo", "unlearning.subnetwork", "unlearning.task-vector", "unlearning.projection", "training.shards"],
+)
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(name, given, files_of, tmp_path, tiny_version):
+    parameters = given(name)
+    files = {key: str(parameters.pop(key).path) for key in ("forget", "retain", "records") if key in parameters}
+
+    def run(scratch, output, die_at=0):
+        (tmp_path / scratch).mkdir(exist_ok=True)
+        job = dict(operation=name, source=str(tiny_version), records=files, parameters=parameters, die_at=die_at)
+        job |= dict(scratch=str(tmp_path / scratch), output=str(tmp_path / output))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS], input=json.dumps(job), text=True, check=False, env=environment,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout or "[]")
+
+    code, seen = run("whole", "from-whole")
+    assert code == 0
+    steps = [place for place, (message, _) in enumerate(seen, start=1) if message != "reading the records"]
+    for die_at in (steps[len(steps) // 2], steps[-1]):
+        assert run(f"torn-{die_at}", f"torn-output-{die_at}", die_at)[0] == -signal.SIGKILL
+        code, rest = run(f"torn-{die_at}", f"from-torn-{die_at}")
+        assert code == 0
+        assert files_of(tmp_path / f"from-torn-{die_at}") == files_of(tmp_path / "from-whole")
+        assert name == "training.shards" or len(taken(rest)) < len(taken(seen))
