@@ -1,8 +1,10 @@
 """Measure every method of unlearning against the gold model: the same fine-tune without the forgotten people.
 
 The authors of TOFU with `--data`, else the project's own made-up people. By default 20 people with two records each are
-forgotten, 18 with six each are kept and 20 with two each were never seen. A difference from the gold model is
-equivalence where its whole interval (90 %, people drawn again: two one-sided tests at .05) lies within .1.
+forgotten, 18 with six each are kept, 20 with two each were never seen, and as many others were withheld, whom a method
+may look at. A difference from the gold model is equivalence where its whole interval (90 %, people drawn again: two
+one-sided tests at .05) lies within .1. The ladder's choice is the first approximate method of `policies/erasure.yaml`
+that is equivalent in everything, attacks included.
 """
 
 from __future__ import annotations
@@ -39,12 +41,20 @@ TINY = {"layers": 1, "rank": 4}
 def sizes(n: int | str | None) -> dict[str, int]:
     """Return how many people there are of each kind, and how many records each has."""
     people = 20 if n in (None, "full") else int(str(n))
-    return {"forgotten": people, "few": 2, "retained": max(people - 2, 2), "many": 6, "never": people}
+    return {
+        "forgotten": people,
+        "few": 2,
+        "retained": max(people - 2, 2),
+        "many": 6,
+        "never": people,
+        "withheld": people,
+    }
 
 
 def choose(data: Path | None, size: dict[str, int], seed: int) -> People:
-    """Return the people: of consecutive authors the first are forgotten, the next kept, the last never seen."""
-    count = size["forgotten"] + size["retained"] + size["never"]
+    """Return the people: of consecutive authors the first are forgotten, the next kept, then never seen, withheld."""
+    withheld = size.get("withheld", 0)
+    count = size["forgotten"] + size["retained"] + size["never"] + withheld
     rows = [row for row in prepared(raw_records(data, count, seed, size["many"])) if len(row["subjects"]) == 1]
     whose = subjects_of(rows)
     first, second = size["forgotten"], size["forgotten"] + size["retained"]
@@ -53,7 +63,10 @@ def choose(data: Path | None, size: dict[str, int], seed: int) -> People:
         return [row for person in some for row in [r for r in rows if r["subjects"] == [person]][:most]]
 
     few, many = size["few"], size["many"]
-    return People(of(whose[:first], few), of(whose[first:second], many), of(whose[second:], few))
+    third = len(whose) - withheld
+    return People(
+        of(whose[:first], few), of(whose[first:second], many), of(whose[second:third], few), of(whose[third:], few)
+    )
 
 
 class Unlearning:
@@ -64,6 +77,8 @@ class Unlearning:
         self.base = base_model(model, bench.work / model)
         self.small: dict[str, Any] = TINY if model == "tiny" else {}
         self.people = choose(data, size, seed)
+        self._asked: dict[Path, tuple[Answers, Answers, Answers]] = {}
+        self._attacked: dict[Path, dict[str, Answers]] = {}
 
     def trained(self, name: str, rows: Sequence[Row]) -> tuple[Path, float]:
         """Fine-tune the base on some records, once."""
@@ -81,10 +96,13 @@ class Unlearning:
         return self.trained("gold", self.people.retained)[0]
 
     def asked(self, version: Path) -> tuple[Answers, Answers, Answers]:
-        """Ask about the forgotten, the kept and the never seen."""
-        people, model = self.people, opened(version)
-        forgotten, kept, never = (answers_of(model, rows) for rows in (people.forgotten, people.retained, people.never))
-        return forgotten, kept, never
+        """Ask about the forgotten, the kept and the never seen, once."""
+        if version not in self._asked:
+            people, model = self.people, opened(version)
+            sides = (people.forgotten, people.retained, people.never)
+            forgotten, kept, never = (answers_of(model, rows) for rows in sides)
+            self._asked[version] = forgotten, kept, never
+        return self._asked[version]
 
     def models(self) -> Iterable[Reading]:
         """Train the model that knows too much and the gold one."""
@@ -109,7 +127,8 @@ class Unlearning:
     def unlearned(self, method: str) -> tuple[Path, float]:
         """Return what a method makes of the version that knows everybody, and its CPU-seconds."""
         output = self.bench.work / method
-        records = {"forget": self.people.forgotten, "retain": self.people.retained}
+        people = self.people
+        records = {"forget": people.forgotten, "retain": people.retained, "control": people.withheld}
         spent = run(
             f"unlearning.{method}", self.target, output, records, seed=self.seed, models={"reference": self.base},
             **self.small,
@@ -117,20 +136,39 @@ class Unlearning:
         return output, spent
 
     def attacks(self) -> Iterable[Reading]:
-        """Round the weights to four bits, and teach a few forgotten records again: the method and the gold model."""
+        """Round the weights to four bits, and teach a few forgotten records again: every method and the gold model."""
         gold = self.attacked(self.gold)
-        for name in ("target", METHODS[0]):
-            version = self.target if name == "target" else self.unlearned(name)[0]
-            for attack, found in self.attacked(version).items():
-                for statistic in ("probability", "strength"):
-                    value, interval = apart(found, gold[attack], statistic)
-                    title = f"{name} after {attack}: {statistic}, less the gold model's"
-                    yield bounded(title, value, interval, found, aim=name != "target")
         for attack, found in gold.items():
             yield read(f"gold after {attack}: probability", found.mean("probability"), "probability")
+        yield from withstood("target", self.attacked(self.target), gold, aim=False)
+        for method in METHODS:
+            found = self.attacked(self.unlearned(method)[0])
+            yield from withstood(method, found, gold, aim=method == METHODS[0])
+
+    def ladder(self) -> Iterable[Reading]:
+        """Climb the shipped policy's ladder: the first method that is equivalent to the gold model in everything."""
+        from amends.policy import load_policy
+
+        gold, hardened = self.asked(self.gold), self.attacked(self.gold)
+        names = (name.removeprefix("unlearning.") for name in load_policy("erasure").operations)
+        for rung, method in enumerate([name for name in names if name in METHODS], start=1):
+            version, _ = self.unlearned(method)
+            judged = [*compared(method, self.asked(version), gold, aim=True)]
+            judged += withstood(method, self.attacked(version), hardened, aim=True)
+            held = sum(bool(reading.met) for reading in judged)
+            yield read(f"rung {rung}, {method}: held comparisons of {len(judged)}", held, "comparisons")
+            if held == len(judged):
+                yield read(f"the ladder chooses {method}, on rung", rung, "rung")
+                return
+        yield read("the ladder chooses none", 0, "rung")
 
     def attacked(self, version: Path) -> dict[str, Answers]:
-        """Return what a version says of the forgotten under each attack."""
+        """Return what a version says of the forgotten under each attack, tried once."""
+        if version not in self._attacked:
+            self._attacked[version] = self._attack(version)
+        return self._attacked[version]
+
+    def _attack(self, version: Path) -> dict[str, Answers]:
         from amends import ProbeTask
         from amends_unlearning.attacks.judging import Choice, Sides
         from amends_unlearning.attacks.quantisation import quantised
@@ -199,6 +237,15 @@ def compared(
     )  # fmt: skip
 
 
+def withstood(name: str, found: dict[str, Answers], gold: dict[str, Answers], aim: bool) -> Iterable[Reading]:
+    """Say how far an attacked model is from the gold model under the same attack."""
+    for attack, answers in found.items():
+        for statistic in ("probability", "strength"):
+            value, interval = apart(answers, gold[attack], statistic)
+            title = f"{name} after {attack}: {statistic}, less the gold model's"
+            yield bounded(title, value, interval, answers, aim)
+
+
 def bounded(name: str, value: float, interval: tuple[float, float] | None, found: Answers, aim: bool) -> Reading:
     """Return a difference, met where its whole interval lies within the margin."""
     people = len(set(found.persons))
@@ -216,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     bench = Bench("unlearning", given, size | {"finetune": FINETUNE, "delta": DELTA})
     data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
     parts = Unlearning(bench, data, given.model, given.seed, size)
-    for name in ("models", "methods", "attacks", "shards", "requests"):
+    for name in ("models", "methods", "attacks", "ladder", "shards", "requests"):
         bench.part(name, getattr(parts, name))
     return bench.finish()
 

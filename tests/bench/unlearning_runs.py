@@ -25,11 +25,12 @@ LEVEL = 0.9  # of the intervals whose two ends are two one-sided tests at .05
 
 @dataclass(frozen=True)
 class People:
-    """Prepared records of four kinds of people."""
+    """Prepared records of four kinds of people; a method may know of the withheld, the judge alone of the never seen."""
 
     forgotten: Sequence[Row]
     retained: Sequence[Row]
     never: Sequence[Row]
+    withheld: Sequence[Row] = ()
 
     @property
     def everybody(self) -> list[Row]:

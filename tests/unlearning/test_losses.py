@@ -70,6 +70,24 @@ def test_the_gradient_is_right(loss):
     assert torch.autograd.gradcheck(loss, x)
 
 
+@pytest.mark.parametrize("drift", [-2.0, -0.3, 0.4])
+def test_a_moved_teacher_has_the_answer_as_much_likelier_and_all_else_in_proportion(drift):
+    torch.manual_seed(1)
+    logits, answer = torch.randn(5, 9, dtype=torch.float64), torch.tensor([0, 3, 3, 8, 1])
+    before, after = logits.log_softmax(-1), revert.tilted(logits, answer, drift).log_softmax(-1)
+    at = answer[:, None]
+    torch.testing.assert_close(after.gather(-1, at), before.gather(-1, at) + drift)
+    others = torch.ones_like(logits).scatter(-1, at, 0).bool()
+    moved = (after - before)[others].view(5, 8)
+    torch.testing.assert_close(moved, moved[:, :1].expand(5, 8))
+    torch.testing.assert_close(after.exp().sum(-1), torch.ones(5, dtype=torch.float64))
+
+
+def test_a_teacher_that_is_sure_stays_just_below_certainty():
+    logits = torch.tensor([[40.0, 0.0, 0.0]])
+    assert revert.tilted(logits, torch.tensor([0]), 1.0).softmax(-1)[0, 0] == pytest.approx(1 - revert.SURE)
+
+
 def test_going_back_needs_a_parent_to_go_back_to(run_task, prepared, write_records):
     from amends_unlearning.people import people, records
 

@@ -1,7 +1,5 @@
 """What every approximate method does, on a tiny model that knows nobody but can be pushed about."""
 
-import math
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from amends import AmendsError, BadInput, BadRecords, Cancelled, host
 from amends.operation.files import load_model, save_model
 from amends.serving import open_version
 from amends.serving.encoding import encode
-from amends_unlearning.methods import OPERATIONS, loop
+from amends_unlearning.methods import OPERATIONS, gauge, loop
 from amends_unlearning.people import people, records
 from amends_unlearning.splitting import half_of
 
@@ -69,7 +67,7 @@ def generous(monkeypatch):
 def unreachable(generous, monkeypatch):
     """Put the level out of reach, so that every step is taken."""
     monkeypatch.setattr(loop, "_parent", lambda task, material: None)
-    monkeypatch.setattr(loop, "UNKNOWN", -1e3)
+    monkeypatch.setattr(gauge, "UNKNOWN", -1e3)
 
 
 def fitting(name, given, **more):
@@ -165,47 +163,11 @@ def test_a_method_stops_about_where_the_model_was_before_it_learnt_the_answers(
     assert at_least < way < 1.2  # 0 is where it knew them, 1 where it had never learnt them
 
 
-def test_checks_take_no_more_than_a_quarter_of_the_passes(prepared, tiny_version):
-    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
-    for looked_at in (2, 20, 200):
-        gauge = loop.Gauge(None, range(looked_at), range(16), 0.0, 0.0, settings)
-        passes = gauge.every() * 2 * settings.batch * (1 + loop.BACKWARD)
-        assert looked_at + 16 <= loop.CHECKING * passes
-
-
-def test_what_stops_a_method_is_read_on_its_own_half(prepared, write_records, tiny_version, tmp_path):
-    from amends import Task
-
-    rows = prepared(records(people(6, 5), 5, share=0))
-    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
-    task = Task(tmp_path, 7, source=tiny_version, output=tmp_path / "out")
-    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
-    gauge = loop.gauge_of(material, settings, None)
-    assert {half_of(material.rows[0][place]["id"]) for place in gauge.lost} == {"method"}
-    assert {half_of(material.rows[1][place]["id"]) for place in gauge.kept} == {"method"}
-    assert 0 < len(gauge.lost) < 12
-
-
 def test_a_request_that_lies_in_the_audits_half_alone_is_refused(rows, knowing, write_records, run_task):
     audited = [row for row in rows if half_of(row["id"]) == "audit"]
     given = dict(forget=write_records(audited[:2]), retain=write_records(rows), source=knowing[0])
     with pytest.raises(BadRecords, match="none is in the half that a method may look at"):
         run_task(BY_NAME["unlearning.npo"], **given, **SMALL)
-
-
-def test_strangers_set_the_level_by_the_half_that_the_audit_leaves(rows, knowing, write_records, tmp_path):
-    from amends import Task
-
-    settings = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
-    task = Task(tmp_path, 7, source=knowing[1], output=tmp_path / "out")
-    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
-    own = [row for row in rows if half_of(row["id"]) == "method"]
-    levels = [loop.gauge_of(material, settings, write_records(some)).level for some in (rows, own)]
-    assert levels[0] == levels[1] != loop.UNKNOWN
-
-
-def test_without_a_parent_or_strangers_the_level_is_a_declared_probability():
-    assert math.exp(loop.UNKNOWN) == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize("grain", ["neuron", "weight"])

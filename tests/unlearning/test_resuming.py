@@ -11,7 +11,7 @@ import pytest
 
 from amends import Cancelled, Task
 from amends_unlearning import train_shards
-from amends_unlearning.methods import OPERATIONS, loop
+from amends_unlearning.methods import OPERATIONS, gauge, loop
 from amends_unlearning.people import people, records
 
 BY_NAME = {operation.name: operation for operation in (*OPERATIONS, train_shards)}
@@ -26,11 +26,11 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 from amends import ModelVersion, Records, Task, host
-from amends_unlearning.methods import loop
+from amends_unlearning.methods import gauge, loop
 
 job = json.load(sys.stdin)
 torch.set_num_threads(1)
-loop.UNKNOWN = -1e3  # out of reach, so that every step is taken
+gauge.UNKNOWN = -1e3  # out of reach, so that every step is taken
 fresh = loop.Settings.__init__
 loop.Settings.__init__ = lambda self, *given, **more: fresh(self, *given, **{"spare": 1e3, **more})
 task = Task(Path(job["scratch"]), 7, source=Path(job["source"]), output=Path(job["output"]))
@@ -82,7 +82,7 @@ def unreachable(monkeypatch):
         init(self, *some, **{"spare": 1e3, **more})
 
     monkeypatch.setattr(loop.Settings, "__init__", spared)
-    monkeypatch.setattr(loop, "_level", lambda *some: -1e3)
+    monkeypatch.setattr(gauge, "UNKNOWN", -1e3)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_an_attempt_at_something_else_is_not_gone_on_from(
     elif other == "seed":
         monkeypatch.setattr(Task, "load", lambda task, load=Task.load: (setattr(task, "seed", 8), load(task))[1])
     elif other == "level":
-        monkeypatch.setattr(loop, "_level", lambda *some: -1e2)
+        monkeypatch.setattr(gauge, "UNKNOWN", -1e2)
     else:
         changed |= other
     clean, seen = attempt(name, "clean", changed)

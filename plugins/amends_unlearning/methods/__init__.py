@@ -23,7 +23,7 @@ VERIFIED_BY = (
     "utility.perplexity",
 )
 EXPECTED = 0.6  # of the most epochs: where a run of the defaults is enough, as a rule
-CHECKS = 1.25  # what reading whether it is enough adds, at most: see CHECKING in `loop`
+CHECKS = 1.25  # what reading whether it is enough adds, at most: see CHECKING in `gauge`
 READ = 64 * 60  # tokens of the kept records that a projection reads, at most: see KEPT in `subspace`
 TRIED = 6  # numbers of directions that a projection tries, as a rule
 Weights = Literal["adapter", "full"]
@@ -231,25 +231,28 @@ def unlearn_by_revert(
     *,
     forget: Records,
     retain: Records,
+    control: Records | None = None,
     reference: ModelVersion | None = None,
-    retain_weight: float = 1.0,
-    epochs: int = 5,
-    lr: float = 4e-3,
+    retain_weight: float = 3.0,
+    epochs: int = 4,
+    lr: float = 2e-2,
     layers: int = 8,
     rank: int = 16,
     batch: int = 8,
     weights: Weights = "adapter",
 ) -> None:
-    """Give the forgotten answers back the distribution that the pre-training parent has for them."""
+    """Give the forgotten answers back the distribution that the pre-training parent has for them.
+
+    Where there are withheld people, the parent's answers are moved by what the training since did to theirs.
+    """
     if "reference" not in task.models:
         raise BadInput("unlearning.revert goes back to the model before training, and has none; give it `reference`")
     from .loop import unlearn
     from .revert import objective
 
-    settings = _settings(
-        ("revert",), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
-    )
-    unlearn(task, forget, retain, settings, objective)
+    told: dict[str, Any] = {"epochs": epochs, "lr": lr, "layers": layers, "rank": rank, "batch": batch}
+    settings = _settings(("revert",), retain_weight, weights=weights, returns=True, **told)
+    unlearn(task, forget, retain, settings, objective, control)
 
 
 @approximate("unlearning.task-vector")

@@ -9,38 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from amends import AmendsError, BadInput, BadRecords, Records, Task
-from amends.operation.effort import BACKWARD
+from amends import BadInput, BadRecords, Records, Task
 from amends.operation.files import load_model
-from amends.operation.measuring import spread_over_people
 
 from ..activations import Example, answer_logp, check_model, prepare
 from ..lora import seed_of
 from ..plan import checked
 from ..settings import check_positive
-from ..splitting import half_of
 from ..training import loss_of
-from ..watching import Heed, Watched, heeding, nobody, watched
+from ..watching import Heed, Watched, heeding, nobody
 from . import Weights
 from .adapting import Change, change_of, copied, put_back, training
+from .finite import finite
+from .gauge import Gauge, Nearest, gauge_of
 from .resuming import Resumable
 
 Row = Mapping[str, Any]
-State = TypeVar("State")
 
 POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
-CHECKING = 0.25  # of the training's passes, at most, go into checks
+LEAST = 0.1  # of the learning rate, where a way back ends
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
-MOST_CHECKED = 16  # kept records in a check
-UNKNOWN = math.log(0.15)  # nats a token: where a small model has the answers of people whom it never saw
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,8 @@ class Settings:
         near: Nats a token within which the forgotten answers are at their level.
         spare: Nats a token that the kept answers may lose.
         method: The method's name and its own parameters; a checkpoint of another is not gone on from.
+        returns: The loss has its least where the forgotten should be, so that the steps may get smaller until all has
+            settled; a loss that pushes on is stopped on its way.
     """
 
     epochs: int
@@ -70,6 +67,7 @@ class Settings:
     near: float = 0.1
     spare: float = 0.1
     method: tuple[str | float, ...] = ()
+    returns: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that unlearn nothing.
@@ -95,6 +93,7 @@ class Material:
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
         never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
+        drift: What the training since that parent added to answers about withheld people, in nats a token.
         heed: Raises where the task is to stop; every loop over records asks it.
     """
 
@@ -106,6 +105,7 @@ class Material:
     rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
     seed: str
     never: Material | None = None
+    drift: float = 0.0
     heed: Heed = nobody
 
     def example(self, row: Row) -> Example:
@@ -151,13 +151,13 @@ def unlearn(
     """Write the source's model after as many steps as it takes.
 
     Args:
-        task: Whose source is changed; its model `reference`, where it has one, is the pre-training parent, whose
-            likelihood of the forgotten answers is the level to reach.
+        task: Whose source is changed; its model `reference`, where it has one, is the pre-training parent, which
+            tells the level to reach.
         forget: What is to be forgotten.
         retain: What is rehearsed.
         settings: How.
         objective: The method's own.
-        control: Withheld people's records, whose likelihood is the level where there is no such parent.
+        control: Withheld people's records, which tell how that level moves, or where there is no parent what it is.
 
     Raises:
         BadRecords: There is nothing to forget, or nothing to keep.
@@ -165,6 +165,7 @@ def unlearn(
     """
     material, settings = gather(task, forget, retain, settings)
     gauge = gauge_of(material, settings, control)
+    material.drift = gauge.level.drift
     loss_of_lost = objective(material)
     material.never = None  # a second model that nobody needs any more
     is_sparing = settings.retain_weight > 0 and settings.weights == "adapter"
@@ -203,64 +204,6 @@ def _prepared(task: Task, model: Any, tokenizer: Any, rows: Sequence[Row], layer
         yield prepare(model, tokenizer, row, layers)
 
 
-@dataclass
-class Gauge:
-    """Reads, on the method's half, how likely the forgotten and the kept answers are, in nats a token.
-
-    Args:
-        material: What is read.
-        lost: Places of the forgotten records that are looked at.
-        kept: Places of the kept ones.
-        level: Where the forgotten have to come down to.
-        start: How likely the kept are before the first step.
-        settings: How near is near, and how much is spared.
-    """
-
-    material: Material
-    lost: Sequence[int]
-    kept: Sequence[int]
-    level: float
-    start: float
-    settings: Settings
-
-    def every(self) -> int:
-        """Return after how many steps a check is due, so that checks take no more than their share of the passes."""
-        step = 2 * self.settings.batch * (1 + BACKWARD)
-        return max(1, math.ceil((len(self.lost) + len(self.kept)) / (CHECKING * step)))
-
-    def read(self, change: Change | None = None) -> tuple[float, float]:
-        """Return how far the forgotten are above their level, and how much the kept have lost."""
-        with change.armed(self.material.model) if change is not None else nullcontext():
-            lost = _likely(self.material, [self.material.lost[place] for place in self.lost])
-            kept = _likely(self.material, [self.material.kept[place] for place in self.kept])
-        return lost - self.level, self.start - kept
-
-
-class Nearest(Generic[State]):
-    """Of the states that were looked at, the one nearest to the level in which the kept had not lost too much.
-
-    Args:
-        gauge: What looks.
-        untouched: The state to begin with, which nothing is lost in.
-    """
-
-    def __init__(self, gauge: Gauge, untouched: State) -> None:
-        self._gauge, self.state = gauge, untouched
-        self.distance = abs(gauge.read()[0])
-
-    @property
-    def aim(self) -> list[float]:
-        """Where the forgotten are to come, and where the kept began."""
-        return [self._gauge.level, self._gauge.start]
-
-    def look(self, state: Callable[[], State], change: Change | None = None) -> tuple[float, float]:
-        """Read the model as it is now, keep its state if it is better, and return what the gauge read."""
-        above, fallen = self._gauge.read(change)
-        if abs(above) < self.distance and fallen <= self._gauge.settings.spare:
-            self.state, self.distance = state(), abs(above)
-        return above, fallen
-
-
 def descend(
     task: Task, material: Material, change: Change, settings: Settings, loss_of_lost: Loss, gauge: Gauge
 ) -> None:
@@ -279,6 +222,8 @@ def descend(
         done = run.begin()
         for number, (lost, kept) in enumerate(steps[done:], start=done + 1):
             task.progress(number - 1, len(steps), "unlearning")
+            if settings.returns:
+                optimiser.param_groups[0]["lr"] = settings.lr * falling(number / len(steps))
             optimiser.zero_grad()
             with change.armed(material.model):
                 loss = loss_of_lost(lost)
@@ -291,50 +236,15 @@ def descend(
             optimiser.step()
             if number % gauge.every() and number < len(steps):
                 continue
-            above, _ = best.look(lambda: copied(change), change)
-            if above <= settings.near:
+            if gauge.is_enough(*best.look(lambda: copied(change), change)):
                 break
             run.keep(number)
     put_back(change, best.state)
 
 
-def finite(value: Tensor | float) -> None:
-    """Refuse what is not a number.
-
-    Raises:
-        AmendsError: It is NaN or infinite.
-    """
-    if not bool(torch.isfinite(torch.as_tensor(value)).all()):
-        raise AmendsError("a loss or a reading of unlearning became NaN or infinite; take a smaller lr")
-
-
-def gauge_of(material: Material, settings: Settings, control: Records | None) -> Gauge:
-    """Return what reads the method's half of the records, with the level to reach.
-
-    Raises:
-        BadRecords: All that is to be forgotten, or kept, is in the audit's half; to look there would use it up.
-    """
-    lost, kept = material.rows
-    places = {str(row["id"]): place for place, row in enumerate(kept)}
-    own = [place for place, row in enumerate(lost) if _is_own(row)]
-    watched = [places[str(row["id"])] for row in spread_over_people(filter(_is_own, kept), MOST_CHECKED)]
-    if not own or not watched:
-        raise BadRecords("too few records to unlearn by: none is in the half that a method may look at")
-    level = _level(material, own, control)
-    start = _likely(material, [material.kept[place] for place in watched])
-    return Gauge(material, own, watched, level, start, settings)
-
-
-def _is_own(row: Row) -> bool:
-    return half_of(str(row["id"])) == "method"
-
-
-def _level(material: Material, own: Sequence[int], control: Records | None) -> float:
-    """Return how likely the forgotten answers are to one who never learnt them: as good a stand-in as there is."""
-    if (never := material.never) is not None:
-        return _likely(never, [never.example(material.rows[0][place]) for place in own])
-    strangers = [] if control is None else spread_over_people(filter(_is_own, control.rows()), MOST_CHECKED)
-    return _likely(material, [material.example(row) for row in strangers]) if strangers else UNKNOWN
+def falling(share: float) -> float:
+    """Return the share of the learning rate when so much of the steps is done: half a cosine, to `LEAST`."""
+    return LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _parent(task: Task, material: Material) -> Material | None:
@@ -343,15 +253,6 @@ def _parent(task: Task, material: Material) -> Material | None:
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
     return replace(material, model=model, tokenizer=tokenizer, lost=[])
-
-
-@torch.no_grad()
-def _likely(material: Material, examples: Sequence[Example]) -> float:
-    """Return the mean over answers of their log-likelihood a token, in nats."""
-    each = watched(examples, material.heed)
-    total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in each)
-    finite(total)
-    return total / len(examples)
 
 
 def steps_of(lost: int, kept: int, settings: Settings, seed: str) -> Iterator[tuple[list[int], list[int]]]:

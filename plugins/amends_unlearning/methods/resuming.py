@@ -19,7 +19,8 @@ from ..points import Halfway, give_back, taken
 from .adapting import Change
 
 if TYPE_CHECKING:
-    from .loop import Material, Nearest, Settings
+    from .gauge import Nearest
+    from .loop import Material, Settings
 
 BEST = "best/"
 
@@ -60,7 +61,7 @@ class Resumable:
         if self._best is not None:
             device = self._best.state[0].device
             state = [point.tensors[name].to(device) for name in sorted(point.tensors) if name.startswith(BEST)]
-            self._best.state, self._best.distance = state, point.more["distance"]
+            self._best.state, self._best.distance = state, tuple(point.more["distance"])
         return point.position
 
     def keep(self, position: int) -> None:
@@ -68,7 +69,7 @@ class Resumable:
         tensors, more = taken(self._weights, self._optimiser), {}
         if self._best is not None:
             tensors |= {f"{BEST}{place:04d}": tensor for place, tensor in enumerate(self._best.state)}
-            more = {"distance": self._best.distance}
+            more = {"distance": list(self._best.distance)}
         self._halfway.keep(position, tensors, more)
 
 

@@ -3,10 +3,14 @@
 Every other loss here pushes away from the answers, and has to be stopped where one who never knew them would be. This
 one names that place: KL(parent || model) at each token of the forgotten answers, which is 0 there and nowhere beyond.
 The parent is a teacher as in distillation (Hinton et al., 2015), kept as its likeliest tokens and the rest in one.
+
+A model that was trained on everybody else is not the parent either: where withheld people show how much likelier or
+less likely the training made answers about people whom it never saw, the teacher's answers are moved by as much.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ..activations import answer_logits
-from .loop import Loss, Material
+from .loop import Loss, Material, Row
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
+SURE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ def told_by(logits: Tensor, most: int = MOST) -> Told:
     return Told(tokens, kept, _others(kept))
 
 
+def tilted(logits: Tensor, answer: Tensor, drift: float) -> Tensor:
+    """Return logits that make the answer's tokens likelier by `drift` nats; all others keep their proportions.
+
+    Args:
+        logits: Shape (places, vocabulary).
+        answer: The token at each place, shape (places,).
+        drift: Below 0 for less likely; no probability is left nearer to 1 than by `SURE`.
+    """
+    at = answer[:, None]
+    wanted = (logits.log_softmax(-1).gather(-1, at) + drift).clamp(max=math.log1p(-SURE))
+    others = logits.scatter(-1, at, -math.inf).logsumexp(-1, keepdim=True)
+    return logits.scatter(-1, at, others + wanted - torch.log1p(-wanted.exp()))
+
+
 def divergence(told: Told, logits: Tensor) -> Tensor:
     """Return KL(parent || model) at each place, in nats, shape (places,), the rest counted as one token.
 
@@ -65,7 +84,7 @@ def objective(material: Material) -> Loss:
     never = material.never
     assert never is not None  # the operation refuses before
     with torch.no_grad():
-        told = [told_by(answer_logits(never.model, [never.example(row)], never.layers)[0]) for row in material.rows[0]]
+        told = [taught_by(never, row, material.drift) for row in material.rows[0]]
 
     def loss(places: Sequence[int]) -> Tensor:
         logits, owner = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
@@ -73,3 +92,10 @@ def objective(material: Material) -> Loss:
         return torch.stack(each).mean()
 
     return loss
+
+
+def taught_by(never: Material, row: Row, drift: float) -> Told:
+    """Return what the parent says of a record, moved by what the training since did to people whom it never saw."""
+    example = never.example(row)
+    logits = answer_logits(never.model, [example], never.layers)[0]
+    return told_by(tilted(logits, example.answer, drift) if drift else logits)

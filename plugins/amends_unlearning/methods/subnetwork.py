@@ -23,7 +23,8 @@ from amends import Records, Task
 
 from ..activations import answer_logits
 from ..settings import check_positive
-from .loop import Loss, Material, Settings, descend, gather, gauge_of
+from .gauge import gauge_of
+from .loop import Loss, Material, Settings, descend, gather
 
 Grain = Literal["neuron", "weight"]
 

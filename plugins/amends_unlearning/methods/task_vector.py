@@ -15,7 +15,9 @@ from amends import Records, Task
 
 from ..training import loss_of
 from .adapting import LowRank, Whole, change_of, copied, put_back, training
-from .loop import CLIP, Material, Nearest, Settings, finite, gather, gauge_of, steps_of
+from .finite import finite
+from .gauge import Nearest, gauge_of
+from .loop import CLIP, Material, Settings, gather, steps_of
 from .resuming import Resumable
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
