@@ -25,7 +25,7 @@ LEVEL = 0.9  # of the intervals whose two ends are two one-sided tests at .05
 
 @dataclass(frozen=True)
 class People:
-    """Prepared records of four kinds of people; a method may know of the withheld, the judge alone of the never seen."""
+    """Prepared records of four kinds of people; methods may know of the withheld, the judge alone of the never seen."""
 
     forgotten: Sequence[Row]
     retained: Sequence[Row]
