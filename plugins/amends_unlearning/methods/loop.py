@@ -22,8 +22,10 @@ from amends.operation.files import load_model
 from amends.operation.measuring import spread_over_people
 
 from ..activations import Example, answer_logp, check_model, prepare
+from ..canaries import is_canary
 from ..lora import seed_of
 from ..plan import checked
+from ..planted import halves, planted_in
 from ..settings import check_positive
 from ..splitting import half_of
 from ..training import loss_of
@@ -166,6 +168,8 @@ def unlearn(
 def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> tuple[Material, Settings]:
     """Load the source and its pre-training parent, check them and the records, and prepare what is to be forgotten.
 
+    Half of the source's canaries are forgotten as well and the others kept, so that an audit can be tried on both.
+
     Raises:
         BadRecords: There is nothing to forget, or nothing to keep.
     """
@@ -175,6 +179,9 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
     lost, kept = (sorted(checked(records.rows()), key=lambda row: str(row["id"])) for records in (forget, retain))
     if not lost or not kept:
         raise BadRecords("unlearning needs records to forget and records to keep; give it both")
+    if task.source is not None:
+        going, staying = halves(planted_in(task.source).left)
+        lost, kept = [*lost, *going], [*kept, *staying]
     examples = [prepare(model, tokenizer, row, settings.layers) for row in lost]
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers)
     material = Material(
@@ -282,7 +289,7 @@ def finite(value: Tensor | float) -> None:
 
 
 def gauge_of(material: Material, settings: Settings, control: Records | None) -> Gauge:
-    """Return what reads the method's half of the records, with the level to reach.
+    """Return what reads the method's half of the records, with the level to reach; canaries are never looked at.
 
     Raises:
         BadRecords: All that is to be forgotten, or kept, is in the audit's half; to look there would use it up.
@@ -299,7 +306,7 @@ def gauge_of(material: Material, settings: Settings, control: Records | None) ->
 
 
 def _is_own(row: Row) -> bool:
-    return half_of(str(row["id"])) == "method"
+    return half_of(str(row["id"])) == "method" and not is_canary(row)
 
 
 def _level(material: Material, own: Sequence[int], control: Records | None) -> float:
