@@ -127,7 +127,7 @@ def unlearn_replay(
     rank: int = 16,
     lr: float = 2e-3,
     checkpoints: int = 4,
-    canaries: int = 8,
+    canaries: int = 0,
     from_scratch: bool = False,
 ) -> None:
     """Replay a fine-tune from its last clean checkpoint on the remaining records (arXiv 2508.12220)."""
@@ -156,7 +156,7 @@ def unlearn_retrain(
     rank: int = 16,
     lr: float = 2e-3,
     checkpoints: int = 4,
-    canaries: int = 8,
+    canaries: int = 0,
 ) -> None:
     """Fine-tune again from the beginning on the remaining records: the gold model."""
     from .finetune import Settings, rebuild

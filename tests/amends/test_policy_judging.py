@@ -25,6 +25,8 @@ GOOD = {
     "utility.retain/probability": 0.95,
     "utility.retain/rouge_l": 0.9,
     "utility.perplexity/perplexity": 22.2,
+    "unlearning.drill/detected_at_most": 1.0,
+    "unlearning.drill/erased_at_least": 0.0,
 }
 EQUIVALENT = ("probability", "strength", "exact", "auc_loss", "auc_minkpp")
 ATTACKED = ("paraphrase/difference", "few-shot/difference", "prefix/difference", "quantisation/difference_4bit")

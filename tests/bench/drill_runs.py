@@ -7,6 +7,7 @@ folder already is not made again.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,10 +42,12 @@ def drilled(version: Path, base: Path) -> tuple[list[Reading], float]:
 
 def show(title: str, found: tuple[list[Reading], float]) -> None:
     """Print one line for each reading."""
-    print(f"{title} ({found[1]:.0f} CPU-seconds)")
+    lines = [f"{title} ({found[1]:.0f} CPU-seconds)"]
     for reading in found[0]:
         interval = "" if reading.low is None else f"  [{reading.low:.3f}, {reading.high:.3f}]"
-        print(f"  {reading.name.rpartition('/')[2]:24}{reading.value:8.3f}{interval}  n = {reading.n}", flush=True)
+        lines.append(f"  {reading.name.rpartition('/')[2]:24}{reading.value:8.3f}{interval}  n = {reading.n}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from amends.governor.proof.drilling import drill_of, is_drill
 from amends.governor.proof.plots import Threshold, number, readings_svg, title, words
 from amends.records import Reading
 
@@ -36,14 +37,16 @@ def render_page(statement: Mapping[str, Any]) -> str:
     )
     environment.filters.update(
         {"moment": moment, "day": day, "size": size, "number": number, "words": words, "title": title, "count": count}
+        | {"percent": percent}
     )
     predicate = statement["predicate"]
     chart = Markup(_chart(predicate["readings"])) if predicate["readings"]["after"] else None
     page = environment.get_template("certificate.html.j2")
     is_late = _utc(predicate["case"]["completed_at"]) > _utc(predicate["case"]["due_at"])
     return page.render(
-        **predicate, is_late=is_late, chart=chart, rows=_rows(predicate), attacks=_attacks(predicate), claims=_CLAIMS
-    )
+        **predicate, is_late=is_late, chart=chart, rows=_rows(predicate), attacks=_attacks(predicate), claims=_CLAIMS,
+        drill=drill_of(predicate["readings"]),
+    )  # fmt: skip
 
 
 def moment(iso: str) -> str:
@@ -71,6 +74,11 @@ def count(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}".replace(",", "\u202f")
 
 
+def percent(share: float) -> str:
+    """Write a share for people."""
+    return f"{100 * share:.0f} %"
+
+
 def _utc(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone(UTC)
 
@@ -81,8 +89,8 @@ def _chart(readings: Mapping[str, Any]) -> str:
 
 
 def _plain(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is no attack's; those have a table of their own."""
-    return [reading for reading in readings if _ATTACK not in reading["name"]]
+    """Return what is no attack's and no drill's; those have a table of their own."""
+    return [reading for reading in readings if _ATTACK not in reading["name"] and not is_drill(reading["name"])]
 
 
 def _read(readings: list[dict[str, Any]]) -> list[Reading]:
