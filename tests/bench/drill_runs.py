@@ -1,7 +1,8 @@
-"""Try the audit's drill on a model before any training, after a fine-tune that plants canaries, and after an erasure.
+"""Try the audit's drill on a model before any training, after one that plants canaries, and after an erasure.
 
-Run as a script: `python tests/bench/drill_runs.py FOLDER [--model tiny] [--operation unlearning.npo]`; what is in the
-folder already is not made again.
+Run as a script: `python tests/bench/drill_runs.py FOLDER [--model tiny] [--training training.shards]
+[--operation unlearning.npo]`; what is in the folder already is not made again. Out of shards nothing is erased
+approximately, so there the drill ends with the training.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from amends import ProbeTask, Reading, host
 from amends.records import canonical_json
 from amends.scheduler.steady import steady
 
-FINETUNE: Mapping[str, Any] = {"placement_salt": "5a17", "steps": 16, "canaries": 8}
+SHARDS: Mapping[str, Any] = {"placement_salt": "5a17", "router_salt": "c0ffee", "shards": 4, "slices": 2}
+TRAINING: Mapping[str, Mapping[str, Any]] = {
+    "training.finetune": {"placement_salt": "5a17", "steps": 16, "canaries": 8},
+    "training.shards": {**SHARDS, "canaries_per_shard": 2},
+}
 TINY: Mapping[str, Any] = {"layers": 1, "rank": 4, "epochs": 2}
 
 
@@ -55,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--training", choices=sorted(TRAINING), default="training.finetune")
     parser.add_argument("--operation", default="unlearning.revert")
     parser.add_argument("--people", type=int, default=6)
     given = parser.parse_args()
@@ -63,11 +69,13 @@ def main() -> None:
     show("before training", drilled(base, base))
 
     rows: list[Row] = [row for row in prepared(raw_records(None, given.people, 3, 4)) if len(row["subjects"]) == 1]
-    settings = {**FINETUNE, **small}
-    trained = given.folder / "trained"
-    spent = run("training.finetune", base, trained, {"records": rows}, **settings)
-    learnt = {"operation": "training.finetune", "parameters": settings}
-    show(f"trained ({spent:.0f} CPU-seconds)", drilled(recorded(trained, [learnt]), base))
+    settings = {**TRAINING[given.training], **small}
+    trained = given.folder / given.training
+    spent = run(given.training, base, trained, {"records": rows}, **settings)
+    learnt = {"operation": given.training, "parameters": settings}
+    show(f"{given.training} ({spent:.0f} CPU-seconds)", drilled(recorded(trained, [learnt]), base))
+    if given.training == "training.shards":
+        return
 
     gone = subjects_of(rows)[0]
     sides = {"forget": [row for row in rows if row["subjects"] == [gone]]}
