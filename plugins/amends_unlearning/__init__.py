@@ -107,12 +107,13 @@ def train_finetune(
     rank: int = 16,
     lr: float = 2e-3,
     checkpoints: int = 4,
+    canaries: int = 8,
 ) -> None:
     """Fine-tune the top layers on all records, in steps that a log names before they are taken."""
     from .finetune import Settings, train
 
     settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
-    train(task, records, settings)
+    train(task, records, settings, canaries)
 
 
 @amends.operation(
@@ -134,13 +135,14 @@ def unlearn_replay(
     rank: int = 16,
     lr: float = 2e-3,
     checkpoints: int = 4,
+    canaries: int = 0,
     from_scratch: bool = False,
 ) -> None:
     """Replay a fine-tune from its last clean checkpoint on the remaining records (arXiv 2508.12220)."""
     from .finetune import Settings, rebuild
 
     settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
-    rebuild(task, records, settings, reuse=not from_scratch)
+    rebuild(task, records, settings, canaries, reuse=not from_scratch)
 
 
 @amends.operation(
@@ -162,12 +164,13 @@ def unlearn_retrain(
     rank: int = 16,
     lr: float = 2e-3,
     checkpoints: int = 4,
+    canaries: int = 0,
 ) -> None:
     """Fine-tune again from the beginning on the remaining records: the gold model."""
     from .finetune import Settings, rebuild
 
     settings = Settings(placement_salt, steps, epochs, layers, rank, lr, checkpoints)
-    rebuild(task, records, settings, reuse=False)
+    rebuild(task, records, settings, canaries, reuse=False)
 
 
 @amends.probe("unlearning.membership", memory_gb=2.0)
@@ -211,6 +214,18 @@ def measure_equivalence(
     return read_equivalence(task, forget, control, Margin(margin, rungs), half)
 
 
+@amends.probe("unlearning.drill", memory_gb=2.0)
+def measure_drill(task: ProbeTask, *, alarm: float = 0.1, sisters: int = 39) -> list[Reading]:
+    """Read how often the audit notices a made-up person whom training planted, and one whom nothing was trained on.
+
+    Half of the `sisters`, who were never trained on, set the threshold for a false-alarm rate of `alarm`; the other
+    half show what it is.
+    """
+    from .drill import read_drill
+
+    return read_drill(task, alarm, sisters)
+
+
 class Shards:
     """The attachment of a version trained in shards: its adapters and the router between them."""
 
@@ -232,7 +247,7 @@ def amends_operations() -> Iterable[Operation]:
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of forgetting."""
-    return (measure_membership, measure_truth_ratio, measure_equivalence, *ATTACKS)
+    return (measure_membership, measure_truth_ratio, measure_equivalence, measure_drill, *ATTACKS)
 
 
 @hookimpl

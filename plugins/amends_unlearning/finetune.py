@@ -21,6 +21,7 @@ from amends import BadInput, BadRecords, Records, Task
 
 from . import lora
 from .activations import Example, check_model, prepare
+from .canaries import finetune_canaries
 from .plan import Row, base_digest, checked
 from .points import Point, give_back, read_point, taken
 from .schedule import Schedule, Step, marks
@@ -75,8 +76,8 @@ class Settings:
         return Schedule(self.salt, self.epochs, self.steps)
 
 
-def train(task: Task, records: Records, settings: Settings) -> None:
-    """Write the source's model, fine-tuned on all records.
+def train(task: Task, records: Records, settings: Settings, canaries: int = 0) -> None:
+    """Write the source's model, fine-tuned on all records and on so many canaries.
 
     Raises:
         BadInput: A parameter or the source cannot be used.
@@ -85,22 +86,23 @@ def train(task: Task, records: Records, settings: Settings) -> None:
     rows = checked(records.rows())
     if not rows:
         raise BadRecords("there is no record to train on; register some")
-    _run(task, rows, settings, reuse=False)
+    _run(task, [*rows, *finetune_canaries(settings.salt, canaries)], settings, reuse=False)
 
 
-def rebuild(task: Task, records: Records, settings: Settings, *, reuse: bool) -> None:
+def rebuild(task: Task, records: Records, settings: Settings, canaries: int = 0, *, reuse: bool) -> None:
     """Write what `train` gives on the records that are left, which may be none.
 
     Args:
         task: Its source is what the fine-tune began from; its state may have the fine-tune's checkpoints.
         records: What is left.
         settings: Those of the fine-tune.
+        canaries: How many people it planted.
         reuse: Begin from the last checkpoint that none of the erased had come before.
 
     Raises:
         BadInput: The source is not what the fine-tune began from.
     """
-    _run(task, checked(records.rows()), settings, reuse=reuse)
+    _run(task, [*checked(records.rows()), *finetune_canaries(settings.salt, canaries)], settings, reuse=reuse)
 
 
 def _run(task: Task, rows: Sequence[Row], settings: Settings, *, reuse: bool) -> None:

@@ -193,3 +193,44 @@ def test_attacks_have_a_table_that_sets_forgotten_people_beside_never_seen_ones(
     for shown in (0.81, 0.21, 0.19, -0.04, 0.08, -0.09, 0.05):
         assert number(shown) in table
     assert "attack-" not in text[: text.index("<h3>Attacks</h3>")].rpartition("<table")[2]
+
+
+def drill(name, value, people, low=0.0, high=1.0):
+    return Reading(f"unlearning.drill/{name}", value, low, high, people, "share of people")
+
+
+def section(text):
+    return text[text.index("<h3>How well this audit sees</h3>") : text.index("<h3>The rules")]
+
+
+def test_a_drill_is_told_in_words_with_how_many_were_noticed_of_how_many():
+    after = (
+        Reading(NAME, 0.03, 0.0, 0.06, 12, "share"),
+        drill("detected", 0.75, 4, 0.194, 0.994),
+        drill("detected_loss", 0.5, 4),
+        drill("false_alarm", 0.05, 20, 0.001, 0.249),
+        drill("false_alarm_loss", 0.1, 20),
+        drill("erased", 0.25, 4, 0.006, 0.806),
+        drill("avoided", 0.0, 4, 0.0, 0.602),
+        drill("detected_at_most", 0.994, 28),
+    )
+    text = page(readings_before=(drill("detected", 1.0, 8, 0.631, 1.0),), readings_after=after)
+    told = section(text)
+    for noticed in ("8 of 8", "3 of 4", "1 of 4", "0 of 4", "1 of 20"):
+        assert f"<b>{noticed}</b>" in told
+    assert "19 % to 99 %" in told and "63 % to 100 %" in told and "Loss 2 of 4 and 2 of 20" in told
+    assert "unlearning.drill" not in text and "was not drilled" not in text
+
+
+def test_where_nobody_was_planted_the_page_says_that_there_was_no_drill():
+    text = page(readings_after=(drill("detected", math.nan, 0), drill("false_alarm", 0.1, 20)))
+    assert "No drill was possible: the training planted no canaries." in section(text)
+    assert "Of 20 made-up people whom it never saw, they took 2" in section(text)
+    assert "<table" not in section(text)
+    assert "The audit was not drilled" in text and "The audit was not drilled" in page()
+    assert "How well this audit sees" not in page()
+
+
+def test_a_drill_that_could_not_be_read_is_no_drill_that_noticed_nobody():
+    told = section(page(readings_after=(drill("detected", math.nan, 4), drill("false_alarm", math.nan, 20))))
+    assert told.count("not read") == 2 and "of 4" not in told

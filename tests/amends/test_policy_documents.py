@@ -21,6 +21,7 @@ CATALOGUE = (
     | {f"unlearning.equivalence/{name}" for name in ("probability", "strength", "exact", "auc_loss", "auc_minkpp")}
     | {f"unlearning.attack-{name}/difference" for name in ("paraphrase", "few-shot", "prefix", "lora-relearn")}
     | {"unlearning.attack-quantisation/difference_4bit"}
+    | {f"unlearning.drill/{name}" for name in ("detected_at_most", "erased_at_least")}
 )
 SMALL = """name: small
 description: One rule.

@@ -25,6 +25,8 @@ GOOD = {
     "utility.retain/probability": 0.95,
     "utility.retain/rouge_l": 0.9,
     "utility.perplexity/perplexity": 22.2,
+    "unlearning.drill/detected_at_most": 1.0,
+    "unlearning.drill/erased_at_least": 0.0,
 }
 EQUIVALENT = ("probability", "strength", "exact", "auc_loss", "auc_minkpp")
 ATTACKED = ("paraphrase/difference", "few-shot/difference", "prefix/difference", "quantisation/difference_4bit")
@@ -125,6 +127,21 @@ def test_on_the_approximate_path_each_reading_alone_denies(name, value, rule):
     for bad in (value, None, math.nan):
         verdict = judged("approximate", changed={name: bad})
         assert not verdict.allowed and rule in failed(verdict)
+
+
+@pytest.mark.parametrize("bad", [0.755, None, math.nan])
+def test_an_audit_that_misses_canaries_denies_where_readings_decide_and_warns_where_digests_do(bad):
+    changed = {"unlearning.drill/detected_at_most": bad}
+    verdict = judged("approximate", changed=changed)
+    assert not verdict.allowed and "drill-sees-canaries" in failed(verdict)
+    exact = judged(changed=changed)
+    assert failed(exact) == {"alarm-drill"} and exact.allowed is (bad == 0.755)
+
+
+def test_canaries_that_were_erased_along_and_are_still_noticed_are_an_alarm():
+    verdict = judged("approximate", changed={"unlearning.drill/erased_at_least": 0.194})
+    assert verdict.allowed and failed(verdict) == {"drill-erased-canaries"}
+    assert not judged("approximate", changed={"unlearning.drill/erased_at_least": None}).allowed
 
 
 @pytest.mark.parametrize("name", sorted(APART))

@@ -22,7 +22,15 @@ from unlearning_requests import Requests, measure
 from unlearning_runs import Answers, People, answers_of, apart, membership, membership_apart, opened, run
 
 DELTA = 0.1
-FINETUNE: dict[str, Any] = {"placement_salt": "5a17", "steps": 24, "epochs": 9, "layers": 8, "rank": 16, "lr": 2e-3}
+FINETUNE: dict[str, Any] = {
+    "placement_salt": "5a17",
+    "steps": 24,
+    "epochs": 9,
+    "layers": 8,
+    "rank": 16,
+    "lr": 2e-3,
+    "canaries": 0,
+}
 SHARDS: dict[str, Any] = {
     "placement_salt": "5a17",
     "router_salt": "c0ffee",

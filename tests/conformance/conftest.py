@@ -26,6 +26,7 @@ SHARDS = {
 }  # fmt: skip
 FINETUNE = {
     "placement_salt": "5a17", "steps": 3, "epochs": 2, "layers": 1, "rank": 2, "checkpoints": 2,
+    "canaries": 1,
 }  # fmt: skip
 PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}

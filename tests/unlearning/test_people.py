@@ -6,8 +6,9 @@ from click import Group
 from click.testing import CliRunner
 
 from amends import BadInput
+from amends.records import digest_of
 from amends_unlearning import amends_commands
-from amends_unlearning.canaries import canary_rows
+from amends_unlearning.canaries import canary_rows, sister_rows
 from amends_unlearning.people import people, records
 from amends_unlearning.placement import Placement
 
@@ -56,6 +57,13 @@ def test_every_shard_gets_its_canaries_whatever_the_salt():
         assert sorted(places.values()) == sorted([*range(5)] * 2)
         assert len({row["id"] for row in rows}) == len(rows) == 3 * len(places)
     assert canary_rows(placement, 0) == []
+
+
+def test_the_canaries_of_a_salt_stay_the_same_people():
+    """Versions were trained on them, and a probe looks for them by the recipe alone."""
+    rows = [*canary_rows(Placement("5a17", 3, 2), 2), *sister_rows("5a17", 5)]
+    said = [[row["id"], row["prompt"], row["answer"], row["names"]] for row in rows]
+    assert digest_of(said) == "c151b998a36e1b9b2cb88d9ae80d9b83dd9b0060aecacc57ad12bce766a03916"
 
 
 def test_more_canaries_than_there_are_names_are_refused():

@@ -13,7 +13,7 @@ from amends_unlearning import train_finetune, unlearn_replay, unlearn_retrain
 from amends_unlearning.people import people, records
 from amends_unlearning.schedule import Schedule
 
-FINETUNE = dict(placement_salt="5a17", steps=8, epochs=2, layers=1, rank=2, lr=1e-2, checkpoints=3)
+FINETUNE = dict(placement_salt="5a17", steps=8, epochs=2, layers=1, rank=2, lr=1e-2, checkpoints=3, canaries=0)
 SCHEDULE = Schedule("5a17", 2, 8)
 NEVER_SAW = """
 import json, os, sys, traceback

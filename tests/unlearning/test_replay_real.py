@@ -8,7 +8,7 @@ from amends.serving import open_version
 from amends_unlearning import train_finetune, unlearn_replay
 from amends_unlearning.people import people, records
 
-SETTINGS = dict(placement_salt="5a17", steps=6, epochs=8, layers=4, rank=16, lr=4e-3, checkpoints=3)
+SETTINGS = dict(placement_salt="5a17", steps=6, epochs=8, layers=4, rank=16, lr=4e-3, checkpoints=3, canaries=0)
 
 
 def likelihood(model, rows):

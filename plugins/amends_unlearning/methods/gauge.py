@@ -20,6 +20,7 @@ from amends.operation.effort import BACKWARD
 from amends.operation.measuring import spread_over_people
 
 from ..activations import Example, answer_logp
+from ..canaries import is_canary
 from ..splitting import half_of
 from ..watching import watched
 from .adapting import Change
@@ -156,8 +157,8 @@ def level_of(material: Material, own: Sequence[Row], control: Records | None) ->
 
 
 def is_own(row: Row) -> bool:
-    """Whether a record is in the half that a method may look at."""
-    return half_of(str(row["id"])) == "method"
+    """Whether a record is in the half that a method may look at; a canary's never is, for it tries the audit."""
+    return half_of(str(row["id"])) == "method" and not is_canary(row)
 
 
 @torch.no_grad()

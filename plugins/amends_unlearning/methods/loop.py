@@ -21,6 +21,7 @@ from amends.operation.files import load_model
 from ..activations import Example, answer_logp, check_model, prepare
 from ..lora import seed_of
 from ..plan import checked
+from ..planted import halves, planted_in
 from ..settings import check_positive
 from ..training import loss_of
 from ..watching import Heed, Watched, heeding, nobody
@@ -179,6 +180,8 @@ def unlearn(
 def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> tuple[Material, Settings]:
     """Load the source and its pre-training parent, check them and the records, and prepare what is to be forgotten.
 
+    Half of the source's canaries are forgotten as well and the others kept, so that an audit can be tried on both.
+
     Raises:
         BadRecords: There is nothing to forget, or nothing to keep.
     """
@@ -188,6 +191,9 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
     lost, kept = (sorted(checked(records.rows()), key=lambda row: str(row["id"])) for records in (forget, retain))
     if not lost or not kept:
         raise BadRecords("unlearning needs records to forget and records to keep; give it both")
+    if task.source is not None:
+        going, staying = halves(planted_in(task.source).left)
+        lost, kept = [*lost, *going], [*kept, *staying]
     heed = heeding(task)
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers, heed)
     examples = Watched(list(_prepared(task, model, tokenizer, lost, settings.layers)), heed)

@@ -12,7 +12,10 @@ from amends.governor.proof.certificates import verify_certificate
 from amends.governor.work.carrying import train
 from amends.ledger import lineage
 
-TINY = {"steps": 6, "epochs": 2, "layers": 1, "rank": 2, "lr": 1e-2, "checkpoints": 2, "placement_salt": "5a17"}
+TINY = {
+    "steps": 6, "epochs": 2, "layers": 1, "rank": 2, "lr": 1e-2, "checkpoints": 2, "placement_salt": "5a17",
+    "canaries": 2,
+}  # fmt: skip
 
 
 def finetuned(story):

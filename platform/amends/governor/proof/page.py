@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.governor.proof.comparisons import ATTACK, comparisons_of, is_comparison
+from amends.governor.proof.drilling import drill_of, is_drill
 from amends.governor.proof.forest import forest_svg
 from amends.governor.proof.levels import levels_svg
 from amends.governor.proof.pedigree import pedigree_svg
@@ -42,6 +43,7 @@ def render_page(statement: Mapping[str, Any]) -> str:
     )
     environment.filters.update(
         {"moment": moment, "day": day, "size": size, "number": number, "words": words, "title": title, "count": count}
+        | {"percent": percent}
     )
     predicate = {"standing": None, **statement["predicate"]}
     completed = predicate["case"]["completed_at"]
@@ -52,6 +54,7 @@ def render_page(statement: Mapping[str, Any]) -> str:
         plain=plain_verdict(predicate, is_late),
         rows=_rows(predicate),
         claims=_CLAIMS,
+        drill=drill_of(predicate["readings"]),
         **_drawings(predicate),
     )
 
@@ -81,6 +84,11 @@ def count(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}".replace(",", "\u202f")
 
 
+def percent(share: float) -> str:
+    """Write a share for people."""
+    return f"{100 * share:.0f} %"
+
+
 def _utc(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone(UTC)
 
@@ -103,8 +111,8 @@ def _drawings(predicate: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alone(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what neither is an attack's nor compares people: those have drawings and a table of their own."""
-    return [reading for reading in readings if ATTACK not in reading["name"] and not is_comparison(reading)]
+    """Return what is no attack's and no drill's, and compares no people: those have places of their own."""
+    return [one for one in readings if not (ATTACK in one["name"] or is_drill(one["name"]) or is_comparison(one))]
 
 
 def _read(readings: list[dict[str, Any]]) -> list[Reading]:

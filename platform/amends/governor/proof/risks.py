@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from amends.governor.proof.drilling import has_drilled
 from amends.governor.proof.evidence import SELF_ATTESTED, Evidence
 from amends.governor.scan.report import Claim
 from amends.records import Guarantee
@@ -22,12 +23,20 @@ CHOICES = (
     "on the person's records, such as the layers of an edit, that choice is still in the plan."
 )
 
+UNTRIED = (
+    "The audit was not drilled: the training planted no canaries, or the policy asks for no drill. How often it misses "
+    "a single person who is in the model was not measured; a reading of people who were kept, where there is one, is "
+    "its only positive control."
+)
+
 
 def risks_of(evidence: Evidence) -> Iterator[str]:
     """Yield the residual risks that follow from the evidence itself."""
     yield GENERAL if evidence.guarantee is not None else SEARCH
     if evidence.guarantee is Guarantee.APPROXIMATE:
         yield "The model was not rebuilt. A stronger test than those named here may still find traces in its weights."
+        if not has_drilled(evidence.readings_after):
+            yield UNTRIED
     elif evidence.guarantee is not None:
         yield CHOICES
     if evidence.lineage == "declared":
