@@ -234,7 +234,7 @@ def unlearn_by_revert(
     control: Records | None = None,
     reference: ModelVersion | None = None,
     retain_weight: float = 3.0,
-    epochs: int = 4,
+    epochs: int = 3,
     lr: float = 2e-2,
     layers: int = 8,
     rank: int = 16,

@@ -35,6 +35,7 @@ Row = Mapping[str, Any]
 
 POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
+HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
@@ -225,7 +226,7 @@ def descend(
     with training(change):
         best = Nearest(gauge, copied(change))
         run = Resumable(task, material, settings, change, optimiser, best)
-        done = run.begin()
+        done, before = run.begin(), copied(change)
         for number, (lost, kept) in enumerate(steps[done:], start=done + 1):
             task.progress(number - 1, len(steps), "unlearning")
             if settings.returns:
@@ -242,10 +243,26 @@ def descend(
             optimiser.step()
             if number % gauge.every() and number < len(steps):
                 continue
-            if gauge.is_enough(*best.look(lambda: copied(change), change)):
+            above, fallen = best.look(lambda: copied(change), change)
+            if gauge.is_enough(above, fallen):
+                if above < -settings.near:
+                    narrow(change, best, before, settings.near)
                 break
             run.keep(number)
+            before = copied(change)
     put_back(change, best.state)
+
+
+def narrow(change: Change, best: Nearest[list[Tensor]], before: list[Tensor], near: float) -> None:
+    """Look on the straight way from a state that was not enough to the change's own, which is too much, by halves."""
+    beyond, low, high = copied(change), 0.0, 1.0
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        put_back(change, [old + share * (new - old) for old, new in zip(before, beyond, strict=True)])
+        above, _ = best.look(lambda: copied(change), change)
+        if abs(above) <= near:
+            return
+        low, high = (share, high) if above > 0 else (low, share)
 
 
 def falling(share: float) -> float:
