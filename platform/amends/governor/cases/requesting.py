@@ -11,9 +11,11 @@ from typing import Any
 from amends.errors import BadInput, UnknownModel
 from amends.governor.cases.planning import GROUNDS, make_plan
 from amends.governor.models.promoting import champion
-from amends.governor.proof.negatives import attest_negative
+from amends.governor.proof.evidence import Asked
+from amends.governor.proof.negatives import attest_negative, is_attested
 from amends.governor.subjects.disclosing import disclosure_of, seal
 from amends.governor.subjects.locating import Located, locate, reach
+from amends.governor.work.inquiring import ask, forget_questions
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, reviews
 from amends.ledger.actions import Action
@@ -87,6 +89,7 @@ def _check(request: Request) -> None:
 
 def plan_case(workspace: Workspace, id: str) -> Case:
     """Locate a case's subject and bring it to where somebody has to act, or to a negative finding."""
+    forget_questions(workspace, id)
     disclosure = disclosure_of(workspace, id)
     located = locate(workspace, disclosure)
     if located.is_empty:
@@ -106,11 +109,30 @@ def plan_case(workspace: Workspace, id: str) -> Case:
 
 
 def _negative(workspace: Workspace, id: str, located: Located) -> Case:
-    """Close a case that found nobody; what the index still knows is of records that went with somebody else's."""
+    """Close a case that found nobody, if the model shows no sign of knowing them; else leave it to a person.
+
+    What the index still knows is of records that went with somebody else's.
+    """
+    asked = None
+    if not is_attested(workspace, id):
+        with workspace.database.transaction() as connection:
+            cases.set_status(connection, id, CaseStatus.LOCATING)
+        asked = ask(workspace, id)
+        if not asked.is_allowed:
+            return _unsigned(workspace, id, asked)
     with workspace.database.transaction() as connection:
         for pseudonym in located.pseudonyms:
             datasets.remove_subject(connection, pseudonym)
-    return attest_negative(workspace, id)
+    return attest_negative(workspace, id, asked)
+
+
+def _unsigned(workspace: Workspace, id: str, asked: Asked) -> Case:
+    """Leave a case to a person, with what keeps the finding from being signed."""
+    denied = "; ".join(asked.verdict.reasons()) if asked.verdict else ""
+    why = f"the model could not be asked: {asked.why_not}" if asked.why_not else denied
+    with workspace.database.transaction() as connection:
+        reason = f"no record names this person, and yet no finding is signed: {why}"
+        return cases.set_status(connection, id, CaseStatus.AWAITING_REVIEW, reason=reason)
 
 
 def _plan(workspace: Workspace, id: str, located: Located) -> Case:
@@ -129,7 +151,7 @@ def _plan(workspace: Workspace, id: str, located: Located) -> Case:
         digest = cases.set_plan(connection, id, plan)
         key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
         workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL, reason="" if case.reason else None)
 
 
 def identity_of(located: Located, checked: str) -> dict[str, Any]:

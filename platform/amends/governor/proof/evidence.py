@@ -73,6 +73,36 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the model in service answered about somebody whom no record names; holds no word of theirs.
+
+    Args:
+        kinds: Kinds of identifier that it was asked for.
+        questions: How many questions it was asked about the person.
+        strangers: About how many made-up people it was asked the same.
+        readings: What the probes read.
+        explanations: What each probe measures, one sentence, by the probe's name.
+        verdict: The policy's decision; None where there was no model to ask.
+        decision: The id under which that is recorded.
+        why_not: Why it could not be asked, as the end of a sentence; empty where it was.
+    """
+
+    kinds: tuple[str, ...] = ()
+    questions: int = 0
+    strangers: int = 0
+    readings: tuple[Reading, ...] = ()
+    explanations: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    decision: str = ""
+    why_not: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether a finding may be signed: the policy says so, or there was no model that could know anybody."""
+        return bool(self.why_not) if self.verdict is None else self.verdict.allowed
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What `issue` signs. Times are ISO texts in UTC.
 
@@ -103,6 +133,7 @@ class Evidence:
         scan: `ScanReport.summary()` of the scan after the purge.
         suppression: One sentence on how a return is prevented.
         searched: For a negative finding: what was searched, one sentence each.
+        asked: For a negative finding: what the model in service answered; None for an erasure.
         held: What is kept and why (exemptions, legal hold), one sentence each.
         outside: Copies elsewhere.
         residual_risks: Further risks, one sentence each; those that follow from the rest are added.
@@ -139,6 +170,7 @@ class Evidence:
     scan: Mapping[str, Any] | None = None
     suppression: str = ""
     searched: tuple[str, ...] = ()
+    asked: Asked | None = None
     held: tuple[str, ...] = ()
     outside: tuple[Outside, ...] = ()
     residual_risks: tuple[str, ...] = ()
