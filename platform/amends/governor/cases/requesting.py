@@ -10,7 +10,7 @@ from typing import Any
 
 from amends.errors import BadInput, UnknownModel
 from amends.governor.cases.planning import GROUNDS, make_plan
-from amends.governor.models.promoting import champion
+from amends.governor.models.promoting import champion, standing
 from amends.governor.proof.evidence import Asked
 from amends.governor.proof.negatives import attest_negative, is_attested
 from amends.governor.subjects.disclosing import disclosure_of, seal
@@ -20,7 +20,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, reviews
 from amends.ledger.actions import Action
 from amends.policy import deadline, find_regime
-from amends.records import Case, CaseStatus, DataSubject, digest_of
+from amends.records import Case, CaseStatus, DataSubject, Disclosure, digest_of
 
 QUORUM = 2
 ROLES = ("requester", "operator", "dpo")
@@ -57,8 +57,7 @@ def open_erasure(workspace: Workspace, request: Request) -> Case:
     """
     actor = workspace.require_role(*ROLES)
     _check(request)
-    if champion(workspace, request.model) is None:
-        raise UnknownModel(f"{request.model!r} has no champion; see `amends models list`, or train and promote it")
+    _check_model(workspace, request)
     regime = find_regime(request.regime, workspace.home)
     due = deadline(regime, request.received_at, request.jurisdiction or workspace.settings.jurisdiction or None)
     id = f"e-{secrets.token_hex(5)}"
@@ -85,6 +84,21 @@ def _check(request: Request) -> None:
         raise BadInput("received-at needs a time zone, such as 2026-01-31T09:00:00+01:00")
     if request.received_at > datetime.now(UTC):
         raise BadInput("received-at lies in the future; give the time at which the request came")
+
+
+def _check_model(workspace: Workspace, request: Request) -> None:
+    """Refuse a model that there is nothing of; one that was only imported can be asked, but not erased from.
+
+    Raises:
+        UnknownModel: It has no champion, and no version either, or records name the person.
+    """
+    if champion(workspace, request.model) is not None:
+        return
+    way_out = "see `amends models list`, or train and promote it"
+    if standing(workspace, request.model) is None:
+        raise UnknownModel(f"{request.model!r} has no champion; {way_out}")
+    if locate(workspace, Disclosure(DataSubject("s_unlocated"), request.identifiers)).records:
+        raise UnknownModel(f"records name this person, and {request.model!r} has no champion to erase from; {way_out}")
 
 
 def plan_case(workspace: Workspace, id: str) -> Case:

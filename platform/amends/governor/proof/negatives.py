@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from amends.errors import Denied
-from amends.governor.models.promoting import champion
+from amends.governor.models.promoting import standing
 from amends.governor.proof.closing import close_case, issue_certificate, issued_before, receipt_of
 from amends.governor.proof.evidence import NO_DATA_HELD, Asked, Evidence
 from amends.governor.workspace import Workspace
@@ -47,7 +47,7 @@ def _sign_negative(workspace: Workspace, case: str, commitment: str, asked: Aske
         found = cases.get(connection, case)
         due = read_deadline(cases.detail(connection, case)["deadline"])
         alive = [dataset for dataset in datasets.find(connection) if dataset.status != "purged"]
-    standing = champion(workspace, found.model)
+    searched = standing(workspace, found.model)
     body = {"outcome": NO_DATA_HELD, "commitment": commitment, "decision": asked.decision}
     entry, inclusion = close_case(workspace, case, Action.CASE_NEGATIVE, body)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -61,7 +61,7 @@ def _sign_negative(workspace: Workspace, case: str, commitment: str, asked: Aske
         due_at=found.due_at.isoformat(),
         completed_at=now,
         issued_at=now,
-        before=standing or ModelVersion(found.model, 0, "0" * 64),
+        before=searched or ModelVersion(found.model, 0, "0" * 64),
         searched=(
             "The keyed index of identifiers.",
             f"The text of every registered record, in {len(alive)} data sets, spelling variants included.",

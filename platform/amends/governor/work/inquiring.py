@@ -12,7 +12,7 @@ from typing import Any
 from amends.errors import AmendsError, Cancelled
 from amends.governor.data.rows import digest_of_rows, put_rows
 from amends.governor.judging import decide_finding, find_policy
-from amends.governor.models.promoting import champion
+from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import base_of
 from amends.governor.proof.evidence import Asked
 from amends.governor.subjects.disclosing import disclosure_of
@@ -40,7 +40,7 @@ def ask(workspace: Workspace, case: str) -> Asked:
     """
     policy = find_policy(workspace, POLICY)
     with workspace.database.read() as connection:
-        target = champion(workspace, cases.get(connection, case).model)
+        target = standing(workspace, cases.get(connection, case).model)
     if target is None:
         return Asked(why_not=NO_MODEL)
     questions = questions_about(workspace, disclosure_of(workspace, case), policy.strangers, case)
