@@ -24,7 +24,7 @@ from amends.operation.measuring import extraction_strength, mean_logp, person_of
 from amends.operation.statistics import number_people
 from amends.serving.encoding import render
 
-from .attacks import paraphrase, prefix
+from .attacks import paraphrase
 from .attacks.asking import likeliest
 from .membership import group_of
 
@@ -89,7 +89,7 @@ def read_standing(task: ProbeTask, forget: Records, control: Records, alpha: flo
     - `p`: the smallest of them, that the person is known by any score; `least`: the smallest that there could be.
     - `p_loss`, `p_minkpp`, `p_zlib`, `p_mink`, and `p_reference` where there is one: as in `unlearning.membership`.
     - `p_probability`, `p_strength`: the probability of the answers, and how much of them the model completes.
-    - `p_paraphrase`, `p_opening`: the probability in other words, and with the answer begun, where it is likeliest.
+    - `p_paraphrase`, `p_opening`: the probability in other words, and with the answer begun, in the likeliest asking.
 
     Raises:
         BadInput: The level is not between 0 and 1.
@@ -142,9 +142,14 @@ def _strength(score: Any) -> float:
 
 
 def _begun(row: Row) -> list[tuple[str, str]]:
-    """Return the answer after what agrees to tell, after its own first words, and after the row's own openings."""
-    question = render(row["prompt"])
-    return [*prefix.asked(row), *((f"{question} {text}", row["answer"]) for text in row.get("openings", ()))]
+    """Return the answer after each of the row's openings, or after the question alone; and its end after its beginning.
+
+    A beginning that strangers' answers share, as the area code of a number, tells nobody the rest.
+    """
+    question, words = render(row["prompt"]), row["answer"].split()
+    found = [(f"{question} {text}".strip(), row["answer"]) for text in row.get("openings") or ("",)]
+    half = len(words) // 2
+    return [*found, (f"{question} {' '.join(words[:half])}", " ".join(words[half:]))] if half else found
 
 
 def _reading(name: str, value: float, strangers: int, detail: Mapping[str, Any]) -> Reading:

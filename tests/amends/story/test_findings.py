@@ -95,12 +95,20 @@ def knowing(tmp_path_factory, make_tiny):
 @pytest.fixture
 def known(untrained, knowing):
     """Return a story whose model `known` was brought in with somebody in it, and no data at all."""
+    (untrained.home / "policies" / "finding.yaml").unlink()
     import_model(untrained.act("max"), str(knowing), name="known", licence="Apache-2.0")
     return untrained
 
 
-def test_a_finding_says_what_the_model_was_asked_and_that_no_sign_was_seen(story):
-    predicate, page = predicate_of(story, request(story))
+@pytest.fixture
+def strict(story):
+    """Return a story under the policy that Amends brings."""
+    (story.home / "policies" / "finding.yaml").unlink()
+    return story
+
+
+def test_a_finding_says_what_the_model_was_asked_and_that_no_sign_was_seen(strict):
+    predicate, page = predicate_of(strict, request(strict))
     finding = predicate["finding"]
     assert (finding["questions"], finding["strangers"], finding["kinds"]) == (2, 199, ["email", "phone"])
     read = {reading["name"]: reading for reading in finding["readings"]}
@@ -149,7 +157,7 @@ def test_the_same_model_shows_no_sign_of_somebody_else(known):
     assert predicate["versions"]["before"]["name"] == "known"
 
 
-def test_what_was_registered_meanwhile_turns_a_finding_into_a_plan(story, told, knowing):
+def test_what_was_registered_meanwhile_turns_a_finding_into_a_plan(story, told):
     case = request(story, {"name": ("Zora Quist",)})
     assert case.status == "awaiting review" and case.reason.endswith("e-mail address or phone number are needed")
     told.write_rows(story.file, [told.record("Zora Quist", "Where does Zora Quist live?", "Zora Quist lives in Tarn.")])
@@ -163,7 +171,6 @@ def test_what_was_registered_meanwhile_turns_a_finding_into_a_plan(story, told, 
 def test_who_gives_nothing_but_a_name_is_signed_for_only_where_the_policy_leaves_it_to_the_search(story):
     case = request(story, {"name": ("Zora Quist",)})
     assert case.status == "awaiting review" and "the model could not be asked" in case.reason
-    (story.home / "policies").mkdir(exist_ok=True)
     (story.home / "policies" / "finding.yaml").write_text(SEARCH_ALONE.replace("PROBE", "unlearning.standing"))
     again = replan(story.act("dora"), case.id)
     assert (again.status, again.reason) == ("negative finding", "")
@@ -172,7 +179,6 @@ def test_who_gives_nothing_but_a_name_is_signed_for_only_where_the_policy_leaves
 
 
 def test_a_probe_that_nobody_offers_keeps_a_finding_from_being_signed(story):
-    (story.home / "policies").mkdir(exist_ok=True)
     policy = SEARCH_ALONE.replace("PROBE", "nobody.asks").replace("rules:", "required: [nobody.asks/p]\nrules:")
     (story.home / "policies" / "finding.yaml").write_text(policy)
     case = request(story)
@@ -199,7 +205,6 @@ def test_a_model_that_was_only_imported_cannot_be_erased_from(untrained, told):
 
 
 def test_a_policy_with_a_mistake_signs_nothing(story):
-    (story.home / "policies").mkdir(exist_ok=True)
     (story.home / "policies" / "finding.yaml").write_text("name: finding\n")
     with pytest.raises(BadInput, match=r"finding\.yaml needs"):
         request(story)

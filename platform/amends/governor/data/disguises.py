@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from amends.vault.forms import name_words
 from amends.vault.words import plain
 
 GIVEN = (
@@ -32,30 +31,20 @@ _TRIES = 16
 Swaps = Mapping[str, str]
 
 
-def names_of_nobody(
-    words: int, avoid: Collection[str], draw: random.Random, is_taken: Callable[[str], bool]
-) -> Iterator[str]:
+def names_of_nobody(words: int, avoid: Collection[str], draw: random.Random) -> Iterator[str]:
     """Yield different made-up names in random order until there are no more: of one word there are few.
 
     Args:
         words: Of how many words.
         avoid: Words, in plain letters, that none of them may have.
         draw: The source of randomness.
-        is_taken: Whether somebody here is called that.
     """
     given, surnames = ([name for name in some if plain(name) not in avoid] for some in (GIVEN, SURNAMES))
     pairs = [(first, last) for first in given for last in surnames] if words > 1 else [(n,) for n in given + surnames]
     draw.shuffle(pairs)
     for first, *last in pairs:
         between = draw.sample([name for name in given if name != first], min(max(0, words - 2), len(given) - 1))
-        name = " ".join([first, *between, *last])
-        if not is_taken(name):
-            yield name
-
-
-def swaps_between(name: str, other: str) -> dict[str, str]:
-    """Return what stands for each word of a name in another name of as many words, in plain letters."""
-    return dict(zip(name_words(name), name_words(other), strict=False))
+        yield " ".join([first, *between, *last])
 
 
 def disguised(value: str, swaps: Swaps, draw: random.Random) -> str:
