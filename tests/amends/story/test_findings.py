@@ -116,8 +116,9 @@ def test_a_finding_says_what_the_model_was_asked_and_that_no_sign_was_seen(stric
     assert read["unlearning.standing/least"]["value"] == pytest.approx(9 / 200)
     assert "unlearning.standing/p_reference" in read  # the base, before any training here
     assert finding["policy"]["allowed"] and finding["policy"]["name"] == "finding"
+    assert finding["answer"] == "no sign"
     assert HEADING in page and "No sign was seen" in page and finding["limits"][0] in page
-    assert "about 199\u202fpeople" in page or "199 people" in page
+    assert "the same about 199 people who do not exist" in page
 
 
 def test_nothing_of_the_person_and_no_question_stays_when_a_finding_is_signed(story, told, caplog):

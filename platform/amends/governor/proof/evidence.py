@@ -10,6 +10,8 @@ from amends.records import Guarantee, ModelVersion, Reading, Verdict
 
 SELF_ATTESTED = "self-attested"
 NO_DATA_HELD = "no data held"
+ANSWERS = ("sign", "no sign", "cannot say")
+"""What a probe of a finding says of a reading, as `verdict` in its detail."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ class Asked:
     def is_allowed(self) -> bool:
         """Whether a finding may be signed: the policy says so, or there was no model that could know anybody."""
         return bool(self.why_not) if self.verdict is None else self.verdict.allowed
+
+    @property
+    def answer(self) -> str:
+        """What the readings say by their own `verdict`: `sign`, where any does, `no sign`, or `cannot say`."""
+        said = {str(reading.detail.get("verdict", "")) for reading in self.readings}
+        return next((word for word in ANSWERS if word in said), ANSWERS[-1])
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ def _readings(evidence: Evidence) -> dict[str, Any]:
 
 def _finding(asked: Asked) -> dict[str, Any]:
     return {
+        "answer": asked.answer,
         "why_not": asked.why_not,
         "kinds": list(asked.kinds),
         "questions": asked.questions,
