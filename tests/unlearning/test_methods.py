@@ -1,6 +1,8 @@
 """What every approximate method does, on a tiny model that knows nobody but can be pushed about."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -238,6 +240,20 @@ def test_no_method_reads_what_the_audit_asks_in_other_words(
         run_task(BY_NAME[name], **fitting(name, {**given, **records}, epochs=2)) for records in (plain, poisoned)
     )
     assert files_of(first.output) == files_of(second.output)
+
+
+def test_no_method_knows_the_audits_scores_or_its_attacks():
+    judging = ("attacks.", "auditing", "equivalence", "gradients", "membership", "standing", "truth_ratio")
+    code = (
+        "import importlib, pkgutil, sys, amends_unlearning.methods as methods\n"
+        "for found in pkgutil.iter_modules(methods.__path__):\n"
+        "    importlib.import_module(f'amends_unlearning.methods.{found.name}')\n"
+        "print(*sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = [name.removeprefix("amends_unlearning.") for name in found if name.startswith("amends_unlearning.")]
+    assert "methods.loop" in loaded and "methods.subspace" in loaded
+    assert [name for name in loaded if name.startswith(judging)] == []
 
 
 def test_a_request_that_lies_in_the_audits_half_alone_is_refused(rows, knowing, write_records, run_task):
