@@ -116,7 +116,7 @@ def test_a_finding_says_what_the_model_was_asked_and_that_no_sign_was_seen(stric
     assert read["unlearning.standing/least"]["value"] == pytest.approx(9 / 200)
     assert "unlearning.standing/p_reference" in read  # the base, before any training here
     assert finding["policy"]["allowed"] and finding["policy"]["name"] == "finding"
-    assert finding["answer"] == "no sign"
+    assert finding["answer"] == "no sign" and predicate["lineage"] == "observed"
     assert HEADING in page and "No sign was seen" in page and finding["limits"][0] in page
     assert "the same about 199 people who do not exist" in page
 
@@ -155,7 +155,7 @@ def test_the_same_model_shows_no_sign_of_somebody_else(known):
     predicate, _ = predicate_of(known, request(known, other, model="known"))
     names = {reading["name"] for reading in predicate["finding"]["readings"]}
     assert "unlearning.standing/p" in names and "unlearning.standing/p_reference" not in names  # nothing came before
-    assert predicate["versions"]["before"]["name"] == "known"
+    assert predicate["versions"]["before"]["name"] == "known" and predicate["lineage"] == "declared"
 
 
 def test_what_was_registered_meanwhile_turns_a_finding_into_a_plan(story, told):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from amends.errors import Denied
 from amends.governor.models.promoting import standing
+from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.closing import close_case, issue_certificate, issued_before, receipt_of
 from amends.governor.proof.evidence import NO_DATA_HELD, Asked, Evidence
 from amends.governor.workspace import Workspace
@@ -48,6 +49,7 @@ def _sign_negative(workspace: Workspace, case: str, commitment: str, asked: Aske
         due = read_deadline(cases.detail(connection, case)["deadline"])
         alive = [dataset for dataset in datasets.find(connection) if dataset.status != "purged"]
     searched = standing(workspace, found.model)
+    was_trained_here = searched is not None and bool(read_recipe(workspace, searched.digest).get("steps"))
     body = {"outcome": NO_DATA_HELD, "commitment": commitment, "decision": asked.decision}
     entry, inclusion = close_case(workspace, case, Action.CASE_NEGATIVE, body)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -61,6 +63,7 @@ def _sign_negative(workspace: Workspace, case: str, commitment: str, asked: Aske
         due_at=found.due_at.isoformat(),
         completed_at=now,
         issued_at=now,
+        lineage="observed" if was_trained_here else "declared",
         before=searched or ModelVersion(found.model, 0, "0" * 64),
         searched=(
             "The keyed index of identifiers.",
