@@ -226,6 +226,17 @@ def measure_drill(task: ProbeTask, *, alarm: float = 0.1, sisters: int = 39) -> 
     return read_drill(task, alarm, sisters)
 
 
+@amends.probe("unlearning.standing", memory_gb=2.0)
+def measure_standing(task: ProbeTask, *, forget: Records, control: Records, alpha: float = 0.05) -> list[Reading]:
+    """Read where one person stands among strangers: how often one whom the model does not know would score as high.
+
+    Each reading is a p value, adjusted for the number of scores; at or below `alpha` it is a sign.
+    """
+    from .standing import read_standing
+
+    return read_standing(task, forget, control, alpha)
+
+
 class Shards:
     """The attachment of a version trained in shards: its adapters and the router between them."""
 
@@ -247,7 +258,7 @@ def amends_operations() -> Iterable[Operation]:
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of forgetting."""
-    return (measure_membership, measure_truth_ratio, measure_equivalence, measure_drill, *ATTACKS)
+    return (measure_membership, measure_truth_ratio, measure_equivalence, measure_drill, measure_standing, *ATTACKS)
 
 
 @hookimpl

@@ -18,6 +18,8 @@ from .routing import FILE
 from .sentences import Vector, encode
 from .shards import folder_of
 
+REMEMBERED = 4096  # questions, of which a probe asks each several times
+
 
 @dataclass(frozen=True)
 class Router:
@@ -82,6 +84,7 @@ class Routed:
     router: Router
     _adapters: dict[int, Adapter] = field(default_factory=dict)
     _digests: dict[int, str] = field(default_factory=dict)
+    _routes: dict[bytes, int | None] = field(default_factory=dict)
 
     def before(self, prompt: str) -> str:
         """Return the prompt as it is."""
@@ -93,18 +96,27 @@ class Routed:
 
     def inside(self, prompt: str) -> AbstractContextManager[None]:
         """Arm the adapter of the question's shard while the context lasts; the base answers what belongs to none."""
-        shard = self.router.route(prompt)
+        shard = self.route(prompt)
         return nullcontext() if shard is None else self.adapter(shard).armed(self.model)
 
     def part(self, prompt: str) -> str:
         """Name the adapter of the question's shard by its digest."""
-        shard = self.router.route(prompt)
+        shard = self.route(prompt)
         if shard is None:
             return ""
         if shard not in self._digests:
             data = (self.directory / folder_of(shard) / lora.WEIGHTS).read_bytes()
             self._digests[shard] = hashlib.sha256(data).hexdigest()
         return self._digests[shard]
+
+    def route(self, prompt: str) -> int | None:
+        """Return the shard of a question, or None; of the last questions only digests are remembered, never words."""
+        key = hashlib.sha256(prompt.encode()).digest()
+        if key not in self._routes:
+            if len(self._routes) >= REMEMBERED:
+                self._routes.clear()
+            self._routes[key] = self.router.route(prompt)
+        return self._routes[key]
 
     def adapter(self, shard: int) -> Adapter:
         """Return a shard's adapter on the model's device."""

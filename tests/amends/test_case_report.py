@@ -518,3 +518,20 @@ EVIL = '<script>alert("x")</script>&'
 def test_every_new_value_is_escaped(changes):
     page = Page(render_page(build_statement(evidence(**changes))))
     assert page.all("script") == [] and page.problems == []
+
+
+@pytest.mark.parametrize(
+    ("finding", "state", "said"),
+    [
+        (None, "held", ()),
+        ({"answer": "no sign", "why_not": "", "strangers": 199}, "held", ("shows no sign", "199 made-up people")),
+        ({"answer": "sign", "why_not": "", "strangers": 199}, "short", ("a sign of knowing", "allows the finding")),
+        ({"answer": "cannot say", "why_not": "", "strangers": 9}, "short", ("nobody can say", "9 made-up people")),
+        ({"answer": "cannot say", "why_not": "nothing was given", "strangers": 0}, "short", ("was not asked",)),
+    ],
+)
+def test_a_finding_says_in_plain_words_whether_the_model_was_asked_and_what_it_showed(finding, state, said):
+    plain = plain_verdict({"guarantee": None, "searched": ["The index."], "finding": finding})
+    told = " ".join((*plain.found, *plain.evidence))
+    assert plain.state == state and all(words in told for words in said)
+    assert ("The model" in told) == bool(said)

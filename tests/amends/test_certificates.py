@@ -7,7 +7,7 @@ import pytest
 
 from amends.errors import BadInput, Tampered
 from amends.governor.proof.certificates import issue, verify_certificate
-from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged
+from amends.governor.proof.evidence import Approved, Asked, Evidence, Method, Outside, Purged
 from amends.governor.proof.risks import risks_of
 from amends.governor.proof.statements import title_of
 from amends.ledger import audit, checkpoints
@@ -204,6 +204,46 @@ def test_a_negative_finding_needs_no_model_to_replace(evidence, keyring, tmp_pat
     certificate = issue(finding, keyring, tmp_path)
     assert verify_certificate(certificate.page, keyring.public_keys())["title"] == "Finding: no data held"
     assert len(statement_of(certificate)["subject"]) == 1
+
+
+def finding_of(evidence, asked):
+    nothing = {"guarantee": None, "outcome": "no data held", "after": None, "method": None, "verdict": None}
+    empty = {"readings_before": (), "readings_after": (), "approvals": (), "purged": (), "scan": None}
+    return replace(evidence, **nothing, **empty, rebuilt_digest="", searched=("The index.",), asked=asked)
+
+
+STANDING = Reading("unlearning.standing/p", 0.62, n=199, unit="p value", detail={"verdict": "no sign"})
+ALLOWED = Verdict(True, "finding", "9" * 64, (replace(RULE, message="The model is surer of this person."),))
+ASKED = Asked(("email",), 1, 199, (STANDING,), {"unlearning.standing": "Read where one stands."}, ALLOWED, "d-0")
+
+
+def test_a_finding_says_what_the_model_was_asked_and_what_that_does_not_show(evidence, keyring, tmp_path):
+    certificate = issue(finding_of(evidence, ASKED), keyring, tmp_path)
+    verify_certificate(certificate.page, keyring.public_keys())
+    said, page = statement_of(certificate)["predicate"]["finding"], certificate.page.read_text()
+    assert (said["answer"], said["readings"][0]["value"], said["decision"]) == ("no sign", 0.62, "d-0")
+    for text in ("Does the model show signs of knowing them?", "No sign was seen", "0.620", *said["limits"]):
+        assert text in page
+    assert "Does the model show" not in issue(evidence, keyring, tmp_path).page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"readings": (replace(STANDING, value=0.01, detail={"verdict": "sign"}),)}, "A sign was seen"),
+        ({"readings": (replace(STANDING, value=float("nan"), detail={"verdict": "cannot say"}),)}, "Nobody can say"),
+        ({"readings": (), "why_not": "only a name was given"}, "The model was not asked"),
+    ],
+)
+def test_a_page_never_says_that_no_sign_was_seen_where_none_could_be(evidence, keyring, tmp_path, changed, text):
+    page = issue(finding_of(evidence, replace(ASKED, **changed)), keyring, tmp_path).page.read_text()
+    assert text in page and "No sign was seen" not in page
+
+
+@pytest.mark.parametrize("verdict", [replace(ALLOWED, allowed=False), None])
+def test_what_the_policy_does_not_allow_is_no_finding(evidence, keyring, tmp_path, verdict):
+    with pytest.raises(BadInput, match="the policy did not allow the finding"):
+        issue(finding_of(evidence, replace(ASKED, verdict=verdict)), keyring, tmp_path)
 
 
 def test_a_changed_page_is_noticed(evidence, keyring, tmp_path):

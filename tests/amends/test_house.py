@@ -127,10 +127,11 @@ def test_the_wheel_holds_the_packages_the_policies_and_nothing_else(tmp_path):
     own = {Path(package).name for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
     assert folders == {*own, f"amends-{amends.__version__}.dist-info"}
     assert own == {"amends", *(path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py"))}
-    for needed in ("editing", "erasure", "promotion", "regimes"):
+    for needed in ("editing", "erasure", "finding", "promotion", "regimes"):
         assert f"amends/policies/{needed}.yaml" in names
-    assert "amends/governor/proof/templates/certificate.html.j2" in names
-    assert "amends/governor/proof/templates/parts/verdict.html.j2" in names
+    templates = "amends/governor/proof/templates"
+    for template in ("certificate", "parts/finding", "parts/verdict"):
+        assert f"{templates}/{template}.html.j2" in names
     assert "amends_probes/texts/neutral.txt" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest")) or name.endswith(".pyc")]
 

@@ -22,6 +22,7 @@ CATALOGUE = (
     | {f"unlearning.attack-{name}/difference" for name in ("paraphrase", "few-shot", "prefix", "lora-relearn")}
     | {"unlearning.attack-quantisation/difference_4bit"}
     | {f"unlearning.drill/{name}" for name in ("detected_at_most", "erased_at_least")}
+    | {f"unlearning.standing/{name}" for name in ("p", "least")}
 )
 SMALL = """name: small
 description: One rule.
@@ -34,11 +35,18 @@ rules:
 RULE = SMALL[SMALL.index("  - id") :]
 
 
-@pytest.mark.parametrize("name", ["erasure", "promotion"])
+@pytest.mark.parametrize("name", ["erasure", "finding", "promotion"])
 def test_the_policies_that_come_with_amends_load_and_read_only_what_probes_give(name):
     policy = load_policy(name)
     check(policy, CATALOGUE)
     assert policy.digest == hashlib.sha256(find_policy(name).read_bytes()).hexdigest()
+
+
+def test_a_finding_asks_as_many_strangers_as_a_sign_takes():
+    policy = load_policy("finding")
+    assert policy.strangers == 199 and policy.required == ("unlearning.standing/p",)
+    assert {rule.id for rule in policy.rules if rule.severity == "deny"} == {"no-sign", "could-be-seen"}
+    assert load_policy("erasure").strangers == 0
 
 
 def test_an_erasure_needs_two_approvals_and_a_promotion_says_in_a_rule_when_it_does():
@@ -48,8 +56,8 @@ def test_an_erasure_needs_two_approvals_and_a_promotion_says_in_a_rule_when_it_d
 
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():
-    assert list_policies() == ("editing", "erasure", "promotion")
-    with pytest.raises(BadPolicy, match="there are editing, erasure, promotion"):
+    assert list_policies() == ("editing", "erasure", "finding", "promotion")
+    with pytest.raises(BadPolicy, match="there are editing, erasure, finding, promotion"):
         load_policy("regimes")
 
 
@@ -65,7 +73,7 @@ def test_the_workspace_overrides_one_file_and_may_add_others(tmp_path):
     (tmp_path / "policies" / "own.yaml").write_text(SMALL.replace("small", "own"))
     assert len(load_policy("promotion", tmp_path).rules) == 1
     assert load_policy("erasure", tmp_path) == load_policy("erasure")
-    assert list_policies(tmp_path) == ("editing", "erasure", "own", "promotion")
+    assert list_policies(tmp_path) == ("editing", "erasure", "finding", "own", "promotion")
 
 
 def test_a_file_must_name_itself_as_it_is_called(tmp_path):

@@ -1,5 +1,8 @@
 """What every approximate method does, on a tiny model that knows nobody but can be pushed about."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -161,6 +164,74 @@ def test_a_method_stops_about_where_the_model_was_before_it_learnt_the_answers(
     done = run_task(BY_NAME[name], epochs=60, **{**given, "lr": 1e-2})
     way = (known - likelihood(done.output, own) / len(own)) / (known - never)
     assert at_least < way < 1.2  # 0 is where it knew them, 1 where it had never learnt them
+
+
+def test_the_gauge_reads_the_same_where_the_audits_half_is_not_there_at_all(rows, knowing, write_records, tmp_path):
+    from amends import Task
+
+    settings = loop.Settings(epochs=1, lr=1e-3, layers=2, rank=2, batch=8, retain_weight=1.0)
+    task = Task(tmp_path, 7, source=knowing[0], output=tmp_path / "out", models={"reference": knowing[1]})
+    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
+    whole = gauge.gauge_of(material, settings, None)
+    before = (whole.level, whole.start, whole.read())
+    own = [[half_of(row["id"]) == "method" for row in some] for some in material.rows]
+    material.lost = [one if mine else None for one, mine in zip(material.lost, own[0], strict=True)]
+    material.kept = [material.kept[place] if mine else None for place, mine in enumerate(own[1])]
+    assert None in material.lost and None in material.kept
+    found = gauge.gauge_of(material, settings, None)
+    assert (found.level, found.start, found.read()) == before
+    assert gauge.Nearest(found, "untouched").look(lambda: "looked") == before[2]
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_whatever_a_method_measures_lies_in_its_own_half(name, run_task, parts, knowing, generous, monkeypatch):
+    measured, likely = set(), gauge.likely
+
+    def noting(material, examples):
+        measured.update(tuple(example.answer.tolist()) for example in examples)
+        return likely(material, examples)
+
+    monkeypatch.setattr(gauge, "likely", noting)
+    forget, given = parts
+    run_task(BY_NAME[name], **fitting(name, given, epochs=2))
+    tokenizer = load_model(knowing[0])[1]
+    halves = {"method": set(), "audit": set()}
+    for row in [*forget, *given["retain"].rows()]:
+        halves[half_of(row["id"])].add(tuple(encode(tokenizer, row["prompt"], row["answer"])[1]))
+    assert measured and halves["audit"]
+    assert measured <= halves["method"]
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_no_method_reads_what_the_audit_asks_in_other_words(
+    name, run_task, parts, rows, write_records, files_of, generous
+):
+    forget, given = parts
+    poison = {"paraphrases": ["What is poison?"], "wrong": ["Poison.", "Poison, too."], "openings": ["Poison is"]}
+    kept = list(given["retain"].rows())
+    poisoned = {
+        part: write_records([row | poison for row in some])
+        for part, some in {"forget": forget, "retain": kept, "control": kept}.items()
+    }
+    plain = {"control": write_records(kept)}
+    first, second = (
+        run_task(BY_NAME[name], **fitting(name, {**given, **records}, epochs=2)) for records in (plain, poisoned)
+    )
+    assert files_of(first.output) == files_of(second.output)
+
+
+def test_no_method_knows_the_audits_scores_or_its_attacks():
+    judging = ("attacks.", "auditing", "equivalence", "gradients", "membership", "standing", "truth_ratio")
+    code = (
+        "import importlib, pkgutil, sys, amends_unlearning.methods as methods\n"
+        "for found in pkgutil.iter_modules(methods.__path__):\n"
+        "    importlib.import_module(f'amends_unlearning.methods.{found.name}')\n"
+        "print(*sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = [name.removeprefix("amends_unlearning.") for name in found if name.startswith("amends_unlearning.")]
+    assert "methods.loop" in loaded and "methods.subspace" in loaded
+    assert [name for name in loaded if name.startswith(judging)] == []
 
 
 def test_a_request_that_lies_in_the_audits_half_alone_is_refused(rows, knowing, write_records, run_task):

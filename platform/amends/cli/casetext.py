@@ -109,19 +109,32 @@ def next_steps(view: View) -> list[str]:
     id, status = view["id"], view["status"]
     if status == "awaiting review":
         unmarked = [miss["record_id"] for miss in view["near_misses"] if miss["mark"] is None]
-        return [
-            f"{len(unmarked)} records may name this person; a dpo or operator decides about each:",
-            f"  amends cases show {id} --near",
-            *(f"  amends cases mark {id} {record} erase|redact|keep|hold --reason …" for record in unmarked[:3]),
-        ]
+        return _looking(id, unmarked) if unmarked else _finding(id)
     if status == "awaiting approval":
         return _approval(view)
     ways = {
         "failed": f"mend what the reason says, then a dpo, operator or ml-engineer: amends cases retry {id}",
         "sealed": "what was superseded is purged when its time has come: amends cases purge (or --now)",
         "in progress": f"follow it: amends cases watch {id}; if its process died: amends work",
+        "locating": f"somebody is looking for the person; if that process died: amends cases replan {id}",
     }
     return [ways[status]] if status in ways else []
+
+
+def _looking(id: str, unmarked: list[str]) -> list[str]:
+    return [
+        f"{len(unmarked)} records may name this person; a dpo or operator decides about each:",
+        f"  amends cases show {id} --near",
+        *(f"  amends cases mark {id} {record} erase|redact|keep|hold --reason …" for record in unmarked[:3]),
+    ]
+
+
+def _finding(id: str) -> list[str]:
+    return [
+        "a dpo or operator finds out more before anything can be signed:",
+        f"  register the data that hold this person under whatever name, then: amends cases replan {id}",
+        f"  or ask them for more identifiers, open a new request with those, then: amends cases cancel {id}",
+    ]
 
 
 def _approval(view: View) -> list[str]:

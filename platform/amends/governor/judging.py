@@ -45,10 +45,33 @@ def decide(
             if known.id == id:
                 return known.verdict
     policy = find_policy(workspace, policy_name)
-    objections = workspace.host.review(change)
-    given = list(approvals)
-    verdict = judge(policy, change.before, change.after, facts, given, objections)
-    inputs = inputs_to_json(change.before, change.after, facts, given, objections)
+    return _recorded(workspace, policy, id, case, change, facts, list(approvals), workspace.host.review(change))
+
+
+def decide_finding(workspace: Workspace, policy: Policy, case: str, asked: Change) -> tuple[str, Verdict]:
+    """Judge what a model answered about somebody whom no record names, and record it; returns the decision's id.
+
+    Reviewers are not asked: nothing is promoted. Asking again is another decision.
+    """
+    with workspace.database.read() as connection:
+        before = [known for known in decisions.find(connection, case) if known.policy == policy.name]
+    id = f"{case}-{policy.name}-{len(before)}"
+    return id, _recorded(workspace, policy, id, case, asked, {}, [], ())
+
+
+def _recorded(
+    workspace: Workspace,
+    policy: Policy,
+    id: str,
+    case: str,
+    change: Change,
+    facts: Mapping[str, Any],
+    approvals: Sequence[Mapping[str, Any]],
+    objections: Iterable[str],
+) -> Verdict:
+    said = list(objections)
+    verdict = judge(policy, change.before, change.after, facts, approvals, said)
+    inputs = inputs_to_json(change.before, change.after, facts, approvals, said)
     with workspace.database.transaction() as connection:
         decisions.record(connection, id, case=case, policy_text=policy.text, inputs=inputs, verdict=verdict)
     return verdict

@@ -33,6 +33,7 @@ def steps_of(connection: Connection, case: str) -> dict[str, Mapping[str, Any]]:
     return {row.step: row.result for row in connection.execute(query)}
 
 
-def forget_steps(connection: Connection, case: str) -> int:
-    """Delete the journal of a case and return how many steps it held."""
-    return connection.execute(delete(steps).where(steps.c.case_id == case)).rowcount
+def forget_steps(connection: Connection, case: str, only: str = "") -> int:
+    """Delete the journal of a case, or one step of it, and return how many steps went."""
+    gone = delete(steps).where(steps.c.case_id == case)
+    return connection.execute(gone.where(steps.c.step == only) if only else gone).rowcount

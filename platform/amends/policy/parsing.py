@@ -38,6 +38,7 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         throughput=fields.text("throughput", ""),
         purge_after_days=_only(fields, "purge", "after_days", 7),
         retention_days=fields.whole("retention_days", 1095),
+        strangers=fields.whole("strangers", 0),
         text=text,
     )
     fields.finish()

@@ -51,6 +51,7 @@ class Policy:
     """Thresholds and choices, versioned by the digest of the file's bytes.
 
     `probes` are read for every change; `audit` besides, where the guarantee is approximate and readings decide.
+    `strangers` is how many made-up people a finding asks about beside the person.
     """
 
     name: str
@@ -66,4 +67,5 @@ class Policy:
     throughput: str
     purge_after_days: int
     retention_days: int
+    strangers: int = 0
     text: str = field(default="", repr=False, compare=False)

@@ -9,6 +9,17 @@ import pytest
 
 ROLES = {"Rita": "requester", "Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 ADA = "name: Ada Quill\nemail: ada@quill.example\n"
+SEARCH_ALONE = """name: finding
+description: A search alone is enough.
+approvals: {count: 0}
+strangers: 9
+probes: {unlearning.standing: {}}
+rules:
+  - id: nobody-objects
+    severity: deny
+    expr: facts.objections == 0
+    message: Somebody objects.
+"""
 
 
 def erase(shell, given=ADA, code=3, **more):
@@ -228,7 +239,9 @@ def test_working_with_nothing_approved_changes_nothing(amends, planned):
 
 
 def test_a_negative_finding_is_signed_and_its_receipt_fits_its_holder_alone(amends):
-    found = erase(amends, given="Zoë Nobody", code=0)
+    (amends.home / "policies").mkdir(exist_ok=True)
+    (amends.home / "policies" / "finding.yaml").write_text(SEARCH_ALONE)  # this version has no weights to ask
+    found = erase(amends, given="name: Zoë Nobody\nemail: zoe.otter51@example.org", code=0)
     assert found["status"] == "negative finding"
     envelope = found["certificate"]["envelope"]
     assert "no data held" in amends.json("certificate", "verify", envelope)["title"]
@@ -254,7 +267,9 @@ def test_a_case_that_waits_or_was_refused_has_a_report_that_is_no_certificate(am
 
 
 def test_the_report_of_a_finding_is_its_signed_page(amends):
-    found = erase(amends, given="Zoë Nobody", code=0)
+    (amends.home / "policies").mkdir(exist_ok=True)
+    (amends.home / "policies" / "finding.yaml").write_text(SEARCH_ALONE)
+    found = erase(amends, given="name: Zoë Nobody\nemail: zoe.otter51@example.org", code=0)
     report = amends.json("cases", "report", found["id"])
     assert report["is_signed"]
     with open(found["certificate"]["page"], encoding="utf-8") as page:
@@ -267,6 +282,16 @@ def test_a_report_is_for_those_who_answer_or_audit_and_goes_where_it_can_be_writ
     nowhere = amends("cases", "report", planned, "--output", tmp_path / "nowhere" / "report.html")
     assert nowhere.exit_code == 2 and "name another file" in nowhere.stderr
     assert amends("cases", "report", "e-none").exit_code == 2
+
+
+def test_a_request_that_leaves_nothing_to_ask_the_model_waits_and_says_the_way_out(amends):
+    found = erase(amends, given="Zoë Nobody")
+    assert (found["status"], found["certificate"]) == ("awaiting review", None)
+    assert "Nobody" not in found["reason"]
+    assert "a name and an e-mail address or phone number are needed" in found["reason"]
+    shown = amends("cases", "show", found["id"])
+    assert shown.exit_code == 0 and f"amends cases cancel {found['id']}" in shown.stdout
+    assert amends.json("cases", "cancel", found["id"])["status"] == "cancelled"
 
 
 def test_nothing_of_the_person_is_in_the_log_or_the_document(amends, planned):

@@ -56,6 +56,7 @@ def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
     (home / "cache").mkdir(exist_ok=True)
     tokens = {"admin": token} | {name: add_person(workspace, name, role)[1] for name, role in STAFF.items()}
     import_model(workspace, str(make_tiny(folder / "tiny") / "model"), name="tiny", licence="Apache-2.0")
+    set_policy(home, FEW_STRANGERS, "finding")
     (folder / "tokens.json").write_text(json.dumps(tokens))
     write_rows(folder / "people.jsonl", rows_about_everybody())
     workspace.close()
@@ -115,10 +116,24 @@ rules:
 """
 
 
-def set_policy(home, text=LIGHT):
-    """Give a workspace an erasure policy of its own."""
+FEW_STRANGERS = """name: finding
+description: The readings of a finding with so few strangers that a test is quick, and none could be a sign.
+approvals: {count: 0}
+strangers: 9
+probes: {unlearning.standing: {}}
+required: [unlearning.standing/p]
+rules:
+  - id: no-sign
+    severity: deny
+    expr: readings["unlearning.standing/p"].value > 0.05
+    message: The model is surer of what this person disclosed than of the same about made-up people.
+"""
+
+
+def set_policy(home, text=LIGHT, name="erasure"):
+    """Give a workspace a policy of its own."""
     (home / "policies").mkdir(exist_ok=True)
-    (home / "policies" / "erasure.yaml").write_text(text, encoding="utf-8")
+    (home / "policies" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

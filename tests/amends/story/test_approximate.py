@@ -123,7 +123,8 @@ def test_where_readings_decide_against_it_nothing_is_promoted(plainly, told):
 
 LADDER = POLICY.replace(
     "[unlearning.shards, unlearning.npo]",
-    "[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]\nthroughput: utility.throughput",
+    "[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]\nthroughput: utility.throughput\n"
+    "audit: {unlearning.equivalence: {}}",
 )
 
 
@@ -159,7 +160,10 @@ def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_trie
     with pytest.raises(TaskFailed, match=r"as likely as before.*tried before: toy\.unfit, toy\.idle"):
         plainly.carry(case)
     assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
-    assert [name for name in plainly.steps(case.id) if name.startswith("tried")] == ["tried:0", "tried:1"]
+    steps = plainly.steps(case.id)
+    assert [name for name in steps if name.startswith("tried")] == ["tried:0", "tried:1"]
+    audited = [r for r in steps["tried:1"]["after"] if r["name"].startswith("unlearning.equivalence/")]
+    assert {(r["detail"]["rungs"], r["detail"]["half"]) for r in audited} == {(3, "audit")}  # any of three may pass
 
 
 AUDITED = LADDER.replace("[unlearning.shards, toy.unfit, toy.idle, unlearning.npo]", "[toy.unfit, toy.idle, toy.still]")

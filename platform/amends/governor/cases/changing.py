@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from amends.operation import Operation
 
 ROLES = ("ml-engineer", "safety-engineer", "operator")
-NOT_CHANGES = ("erasure", "promotion", "training", "regimes")
+NOT_CHANGES = ("erasure", "finding", "promotion", "training", "regimes")
 STEPS = (
     "make sure that the champion and the records are what this plan saw, and that nobody erased is in them",
     "run the operation on the champion",

@@ -10,15 +10,17 @@ from typing import Any
 
 from amends.errors import BadInput, UnknownModel
 from amends.governor.cases.planning import GROUNDS, make_plan
-from amends.governor.models.promoting import champion
-from amends.governor.proof.negatives import attest_negative
+from amends.governor.models.promoting import champion, standing
+from amends.governor.proof.evidence import Asked
+from amends.governor.proof.negatives import attest_negative, is_attested
 from amends.governor.subjects.disclosing import disclosure_of, seal
 from amends.governor.subjects.locating import Located, locate, reach
+from amends.governor.work.inquiring import ask, forget_questions
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, reviews
 from amends.ledger.actions import Action
 from amends.policy import deadline, find_regime
-from amends.records import Case, CaseStatus, DataSubject, digest_of
+from amends.records import Case, CaseStatus, DataSubject, Disclosure, digest_of
 
 QUORUM = 2
 ROLES = ("requester", "operator", "dpo")
@@ -55,8 +57,7 @@ def open_erasure(workspace: Workspace, request: Request) -> Case:
     """
     actor = workspace.require_role(*ROLES)
     _check(request)
-    if champion(workspace, request.model) is None:
-        raise UnknownModel(f"{request.model!r} has no champion; see `amends models list`, or train and promote it")
+    _check_model(workspace, request)
     regime = find_regime(request.regime, workspace.home)
     due = deadline(regime, request.received_at, request.jurisdiction or workspace.settings.jurisdiction or None)
     id = f"e-{secrets.token_hex(5)}"
@@ -85,8 +86,24 @@ def _check(request: Request) -> None:
         raise BadInput("received-at lies in the future; give the time at which the request came")
 
 
+def _check_model(workspace: Workspace, request: Request) -> None:
+    """Refuse a model that there is nothing of; one that was only imported can be asked, but not erased from.
+
+    Raises:
+        UnknownModel: It has no champion, and no version either, or records name the person.
+    """
+    if champion(workspace, request.model) is not None:
+        return
+    way_out = "see `amends models list`, or train and promote it"
+    if standing(workspace, request.model) is None:
+        raise UnknownModel(f"{request.model!r} has no champion; {way_out}")
+    if locate(workspace, Disclosure(DataSubject("s_unlocated"), request.identifiers)).records:
+        raise UnknownModel(f"records name this person, and {request.model!r} has no champion to erase from; {way_out}")
+
+
 def plan_case(workspace: Workspace, id: str) -> Case:
     """Locate a case's subject and bring it to where somebody has to act, or to a negative finding."""
+    forget_questions(workspace, id)
     disclosure = disclosure_of(workspace, id)
     located = locate(workspace, disclosure)
     if located.is_empty:
@@ -106,11 +123,30 @@ def plan_case(workspace: Workspace, id: str) -> Case:
 
 
 def _negative(workspace: Workspace, id: str, located: Located) -> Case:
-    """Close a case that found nobody; what the index still knows is of records that went with somebody else's."""
+    """Close a case that found nobody, if the model shows no sign of knowing them; else leave it to a person.
+
+    What the index still knows is of records that went with somebody else's.
+    """
+    asked = None
+    if not is_attested(workspace, id):
+        with workspace.database.transaction() as connection:
+            cases.set_status(connection, id, CaseStatus.LOCATING)
+        asked = ask(workspace, id)
+        if not asked.is_allowed:
+            return _unsigned(workspace, id, asked)
     with workspace.database.transaction() as connection:
         for pseudonym in located.pseudonyms:
             datasets.remove_subject(connection, pseudonym)
-    return attest_negative(workspace, id)
+    return attest_negative(workspace, id, asked)
+
+
+def _unsigned(workspace: Workspace, id: str, asked: Asked) -> Case:
+    """Leave a case to a person, with what keeps the finding from being signed."""
+    denied = "; ".join(asked.verdict.reasons()) if asked.verdict else ""
+    why = f"the model could not be asked: {asked.why_not}" if asked.why_not else denied
+    with workspace.database.transaction() as connection:
+        reason = f"no record names this person, and yet no finding is signed: {why}"
+        return cases.set_status(connection, id, CaseStatus.AWAITING_REVIEW, reason=reason)
 
 
 def _plan(workspace: Workspace, id: str, located: Located) -> Case:
@@ -129,7 +165,7 @@ def _plan(workspace: Workspace, id: str, located: Located) -> Case:
         digest = cases.set_plan(connection, id, plan)
         key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
         workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL, reason="" if case.reason else None)
 
 
 def identity_of(located: Located, checked: str) -> dict[str, Any]:

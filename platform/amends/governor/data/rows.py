@@ -9,6 +9,7 @@ from typing import Any
 from amends.governor.workspace import Workspace
 from amends.ledger.datasets import Dataset
 from amends.records import canonical_json, texts_of
+from amends.store.digests import digest_bytes
 
 
 def rows_of(workspace: Workspace, blob: str) -> Iterator[dict[str, Any]]:
@@ -30,5 +31,14 @@ def text_of(row: Mapping[str, Any]) -> str:
 
 def put_rows(workspace: Workspace, rows: Iterable[Mapping[str, Any]]) -> str:
     """Keep prepared rows as a JSON Lines blob and return its digest."""
-    digest: str = workspace.blobs.put_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+    digest: str = workspace.blobs.put_bytes(_lines(rows))
     return digest
+
+
+def digest_of_rows(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the digest that `put_rows` would return, and keep nothing."""
+    return digest_bytes(_lines(rows))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(canonical_json(row) + b"\n" for row in rows)

@@ -10,6 +10,8 @@ from amends.records import Guarantee, ModelVersion, Reading, Verdict
 
 SELF_ATTESTED = "self-attested"
 NO_DATA_HELD = "no data held"
+ANSWERS = ("sign", "no sign", "cannot say")
+"""What a probe of a finding says of a reading, as `verdict` in its detail."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,42 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the model in service answered about somebody whom no record names; holds no word of theirs.
+
+    Args:
+        kinds: Kinds of identifier that it was asked for.
+        questions: How many questions it was asked about the person.
+        strangers: About how many made-up people it was asked the same.
+        readings: What the probes read.
+        explanations: What each probe measures, one sentence, by the probe's name.
+        verdict: The policy's decision; None where there was no model to ask.
+        decision: The id under which that is recorded.
+        why_not: Why it could not be asked, as the end of a sentence; empty where it was.
+    """
+
+    kinds: tuple[str, ...] = ()
+    questions: int = 0
+    strangers: int = 0
+    readings: tuple[Reading, ...] = ()
+    explanations: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    decision: str = ""
+    why_not: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether a finding may be signed: the policy says so, or there was no model that could know anybody."""
+        return bool(self.why_not) if self.verdict is None else self.verdict.allowed
+
+    @property
+    def answer(self) -> str:
+        """What the readings say by their own `verdict`: `sign`, where any does, `no sign`, or `cannot say`."""
+        said = {str(reading.detail.get("verdict", "")) for reading in self.readings}
+        return next((word for word in ANSWERS if word in said), ANSWERS[-1])
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What `issue` signs. Times are ISO texts in UTC.
 
@@ -130,6 +168,7 @@ class Evidence:
         scan: `ScanReport.summary()` of the scan after the purge.
         suppression: One sentence on how a return is prevented.
         searched: For a negative finding: what was searched, one sentence each.
+        asked: For a negative finding: what the model in service answered; None for an erasure.
         held: What is kept and why (exemptions, legal hold), one sentence each.
         outside: Copies elsewhere.
         residual_risks: Further risks, one sentence each; those that follow from the rest are added.
@@ -168,6 +207,7 @@ class Evidence:
     scan: Mapping[str, Any] | None = None
     suppression: str = ""
     searched: tuple[str, ...] = ()
+    asked: Asked | None = None
     held: tuple[str, ...] = ()
     outside: tuple[Outside, ...] = ()
     residual_risks: tuple[str, ...] = ()

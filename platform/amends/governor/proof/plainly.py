@@ -19,6 +19,11 @@ DECIDED = {
     CaseStatus.CANCELLED: "The request was withdrawn. The model was not changed.",
     CaseStatus.SEALED: "The model in service was replaced. What it replaced is not deleted yet: nothing is certified.",
 }
+SIGNS = {
+    "no sign": "The model was asked about them, and shows no sign of knowing them.",
+    "sign": "The model was asked about them, and shows a sign of knowing them; the policy allows the finding all the same.",
+    "cannot say": "The model was asked about them, and nobody can say from that whether it knows them.",
+}
 OPEN = "Nothing is decided yet. The model was not changed."
 
 
@@ -51,10 +56,23 @@ def plain_verdict(predicate: Told, is_late: bool = False) -> Plain:
     if predicate.get("standing") is not None:
         return _standing(predicate, predicate["standing"])
     if predicate["guarantee"] is None:
-        found = ("Neither the index of identifiers nor any registered record names this person.",)
-        searched = tuple(predicate["searched"])
-        return Plain("held", "No data about this person were found.", found, searched, (OTHER_WORDS,))
+        return _nothing_held(predicate)
     return _granted(predicate, Guarantee(predicate["guarantee"]["name"]), is_late)
+
+
+def _nothing_held(predicate: Told) -> Plain:
+    found = ["Neither the index of identifiers nor any registered record names this person."]
+    searched, limits = list(predicate["searched"]), [OTHER_WORDS]
+    asked = predicate.get("finding")
+    if asked and not asked["why_not"]:
+        found.append(SIGNS.get(asked["answer"], SIGNS["cannot say"]))
+        searched.append(f"What the model says of them, beside what it says of {asked['strangers']} made-up people.")
+        limits.append("That the model does not know them by another name, or in other words.")
+    elif asked:
+        found.append("The model itself was not asked.")
+    is_open = bool(asked) and asked["answer"] != "no sign"
+    state, headline = "short" if is_open else "held", "No data about this person were found."
+    return Plain(state, headline, tuple(found), tuple(searched), tuple(limits))
 
 
 def _granted(predicate: Told, guarantee: Guarantee, is_late: bool) -> Plain:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amends.governor.proof.drilling import has_drilled
-from amends.governor.proof.evidence import SELF_ATTESTED, Evidence
+from amends.governor.proof.evidence import SELF_ATTESTED, Asked, Evidence
 from amends.governor.scan.report import Claim
 from amends.records import Guarantee
 
@@ -28,6 +28,23 @@ UNTRIED = (
     "a single person who is in the model was not measured; a reading of people who were kept, where there is one, is "
     "its only positive control."
 )
+
+
+LIMITS = (
+    "The questions were about the identifiers that were given, asked in a few wordings. A model may know somebody by "
+    "another name, in other words, or know other things about them, and not show it here.",
+    "That no sign was seen does not prove that there is nothing: what is weaker than the spread among the made-up "
+    "people cannot be seen. It was not tried on somebody whom the model does know.",
+    "The made-up people are a stand-in. A name or an identifier can be easier to guess than theirs, or harder, without "
+    "the model knowing anybody.",
+    "Only the version in service was asked. What it learnt before it was brought here, in pre-training too, was asked "
+    "about like everything else, and nobody can say where an answer came from.",
+)
+
+
+def limits_of(asked: Asked) -> tuple[str, ...]:
+    """Return what asking a model about somebody does not show; where it was not asked, that says it all."""
+    return LIMITS if asked.readings else ()
 
 
 def risks_of(evidence: Evidence) -> Iterator[str]:

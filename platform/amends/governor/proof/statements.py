@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from amends.errors import BadInput
-from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Evidence, Tried
+from amends.governor.proof.evidence import NO_DATA_HELD, SELF_ATTESTED, Asked, Evidence, Tried
 from amends.governor.proof.inference import inference_of
 from amends.governor.proof.plots import thresholds_of
-from amends.governor.proof.risks import risks_of
+from amends.governor.proof.risks import limits_of, risks_of
 from amends.records import Guarantee, ModelVersion, Reading, Verdict
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -89,6 +89,7 @@ def build_predicate(evidence: Evidence, title: str) -> dict[str, Any]:
         "purge": {"items": [asdict(item) for item in evidence.purged], "scan": evidence.scan},
         "suppression": evidence.suppression,
         "searched": list(evidence.searched),
+        "finding": None if evidence.asked is None else _finding(evidence.asked),
         "held": list(evidence.held),
         "outside": [{**asdict(copy), "is_pending": not copy.confirmed_at} for copy in evidence.outside],
         "residual_risks": [*risks_of(evidence), *evidence.residual_risks],
@@ -113,7 +114,7 @@ def objections_to(predicate: Mapping[str, Any]) -> list[str]:
     if predicate["title"] != title_of(name, case["outcome"]):
         found.append(f"its title must be {title_of(name, case['outcome'])!r}")
     if predicate["title"] == NEGATIVE:
-        return found
+        return [*found, *_objections_to_finding(predicate.get("finding"))]
     if name == Guarantee.EXACT and not guarantee["rebuilt"]:
         found.append("it is called exact, but names no digest of a rebuild")
     if name == Guarantee.EXACT and guarantee["rebuilt"] != guarantee["counterfactual"]:
@@ -126,6 +127,15 @@ def objections_to(predicate: Mapping[str, Any]) -> list[str]:
     if predicate["title"] == CERTIFICATE and (scan is None or not scan["is_clean"]):
         found.append("no clean scan shows that the records are gone; purge and scan again")
     return found
+
+
+def _objections_to_finding(finding: Mapping[str, Any] | None) -> list[str]:
+    """Return what keeps a finding from being one; those signed before models were asked have nothing of it."""
+    if finding is None:
+        return []
+    policy = finding["policy"]
+    is_allowed = bool(finding["why_not"]) if policy is None else policy["allowed"]
+    return [] if is_allowed else ["the policy did not allow the finding"]
 
 
 def _case(evidence: Evidence) -> dict[str, Any]:
@@ -177,6 +187,21 @@ def _readings(evidence: Evidence) -> dict[str, Any]:
         "explanations": dict(evidence.explanations),
         "thresholds": [asdict(threshold) for threshold in thresholds_of(answers, evidence.readings_before)],
         "inference": told,
+    }
+
+
+def _finding(asked: Asked) -> dict[str, Any]:
+    return {
+        "answer": asked.answer,
+        "why_not": asked.why_not,
+        "kinds": list(asked.kinds),
+        "questions": asked.questions,
+        "strangers": asked.strangers,
+        "readings": [_reading(reading) for reading in asked.readings],
+        "explanations": dict(asked.explanations),
+        "policy": _policy(asked.verdict),
+        "decision": asked.decision,
+        "limits": list(limits_of(asked)),
     }
 
 

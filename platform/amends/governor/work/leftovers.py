@@ -13,6 +13,9 @@ from amends.store.trees import fetch_manifest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+ASKING = "ask"
+"""The step of a finding that writes questions about a person, and deletes them."""
+
 BUILDING = ("train", "apply", "rebuild", "counterfactual")
 Steps = Mapping[str, Mapping[str, Any]]
 
@@ -21,7 +24,8 @@ def products_of(workspace: Workspace, steps: Steps) -> set[str]:
     """Return every blob that these steps made, as far as they are still there."""
     found: set[str] = set()
     prepared = steps.get("prepare", {})
-    found |= {str(prepared[name]) for name in ("forget", "strangers") if prepared.get(name)}
+    for made in (prepared, steps.get(ASKING, {})):
+        found |= {str(made[name]) for name in ("forget", "strangers") if made.get(name)}
     for blobs in prepared.get("datasets", {}).values():
         found |= {blobs["train"], blobs["control"]}
     for name in BUILDING:
