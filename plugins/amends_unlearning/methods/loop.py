@@ -206,8 +206,8 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
 
 
 def _prepared(task: Task, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> Iterator[Example]:
-    for number, row in enumerate(rows):
-        task.progress(number, len(rows), "reading the records")
+    for row in rows:
+        task.progress(0, len(rows), "reading the records")
         yield prepare(model, tokenizer, row, layers)
 
 
