@@ -525,7 +525,7 @@ def test_every_new_value_is_escaped(changes):
     [
         (None, "held", ()),
         ({"answer": "no sign", "why_not": "", "strangers": 199}, "held", ("shows no sign", "199 made-up people")),
-        ({"answer": "sign", "why_not": "", "strangers": 199}, "short", ("a sign of knowing", "allows the finding")),
+        ({"answer": "sign", "why_not": "", "strangers": 199}, "short", ("a sign of knowing", "allows it all the same")),
         ({"answer": "cannot say", "why_not": "", "strangers": 9}, "short", ("nobody can say", "9 made-up people")),
         ({"answer": "cannot say", "why_not": "nothing was given", "strangers": 0}, "short", ("was not asked",)),
     ],

@@ -21,7 +21,7 @@ DECIDED = {
 }
 SIGNS = {
     "no sign": "The model was asked about them, and shows no sign of knowing them.",
-    "sign": "The model was asked about them, and shows a sign of knowing them; the policy allows the finding all the same.",
+    "sign": "The model was asked about them, and shows a sign of knowing them; the policy allows it all the same.",
     "cannot say": "The model was asked about them, and nobody can say from that whether it knows them.",
 }
 OPEN = "Nothing is decided yet. The model was not changed."
@@ -63,16 +63,15 @@ def plain_verdict(predicate: Told, is_late: bool = False) -> Plain:
 def _nothing_held(predicate: Told) -> Plain:
     found = ["Neither the index of identifiers nor any registered record names this person."]
     searched, limits = list(predicate["searched"]), [OTHER_WORDS]
-    asked = predicate.get("finding")
-    if asked and not asked["why_not"]:
+    asked: Told = predicate.get("finding") or {"answer": "no sign", "why_not": "", "strangers": 0}
+    if asked["why_not"]:
+        found.append("The model itself was not asked.")
+    elif asked["strangers"]:  # a finding that was signed before models were asked says nothing of it
         found.append(SIGNS.get(asked["answer"], SIGNS["cannot say"]))
         searched.append(f"What the model says of them, beside what it says of {asked['strangers']} made-up people.")
         limits.append("That the model does not know them by another name, or in other words.")
-    elif asked:
-        found.append("The model itself was not asked.")
-    is_open = bool(asked) and asked["answer"] != "no sign"
-    state, headline = "short" if is_open else "held", "No data about this person were found."
-    return Plain(state, headline, tuple(found), tuple(searched), tuple(limits))
+    state = "held" if asked["answer"] == "no sign" else "short"
+    return Plain(state, "No data about this person were found.", tuple(found), tuple(searched), tuple(limits))
 
 
 def _granted(predicate: Told, guarantee: Guarantee, is_late: bool) -> Plain:
