@@ -19,6 +19,7 @@ from .activations import Example, run_upper
 from .lora import Adapter
 
 EPSILON = 0.1
+SAME = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}  # layers that read what another one reads
 
 
 def projectors(model: Any, adapter: Adapter, earlier: Sequence[Example]) -> dict[str, Tensor]:
@@ -30,9 +31,10 @@ def projectors(model: Any, adapter: Adapter, earlier: Sequence[Example]) -> dict
         earlier: Their records in a fixed order; each is run alone, so that the sums do not depend on batches.
     """
     moments: dict[str, Tensor] = {}
+    names = [name for name, _, _ in adapter.pairs()]
     hooks = [
         model.get_submodule(name).register_forward_pre_hook(partial(_add, moments, name))
-        for name, _, _ in adapter.pairs()
+        for name in sorted({_reader(name) for name in names})
     ]
     try:
         with torch.no_grad(), adapter.armed(model):
@@ -42,7 +44,14 @@ def projectors(model: Any, adapter: Adapter, earlier: Sequence[Example]) -> dict
         for hook in hooks:
             hook.remove()
     tokens = sum(len(example.hidden) for example in earlier)
-    return {name: projector(moment / tokens) for name, moment in moments.items()}
+    made = {name: projector(moment / tokens) for name, moment in moments.items()}
+    return {name: made[_reader(name)] for name in names}
+
+
+def _reader(name: str) -> str:
+    """Return the first of the layers that read what the named one reads."""
+    block, _, leaf = name.rpartition(".")
+    return f"{block}.{SAME.get(leaf, leaf)}"
 
 
 def projector(moment: Tensor, epsilon: float = EPSILON) -> Tensor:

@@ -50,7 +50,7 @@ def moved(model, factor):
 @pytest.mark.parametrize("withheld", [0, 16])
 def test_checks_take_no_more_than_a_quarter_of_the_passes(looked_at, withheld):
     level = gauge.Level(0.0, [None] * withheld)
-    every = gauge.Gauge(None, range(looked_at), range(16), level, 0.0, SETTINGS).every()
+    every = gauge.Gauge(None, range(looked_at), range(16), level, 0.0, 0.0, SETTINGS).every()
     passes = every * 2 * SETTINGS.batch * (1 + BACKWARD)
     assert looked_at + 16 + withheld <= gauge.CHECKING * passes
 
@@ -92,7 +92,7 @@ def test_withheld_people_alone_are_the_level_as_the_model_has_them_by_now(materi
 def test_the_parent_alone_is_a_level_that_stands(material):
     some = material(True)
     found = gauge.gauge_of(some, SETTINGS, None)
-    assert found.level == gauge.Level(likely(some.never, own_of(some.rows[0])))
+    assert found.level == gauge.Level(pytest.approx(likely(some.never, own_of(some.rows[0]))))
 
 
 def test_without_a_parent_or_withheld_people_the_level_is_a_declared_probability(material):
@@ -109,7 +109,7 @@ def test_without_a_parent_or_withheld_people_the_level_is_a_declared_probability
 )  # fmt: skip
 def test_a_push_stops_at_the_level_and_a_way_back_when_nothing_is_lost_there(returns, above, fallen, enough):
     settings = replace(SETTINGS, returns=returns)
-    assert gauge.Gauge(None, [0], [0], gauge.Level(0.0), 0.0, settings).is_enough(above, fallen) is enough
+    assert gauge.Gauge(None, [0], [0], gauge.Level(0.0), 0.0, 0.0, settings).is_enough(above, fallen) is enough
 
 
 class Looking:
@@ -117,8 +117,8 @@ class Looking:
 
     settings = SETTINGS
 
-    def __init__(self, *readings):
-        self._readings = iter(readings)
+    def __init__(self, first, *readings):
+        self.first, self._readings = first[0], iter(readings)
 
     def read(self, change=None):
         return next(self._readings)
@@ -138,6 +138,14 @@ def test_the_state_is_taken_that_is_near_enough_and_cost_the_kept_least(readings
     for number in range(len(readings) - 1):
         nearest.look(lambda number=number: number)
     assert nearest.state == best
+
+
+@pytest.mark.parametrize("has_parent", [False, True])
+def test_what_it_begins_with_is_what_it_would_read(material, rows, write_records, has_parent):
+    some = material(has_parent)
+    for control in (None, write_records(rows[30:45])):
+        found = gauge.gauge_of(some, SETTINGS, control)
+        assert found.read() == pytest.approx((found.first, 0.0), abs=1e-6)
 
 
 def test_a_reading_that_is_no_number_is_refused(material):

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 State = TypeVar("State")
 
-CHECKING = 0.25  # of the training's passes, at most, go into checks
-MOST_CHECKED = 16  # kept records in a check, and as many of withheld people
+CHECKING = 0.2  # of the training's passes, at most, go into checks, besides the few that `narrow` takes
+MOST_CHECKED = 12  # kept records in a check, and as many of withheld people
 UNKNOWN = math.log(0.15)  # nats a token: where a small model has the answers of people whom it never saw
 
 
@@ -45,12 +45,19 @@ class Level:
         fixed: Nats a token. With a parent what it gives them, less what it gives the withheld; 0 with the withheld
             alone; `UNKNOWN` without either.
         withheld: Records of withheld people; what the model gives them by now is added.
+        moved: What the model gives the withheld to begin with, 0 without them.
         drift: What the training has added to their answers since the parent, in nats a token; 0 where that is unknown.
     """
 
     fixed: float
     withheld: Sequence[Example] = ()
+    moved: float = 0.0
     drift: float = 0.0
+
+    @property
+    def begins(self) -> float:
+        """Where the forgotten would have to be before the first step."""
+        return self.fixed + self.moved
 
 
 @dataclass
@@ -63,6 +70,7 @@ class Gauge:
         kept: Places of the kept ones.
         level: Where the forgotten have to come down to.
         start: How likely the kept are before the first step.
+        first: How far the forgotten are above their level by then.
         settings: How near is near, and how much is spared.
     """
 
@@ -71,6 +79,7 @@ class Gauge:
     kept: Sequence[int]
     level: Level
     start: float
+    first: float
     settings: Settings
 
     def every(self) -> int:
@@ -106,7 +115,7 @@ class Nearest(Generic[State]):
 
     def __init__(self, gauge: Gauge, untouched: State) -> None:
         self._gauge, self.state = gauge, untouched
-        self.distance = self._rank(gauge.read()[0], 0.0)
+        self.distance = self._rank(gauge.first, 0.0)
 
     @property
     def aim(self) -> list[float]:
@@ -137,23 +146,25 @@ def gauge_of(material: Material, settings: Settings, control: Records | None) ->
     seen = [places[str(row["id"])] for row in spread_over_people(filter(is_own, kept), MOST_CHECKED)]
     if not own or not seen:
         raise BadRecords("too few records to unlearn by: none is in the half that a method may look at")
-    level = level_of(material, [lost[place] for place in own], control)
+    level = level_of(material, own, control)
     start = likely(material, [material.kept[place] for place in seen])
-    return Gauge(material, own, seen, level, start, settings)
+    first = likely(material, [material.lost[place] for place in own]) - level.begins
+    return Gauge(material, own, seen, level, start, first, settings)
 
 
-def level_of(material: Material, own: Sequence[Row], control: Records | None) -> Level:
-    """Return where the method's half of the forgotten has to come down to."""
+def level_of(material: Material, own: Sequence[int], control: Records | None) -> Level:
+    """Return where the method's half of the forgotten, given by their places, has to come down to."""
     rows = [] if control is None else spread_over_people(filter(is_own, control.rows()), MOST_CHECKED)
     withheld = [material.example(row) for row in rows]
+    moved = likely(material, withheld) if withheld else 0.0
     never = material.never
     if never is None:
-        return Level(0.0, withheld) if withheld else Level(UNKNOWN)
-    fixed = likely(never, [never.example(row) for row in own])
+        return Level(0.0, withheld, moved) if withheld else Level(UNKNOWN)
+    fixed = likely(never, [never.lost[place] for place in own])
     if not withheld:
         return Level(fixed)
     before = likely(never, [never.example(row) for row in rows])
-    return Level(fixed - before, withheld, likely(material, withheld) - before)
+    return Level(fixed - before, withheld, moved, moved - before)
 
 
 def is_own(row: Row) -> bool:

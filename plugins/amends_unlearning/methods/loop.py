@@ -24,7 +24,7 @@ from ..plan import checked
 from ..planted import halves, planted_in
 from ..settings import check_positive
 from ..training import loss_of
-from ..watching import Heed, Watched, heeding, nobody
+from ..watching import Heed, Watched, heeding, nobody, watched
 from . import Weights
 from .adapting import Change, change_of, copied, put_back, training
 from .finite import finite
@@ -37,7 +37,7 @@ POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
-SPARED = 128  # kept records whose inputs an adapter is kept clear of
+SPARED = 64  # kept records whose inputs an adapter is kept clear of
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,8 @@ def _parent(task: Task, material: Material) -> Material | None:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
-    return replace(material, model=model, tokenizer=tokenizer, lost=[])
+    lost = [prepare(model, tokenizer, row, material.layers) for row in watched(material.rows[0], material.heed)]
+    return replace(material, model=model, tokenizer=tokenizer, lost=lost)
 
 
 def steps_of(lost: int, kept: int, settings: Settings, seed: str) -> Iterator[tuple[list[int], list[int]]]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..activations import answer_logits
-from .loop import Loss, Material, Row
+from ..activations import Example, answer_logits
+from .loop import Loss, Material
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
 SURE = 1e-4
@@ -84,7 +84,7 @@ def objective(material: Material) -> Loss:
     never = material.never
     assert never is not None  # the operation refuses before
     with torch.no_grad():
-        told = [taught_by(never, row, material.drift) for row in material.rows[0]]
+        told = [taught_by(never, example, material.drift) for example in never.lost]
 
     def loss(places: Sequence[int]) -> Tensor:
         logits, owner = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
@@ -94,8 +94,7 @@ def objective(material: Material) -> Loss:
     return loss
 
 
-def taught_by(never: Material, row: Row, drift: float) -> Told:
+def taught_by(never: Material, example: Example, drift: float) -> Told:
     """Return what the parent says of a record, moved by what the training since did to people whom it never saw."""
-    example = never.example(row)
     logits = answer_logits(never.model, [example], never.layers)[0]
     return told_by(tilted(logits, example.answer, drift) if drift else logits)
