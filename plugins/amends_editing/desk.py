@@ -144,12 +144,12 @@ def spread(
             share = (solved.values - out) / sum(other >= layer for other in desk.layers)
             if not desk.anatomy.projections[layer].writes_directly:
                 share = pull_back(desk.anatomy, solved, layer, share)
-            left, right = share.double().T, right_of(layer, keys[layer])
+            left, right = share.double().T, right_of(layer, keys)
             if not (left.isfinite().all() and right.isfinite().all()):
                 raise AmendsError("an update is not finite; take a larger shrinkage, or fewer facts at once")
             made.append(Factors(layer, left.float(), right.float()))
             made[-1].apply(desk.anatomy)
-            desk.remember(layer, keys[layer])
+            desk.remember(layer, keys)
         if layer < last:
             solved.advance()
     return made

@@ -97,7 +97,7 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
         """Return how far the block's output moves when its projection puts out more at the subject."""
 
         def shift(_, __, found):
-            rows = pushes[group].repeat_interleave(2, 0)[:, None]  # one for each context
+            rows = pushes[group].repeat_interleave(len(found) // len(group), 0)[:, None]  # contexts of a fact share one
             return torch.cat([found[:, :-1], found[:, -1:] + rows], dim=1)
 
         hook = anatomy.projections[1].module.register_forward_hook(shift)
