@@ -154,8 +154,8 @@ class Editing:
         goals = {"efficacy": 0.98, "paraphrase": 0.93, "neighbourhood": 0.83}
         for name, write in methods(self.setting, THRESHOLD, RIDGE, RATE, self.late).items():
             outcome = in_one_update(self.setting, facts, write)
-            yield from figures(f"batch, {name}", outcome.tally, goals if name == "memit" else {})
-            limit = {"memit": 3.0, "ultraedit": 0.1}.get(name)
+            yield from figures(f"batch, {name}", outcome.tally, goals if name == "alphaedit" else {})
+            limit = {"alphaedit": 3.0, "ultraedit": 0.1}.get(name)
             yield spent(f"batch, {name}", outcome, len(facts), limit)
 
     def beside(self) -> Iterable[Reading]:
