@@ -140,7 +140,6 @@ def test_text_counts_by_the_number_of_facts_once_they_are_many(build, tokenizer)
     assert [s.overshoot for s in softer] == pytest.approx([1.5, 1.306, 1.138, 0.991], abs=5e-4)  # 1.5 / 10^0.06, …
     assert [s.lr for s in softer] == pytest.approx([1.0, 0.708, 0.501, 0.355], abs=5e-4)  # 1 / 10^0.15, …
     assert [s.steps for s in softer] == [25, 30, 35, 42]
-    assert [crowded(desk.solver, desk.held, 0.0).overshoot for desk in desks] == [1.5] * 4
 
 
 def test_facts_that_the_lineage_holds_make_the_next_ones_softer(run_within, row_about, edits_of):
