@@ -51,4 +51,4 @@ def edit(desk: Desk, wishes: Sequence[Wish], basis: dict[int, Tensor], weight: f
     def right_of(layer: int, keys: Tensor) -> Tensor:
         return projected(basis[layer], keys, desk.keys_before(layer), weight)
 
-    return spread(desk, wishes, right_of, crowding=0.0)  # what text uses is out of reach, however loud the rest
+    return spread(desk, wishes, right_of)

@@ -104,7 +104,7 @@ class Desk:
         self.earlier[layer] = torch.cat([self.keys_before(layer), keys], dim=1)
 
 
-def crowded(solver: Solver, held: int, crowding: float = CROWDING) -> Solver:
+def crowded(solver: Solver, held: int) -> Solver:
     """Return how to search where many facts share the weights: for shorter targets, and written more softly.
 
     The facts' keys are not orthogonal, so that each is felt at the others' as well, and what is felt grows with their
@@ -114,26 +114,23 @@ def crowded(solver: Solver, held: int, crowding: float = CROWDING) -> Solver:
     shorter = held**-SHORTENING
     return replace(
         solver, lr=solver.lr * shorter, steps=round(solver.steps * shorter**-0.5),
-        overshoot=solver.overshoot * held**-crowding,
+        overshoot=solver.overshoot * held**-CROWDING,
     )  # fmt: skip
 
 
-def spread(
-    desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor], crowding: float = CROWDING
-) -> list[Factors]:
+def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
     """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
 
     Args:
         desk: What to work with.
         wishes: The facts.
         right_of: From a layer and its keys, shape (inner, facts), to the right factor, shape (inner, facts).
-        crowding: How much more softly many facts are written than one; see `crowded`.
 
     Returns:
         The updates, which are in the model already.
     """
     last = desk.layers[-1]
-    solver = crowded(desk.solver, desk.held, crowding)
+    solver = crowded(desk.solver, desk.held)
     solved = solve(
         desk.anatomy, desk.tokenizer, wishes, last, solver, desk.contexts, desk.layers[0], desk.progress
     )  # fmt: skip
@@ -144,12 +141,12 @@ def spread(
             share = (solved.values - out) / sum(other >= layer for other in desk.layers)
             if not desk.anatomy.projections[layer].writes_directly:
                 share = pull_back(desk.anatomy, solved, layer, share)
-            left, right = share.double().T, right_of(layer, keys[layer])
+            left, right = share.double().T, right_of(layer, keys)
             if not (left.isfinite().all() and right.isfinite().all()):
                 raise AmendsError("an update is not finite; take a larger shrinkage, or fewer facts at once")
             made.append(Factors(layer, left.float(), right.float()))
             made[-1].apply(desk.anatomy)
-            desk.remember(layer, keys[layer])
+            desk.remember(layer, keys)
         if layer < last:
             solved.advance()
     return made

@@ -64,10 +64,17 @@ def projected(basis: Tensor, keys: Tensor, earlier: Tensor, weight: float) -> Te
         earlier: K₀, those of earlier edits, shape (inner, earlier); may have no column.
         weight: λ.
     """
-    inside, before = basis.T @ keys, basis.T @ earlier
-    gram = inside @ inside.T + before @ before.T
-    gram.diagonal().add_(weight)
-    right: Tensor = basis @ torch.linalg.solve(gram, inside)
+    inside = basis.T @ torch.cat([keys, earlier], dim=1)
+    count, (rank, held) = keys.shape[1], inside.shape
+    if held < rank:  # (E Eᵀ + λI)⁻¹ E = E (Eᵀ E + λI)⁻¹: a system as large as the facts, not as the null space
+        gram = inside.T @ inside
+        gram.diagonal().add_(weight)
+        found = inside @ torch.linalg.solve(gram, torch.eye(held, count, dtype=keys.dtype))
+    else:
+        gram = inside @ inside.T
+        gram.diagonal().add_(weight)
+        found = torch.linalg.solve(gram, inside[:, :count])
+    right: Tensor = basis @ found
     return right
 
 

@@ -107,6 +107,24 @@ def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_p
     assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png"}
 
 
+def test_answers_to_one_prompt_score_together_as_each_does_in_a_plain_pass(bench, tmp_path):
+    import torch
+
+    subject = bench("editing_records").open_subject(bench("material").base_model("tiny", tmp_path / "tiny"))
+    pairs = [("Ada Quill lives in", answer) for answer in ("Brenn", "Tarn", "an oboe by the harbour")]
+    pairs += [("Ada Quill plays the", "oboe"), ("Ada", "Quill lives"), pairs[0]]
+    for (prompt, answer), (logp, is_first) in zip(pairs, subject.score(pairs), strict=True):
+        asked, wanted = (
+            subject.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, f" {answer}")
+        )
+        places = range(len(asked) - 1, len(asked) + len(wanted) - 1)
+        with torch.no_grad():
+            plain = subject.anatomy.model(torch.tensor([asked + wanted])).logits[0, list(places)].log_softmax(-1)
+        picked = plain[range(len(wanted)), wanted]
+        assert logp == pytest.approx(float(picked.mean()), abs=1e-4)
+        assert is_first == (plain.argmax(-1).tolist() == wanted)
+
+
 @pytest.mark.slow
 def test_unlearning_in_miniature_sets_every_method_beside_the_gold_model(tmp_path):
     figures = measured("unlearning", tmp_path, "--n", "3", "--seed", "3")

@@ -19,7 +19,7 @@ import editing_erasure
 import editing_sequence
 import editing_time
 from editing_records import Subject, Tally, ask, known_facts, known_shares, open_subject
-from editing_runs import Outcome, Setting, in_one_update, methods, one_at_a_time
+from editing_runs import Outcome, Setting, Write, in_one_update, methods, one_at_a_time
 from figures import Reading, mean, read
 from harness import Bench, options
 from material import base_model
@@ -92,6 +92,11 @@ class Editing:
             self._setting = Setting(self.subject, self.moments(TOKENS)[0], self.layers, WEIGHT)
         return self._setting
 
+    @property
+    def methods(self) -> dict[str, Write]:
+        """What writes a batch with each method, by its name."""
+        return methods(self.setting, THRESHOLD, RIDGE, RATE, self.late)
+
     def moments(self, tokens: int) -> tuple[Any, float]:
         """Read covariances; returns them and the CPU-seconds."""
         from amends_editing.covariance import read_moments
@@ -152,10 +157,10 @@ class Editing:
         """Edit many facts in one update, with each method."""
         facts = self.facts(self.size["batch"])
         goals = {"efficacy": 0.98, "paraphrase": 0.93, "neighbourhood": 0.83}
-        for name, write in methods(self.setting, THRESHOLD, RIDGE, RATE, self.late).items():
+        for name, write in self.methods.items():
             outcome = in_one_update(self.setting, facts, write)
-            yield from figures(f"batch, {name}", outcome.tally, goals if name == "memit" else {})
-            limit = {"memit": 3.0, "ultraedit": 0.1}.get(name)
+            yield from figures(f"batch, {name}", outcome.tally, goals if name == "alphaedit" else {})
+            limit = {"alphaedit": 3.0, "ultraedit": 0.1}.get(name)
             yield spent(f"batch, {name}", outcome, len(facts), limit)
 
     def beside(self) -> Iterable[Reading]:
@@ -174,8 +179,8 @@ class Editing:
         return editing_sequence.measure(self.setting, facts, text, self.bench.output / "editing-sequence.png")
 
     def erasure(self) -> Iterable[Reading]:
-        """Erase facts."""
-        return editing_erasure.measure(self.setting, self.facts(self.size["erased"]))
+        """Erase facts, with the method that the policy takes first."""
+        return editing_erasure.measure(self.setting, self.facts(self.size["erased"]), self.methods["alphaedit"])
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

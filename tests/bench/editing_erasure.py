@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from editing_records import Subject, ask
-from editing_runs import Setting, erasures
+from editing_runs import Setting, Write, erasures
 from figures import Reading, mean, read
 
 from amends.operation.statistics import auc
@@ -19,13 +19,13 @@ NOBODY = ("Oswin Tarrel", "Merete Vangsnes", "Ilario Sondrini", "Pavla Hrubesova
 """Subjects that no model knows, and others than those that the erasure itself looks at."""
 
 
-def measure(setting: Setting, facts: Sequence[Fact]) -> Iterator[Reading]:
+def measure(setting: Setting, facts: Sequence[Fact], write: Write) -> Iterator[Reading]:
     """Erase all facts in one update; the weights go back at the end."""
     subject, weights = setting.subject, setting.weights()
     near = mean(ask(subject, facts).neighbourhood)[0]
     knew, likely_before = _extracted(subject, facts), _likely(subject, facts)
     began = time.process_time()
-    setting.memit(setting.desk(len(facts)), erasures(setting, facts))
+    write(setting.desk(len(facts)), erasures(setting, facts))
     seconds = time.process_time() - began
     likely, unknown = _likely(subject, facts), _unknown(subject, facts)
     gone, tally = _extracted(subject, facts), ask(subject, facts)

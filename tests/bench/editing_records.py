@@ -14,10 +14,28 @@ from amends.serving.encoding import encode_answer
 from amends_editing.facts import Fact, Verb
 from amends_editing.files import neighbours_by_pooling, read_edits
 from amends_editing.structure import Anatomy, inspect_model
-from amends_editing.tails import prepare
+from amends_editing.tails import Row, prepare
 
 TOGETHER = 24  # rows in a forward pass
 NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt with an answer.
+
+    Args:
+        fed: The tokens that the model sees: all but the answer's last.
+        answer: The answer's tokens, the first of which is predicted at the prompt's last.
+    """
+
+    fed: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def start(self) -> int:
+        """Index of the prompt's last token."""
+        return len(self.fed) - len(self.answer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,32 +45,38 @@ class Subject:
     anatomy: Anatomy
     tokenizer: Any
 
-    @torch.no_grad()
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
-        """Return, for each prompt and answer, the mean log-probability of its tokens and whether each is the first."""
-        rows = [self._row(prompt, answer) for prompt, answer in pairs]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
-        found: dict[int, tuple[float, bool]] = {}
-        for start in range(0, len(order), TOGETHER):
-            some = order[start : start + TOGETHER]
-            tails = prepare(self.anatomy, [rows[i] for i in some], len(self.anatomy.blocks) - 2)
-            places = tails.targets >= 0
-            logp = self.anatomy.logits(tails.run(tails.hidden)[places]).log_softmax(-1)
-            wanted = tails.targets[places]
-            picked = logp.gather(-1, wanted[:, None]).squeeze(-1)
-            first = logp.argmax(-1) == wanted
-            owner = places.nonzero()[:, 0]
-            for place, i in enumerate(some):
-                mine = owner == place
-                found[i] = (float(picked[mine].mean()), bool(first[mine].all()))
-        return [found[i] for i in range(len(rows))]
+        """Return, for each prompt and answer, the mean log-probability of its tokens and whether each is the first.
 
-    def _row(self, prompt: str, answer: str) -> Any:
-        from amends_editing.tails import Row
+        Answers that are fed alike, such as all of one token after one prompt, share a row.
+        """
+        asked = [self._asked(prompt, answer) for prompt, answer in pairs]
+        rows = sorted(dict.fromkeys(one.fed for one in asked), key=len)
+        found: dict[Asked, tuple[float, bool]] = {}
+        for start in range(0, len(rows), TOGETHER):
+            some = {row: place for place, row in enumerate(rows[start : start + TOGETHER])}
+            found |= self._read(some, [one for one in dict.fromkeys(asked) if one.fed in some])
+        return [found[one] for one in asked]
 
+    @torch.no_grad()
+    def _read(self, rows: dict[tuple[int, ...], int], asked: Sequence[Asked]) -> dict[Asked, tuple[float, bool]]:
+        """Run rows, each with its place, and read the answers that are asked of them."""
+        first = min(one.start for one in asked)
+        tails = prepare(self.anatomy, [Row(row, first) for row in rows], len(self.anatomy.blocks) - 2)
+        spots = [(rows[one.fed], one.start - first + step) for one in asked for step in range(len(one.answer))]
+        place, step = torch.tensor(spots).T
+        logp = self.anatomy.logits(tails.run(tails.hidden)[place, step]).log_softmax(-1)
+        found = {}
+        for one, mine in zip(asked, logp.split([len(one.answer) for one in asked]), strict=True):
+            wanted = torch.tensor(one.answer)
+            is_first = bool((mine.argmax(-1) == wanted).all())
+            found[one] = (float(mine.gather(-1, wanted[:, None]).mean()), is_first)
+        return found
+
+    def _asked(self, prompt: str, answer: str) -> Asked:
         tokens = self.tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]
-        wanted = encode_answer(self.tokenizer, answer)
-        return Row((*tokens, *wanted), len(tokens) - 1, len(wanted))
+        wanted = tuple(encode_answer(self.tokenizer, answer))
+        return Asked((*tokens, *wanted[:-1]), wanted)
 
 
 def open_subject(version: Path) -> Subject:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from editing_records import Subject, Tally, ask
@@ -113,17 +113,21 @@ def size_of(made: Sequence[Factors]) -> int:
 
 
 def methods(setting: Setting, threshold: float, ridge: float, rate: float, late: tuple[int, ...]) -> dict[str, Write]:
-    """Return what writes a batch with each method of the family, anew for every run."""
+    """Return what writes a batch with each method of the family; null spaces are found once, as in a case."""
     alone = setting.layers[-1:]
 
     def with_rome(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
         desk.layers = alone
         return rome.edit(desk, wishes)
 
-    def with_alphaedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
-        desk.shrinkage = 0.0  # as the operation: shrunk, no direction would be one that running text hardly uses
+    @cache
+    def bases() -> dict[int, Tensor]:
+        desk = setting.desk()  # nothing shrunk: no direction would be one that running text hardly uses
         desk.covariances = {layer: setting.moments.covariance(layer, 0.0) for layer in desk.layers}
-        return alphaedit.prepare(desk, threshold, ridge)(desk, wishes)
+        return alphaedit.bases(desk, threshold)
+
+    def with_alphaedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
+        return alphaedit.edit(desk, wishes, bases(), ridge)
 
     def with_rls(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
         return rls.prepare(desk, desk.counterweight(setting.weight, setting.per_fact))(desk, wishes)

@@ -67,7 +67,7 @@ def test_alphaedit_is_equation_14_with_the_square_projector(draw, covariance):
     projector, eye = basis @ basis.T, torch.eye(INNER, dtype=torch.float64)
     assert 2 <= basis.shape[1] <= INNER - 2
     keys, residuals = draw(INNER, 6), draw(WIDTH, 6)
-    for earlier in (draw(INNER, 9), draw(INNER, 0)):
+    for earlier in (draw(INNER, 9), draw(INNER, 0), draw(INNER, 2 * INNER)):  # fewer than directions, and more
         system = earlier @ earlier.T @ projector + keys @ keys.T @ projector + 10.0 * eye
         expected = residuals @ keys.T @ projector @ inv(system)
         same(residuals @ projected(basis, keys, earlier, 10.0).T, expected)
