@@ -67,7 +67,7 @@ class Settings:
     retain_weight: float
     weights: Weights = "adapter"
     near: float = 0.1
-    spare: float = 0.1
+    spare: float = 0.05
     method: tuple[str | float, ...] = ()
     returns: bool = False
 
