@@ -45,7 +45,7 @@ def projectors(model: Any, adapter: Adapter, earlier: Sequence[Example]) -> dict
             hook.remove()
     tokens = sum(len(example.hidden) for example in earlier)
     made = {name: projector(moment / tokens) for name, moment in moments.items()}
-    return {name: made[_reader(name)] for name in names}
+    return {name: made[reader] for name in names if (reader := _reader(name)) in made}  # none without earlier records
 
 
 def _reader(name: str) -> str:
