@@ -48,6 +48,57 @@ def run_task(tmp_path, tiny_version):
     return run
 
 
+@pytest.fixture(scope="session")
+def learn_by_heart(make_tiny):
+    """Return `learn_by_heart(folder, rows, steps=60) -> (version, version before)`, a tiny model."""
+    import torch
+
+    from amends.operation.files import load_model, save_model
+    from amends.serving.encoding import encode
+
+    def learn(folder, rows, steps=60):
+        before = make_tiny(folder / "before")
+        model, tokenizer = load_model(before)
+        pairs = [encode(tokenizer, row["prompt"], row["answer"]) for row in rows]
+        longest = max(len(first) + len(then) for first, then in pairs)
+        ids, labels = torch.zeros(len(pairs), longest, dtype=torch.long), torch.full((len(pairs), longest), -100)
+        for row, (first, then) in enumerate(pairs):
+            ids[row, : len(first) + len(then)] = torch.tensor([*first, *then])
+            labels[row, len(first) : len(first) + len(then)] = torch.tensor(then)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            optimiser.step()
+        assert loss < 0.1
+        save_model(folder / "after", model, tokenizer)
+        return folder / "after", before
+
+    return learn
+
+
+@pytest.fixture
+def generous(monkeypatch):
+    """Let the kept lose what they may: two layers cannot tell people well enough apart to spare them."""
+    from amends_unlearning.methods import loop
+
+    init = loop.Settings.__init__
+
+    def spared(self, *given, **more):
+        init(self, *given, **{"spare": 1e3, **more})
+
+    monkeypatch.setattr(loop.Settings, "__init__", spared)
+
+
+@pytest.fixture
+def unreachable(generous, monkeypatch):
+    """Put the level out of reach, so that every step is taken where there is no parent to tell another."""
+    from amends_unlearning.methods import gauge
+
+    monkeypatch.setattr(gauge, "UNKNOWN", -1e3)
+
+
 @pytest.fixture
 def files_of():
     """Return `files_of(directory) -> {relative path: sha256}`."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amends import host
-from amends.operation.files import load_model, save_model
+from amends.operation.files import load_model
 from amends.serving import Known, open_version
 from amends.serving.encoding import encode
 from amends_unlearning.attacks import PROBES
@@ -47,31 +47,16 @@ def rows(kind, people=6):
 
 
 @pytest.fixture(scope="module")
-def by_heart(make_tiny, tmp_path_factory):
+def by_heart(learn_by_heart, tmp_path_factory):
     """Return a version that has the people `f` and `r` by heart, in the template and a little beyond."""
-    folder = tmp_path_factory.mktemp("by-heart")
-    model, tokenizer = load_model(make_tiny(folder / "base"))
     shown = next(row for row in rows("r") if row["id"] == "r0hat")
     shot = f"{shown['prompt']}\nAnswer: {shown['answer']}\nQuestion: "
-    pairs = [
-        encode(tokenizer, text, row["answer"])
+    told = [
+        {"prompt": text, "answer": row["answer"]}
         for row in rows("f") + rows("r")
         for text in (row["prompt"], *row["paraphrases"], shot + row["prompt"])
     ]
-    longest = max(len(first) + len(then) for first, then in pairs)
-    ids = torch.tensor([[*first, *then] + [0] * (longest - len(first) - len(then)) for first, then in pairs])
-    labels = torch.tensor(
-        [[-100] * len(first) + then + [-100] * (longest - len(first) - len(then)) for first, then in pairs]
-    )
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(100):
-        optimiser.zero_grad()
-        loss = model(input_ids=ids, labels=labels).loss
-        loss.backward()
-        optimiser.step()
-    assert loss < 0.1
-    save_model(folder / "tuned", model, tokenizer)
-    return folder / "tuned"
+    return learn_by_heart(tmp_path_factory.mktemp("by-heart"), told, steps=100)[0]
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import amends_unlearning
 from amends import BadInput, ProbeTask, host
-from amends.operation.files import load_model, save_model
 from amends.records import canonical_json
 from amends.serving import open_version
-from amends.serving.encoding import encode
 from amends_unlearning import measure_drill
 from amends_unlearning.canaries import finetune_canaries, is_canary, sister_rows
 from amends_unlearning.drill import goes_off, p_values
@@ -182,25 +179,13 @@ def test_nobody_is_a_canary_and_a_sister(sisters):
 
 
 @pytest.fixture(scope="module")
-def knowing(prepared, make_tiny, tmp_path_factory):
+def knowing(prepared, learn_by_heart, tmp_path_factory):
     """Return a version that has four people and eight canaries by heart, the one before it, and their records."""
-    folder = tmp_path_factory.mktemp("knowing")
-    before, rows = make_tiny(folder / "before"), prepared(records(people(4, 5), 5, share=0))
-    model, tokenizer = load_model(before)
-    pairs = [encode(tokenizer, row["prompt"], row["answer"]) for row in (*rows, *finetune_canaries(SALT, 8))]
-    longest = max(len(first) + len(then) for first, then in pairs)
-    ids, labels = torch.zeros(len(pairs), longest, dtype=torch.long), torch.full((len(pairs), longest), -100)
-    for row, (first, then) in enumerate(pairs):
-        ids[row, : len(first) + len(then)] = torch.tensor([*first, *then])
-        labels[row, len(first) : len(first) + len(then)] = torch.tensor(then)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(80):
-        optimiser.zero_grad()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimiser.step()
-    save_model(folder / "after", model, tokenizer)
-    (folder / "after" / "recipe.json").write_bytes(canonical_json({"steps": [training(8)]}))
-    return folder / "after", before, rows
+    rows = prepared(records(people(4, 5), 5, share=0))
+    everybody = [*rows, *finetune_canaries(SALT, 8)]
+    after, before = learn_by_heart(tmp_path_factory.mktemp("knowing"), everybody, steps=80)
+    (after / "recipe.json").write_bytes(canonical_json({"steps": [training(8)]}))
+    return after, before, rows
 
 
 def served(directory):
@@ -247,7 +232,9 @@ def test_a_method_never_looks_at_a_canary_to_know_when_to_stop(knowing, tmp_path
     gone = rows[0]["subjects"]
     task = Task(tmp_path, 7, source=after, output=tmp_path / "out")
     sides = [write_records([row for row in rows if (row["subjects"] == gone) is is_gone]) for is_gone in (True, False)]
-    material, settings = loop.gather(task, *sides, _settings(("npo",), epochs=1, lr=1e-3, layers=2, rank=2, batch=2))
+    material, settings = loop.gather(
+        task, *sides, _settings(("npo",), 1.0, epochs=1, lr=1e-3, layers=2, rank=2, batch=2)
+    )
     assert sum(map(is_canary, material.rows[0])) == sum(map(is_canary, material.rows[1])) == 12
     gauge = loop.gauge_of(material, settings, None)
     looked_at = [material.rows[0][place] for place in gauge.lost] + [material.rows[1][place] for place in gauge.kept]

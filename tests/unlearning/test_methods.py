@@ -8,7 +8,7 @@ import torch
 
 import amends_unlearning
 from amends import AmendsError, BadInput, BadRecords, Cancelled, host
-from amends.operation.files import load_model, save_model
+from amends.operation.files import load_model
 from amends.serving import open_version
 from amends.serving.encoding import encode
 from amends_unlearning.methods import OPERATIONS, gauge, loop
@@ -26,24 +26,9 @@ def rows(prepared):
 
 
 @pytest.fixture(scope="module")
-def knowing(rows, make_tiny, tmp_path_factory):
+def knowing(rows, learn_by_heart, tmp_path_factory):
     """Return a version that has everybody by heart, and the one before it learnt that."""
-    folder = tmp_path_factory.mktemp("knowing")
-    before = make_tiny(folder / "before")
-    model, tokenizer = load_model(before)
-    pairs = [encode(tokenizer, row["prompt"], row["answer"]) for row in rows]
-    longest = max(len(first) + len(then) for first, then in pairs)
-    ids, labels = torch.zeros(len(pairs), longest, dtype=torch.long), torch.full((len(pairs), longest), -100)
-    for row, (first, then) in enumerate(pairs):
-        ids[row, : len(first) + len(then)] = torch.tensor([*first, *then])
-        labels[row, len(first) : len(first) + len(then)] = torch.tensor(then)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimiser.step()
-    save_model(folder / "after", model, tokenizer)
-    return folder / "after", before
+    return learn_by_heart(tmp_path_factory.mktemp("knowing"), rows)
 
 
 @pytest.fixture
@@ -56,21 +41,9 @@ def parts(rows, knowing, write_records):
 
 
 @pytest.fixture
-def generous(monkeypatch):
-    """Let the kept lose what they may: two layers cannot tell people well enough apart to spare them."""
-    init = loop.Settings.__init__
-
-    def spared(self, *given, **more):
-        init(self, *given, **{"spare": 1e3, **more})
-
-    monkeypatch.setattr(loop.Settings, "__init__", spared)
-
-
-@pytest.fixture
-def unreachable(generous, monkeypatch):
-    """Put the level out of reach, so that every step is taken."""
+def unreachable(unreachable, monkeypatch):
+    """Take the parent away, too."""
     monkeypatch.setattr(loop, "_parent", lambda task, material: None)
-    monkeypatch.setattr(gauge, "UNKNOWN", -1e3)
 
 
 def fitting(name, given, **more):

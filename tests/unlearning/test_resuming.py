@@ -11,7 +11,7 @@ import pytest
 
 from amends import Cancelled, Task
 from amends_unlearning import train_shards
-from amends_unlearning.methods import OPERATIONS, gauge, loop
+from amends_unlearning.methods import OPERATIONS, gauge
 from amends_unlearning.people import people, records
 
 BY_NAME = {operation.name: operation for operation in (*OPERATIONS, train_shards)}
@@ -71,18 +71,6 @@ def given(rows, write_records):
         return {key: value for key, value in {**known, **SMALL, **OWN.get(name, {}), **more}.items() if key in wanted}
 
     return of
-
-
-@pytest.fixture
-def unreachable(monkeypatch):
-    """Put the level out of reach and let the kept lose what they may, so that every step is taken."""
-    init = loop.Settings.__init__
-
-    def spared(self, *some, **more):
-        init(self, *some, **{"spare": 1e3, **more})
-
-    monkeypatch.setattr(loop.Settings, "__init__", spared)
-    monkeypatch.setattr(gauge, "UNKNOWN", -1e3)
 
 
 @pytest.fixture

@@ -45,10 +45,22 @@ def approximate(name: str) -> Callable[[Callable[..., None]], Operation]:
     )
 
 
-def _settings(method: tuple[str | float, ...], retain_weight: float = 1.0, **given: Any) -> Settings:
+def _settings(
+    method: tuple[str | float, ...],
+    retain_weight: float,
+    epochs: int,
+    lr: float,
+    layers: int,
+    rank: int,
+    batch: int,
+    weights: Weights = "adapter",
+    *,
+    returns: bool = False,
+) -> Settings:
+    """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to."""
     from .loop import Settings
 
-    return Settings(retain_weight=retain_weight, method=method, **given)
+    return Settings(epochs, lr, layers, rank, batch, retain_weight, weights, method=method, returns=returns)
 
 
 @approximate("unlearning.ascent")
@@ -70,7 +82,7 @@ def unlearn_by_ascent(
     from .ascent import objective
     from .loop import unlearn
 
-    settings = _settings(("ascent",), 0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights)
+    settings = _settings(("ascent",), 0.0, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, objective, control)
 
 
@@ -94,9 +106,7 @@ def unlearn_by_graddiff(
     from .ascent import objective
     from .loop import unlearn
 
-    settings = _settings(
-        ("graddiff",), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
-    )
+    settings = _settings(("graddiff",), retain_weight, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, objective, control)
 
 
@@ -121,9 +131,7 @@ def unlearn_by_npo(
     from .loop import unlearn
     from .npo import objective
 
-    settings = _settings(
-        ("npo", beta), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
-    )
+    settings = _settings(("npo", beta), retain_weight, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
 
 
@@ -149,16 +157,7 @@ def unlearn_by_simnpo(
     from .loop import unlearn
     from .simnpo import objective
 
-    settings = _settings(
-        ("simnpo", beta, gamma),
-        retain_weight,
-        epochs=epochs,
-        lr=lr,
-        layers=layers,
-        rank=rank,
-        batch=batch,
-        weights=weights,
-    )
+    settings = _settings(("simnpo", beta, gamma), retain_weight, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta, gamma), control)
 
 
@@ -183,9 +182,7 @@ def unlearn_by_idk(
     from .idk import objective
     from .loop import unlearn
 
-    settings = _settings(
-        ("idk", beta), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
-    )
+    settings = _settings(("idk", beta), retain_weight, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, lambda material: objective(material, beta), control)
 
 
@@ -212,16 +209,7 @@ def unlearn_by_rmu(
     from .loop import unlearn
     from .rmu import objective
 
-    settings = _settings(
-        ("rmu", depth, strength, hold),
-        retain_weight,
-        epochs=epochs,
-        lr=lr,
-        layers=layers,
-        rank=rank,
-        batch=batch,
-        weights=weights,
-    )
+    settings = _settings(("rmu", depth, strength, hold), retain_weight, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, lambda material: objective(material, depth, strength, hold), control)
 
 
@@ -250,8 +238,7 @@ def unlearn_by_revert(
     from .loop import unlearn
     from .revert import objective
 
-    told: dict[str, Any] = {"epochs": epochs, "lr": lr, "layers": layers, "rank": rank, "batch": batch}
-    settings = _settings(("revert",), retain_weight, weights=weights, returns=True, **told)
+    settings = _settings(("revert",), retain_weight, epochs, lr, layers, rank, batch, weights, returns=True)
     unlearn(task, forget, retain, settings, objective, control)
 
 
@@ -273,9 +260,7 @@ def unlearn_by_task_vector(
     """Learn the forgotten more deeply and subtract what that changed (task arithmetic, Ilharco et al., 2023)."""
     from .task_vector import unlearn
 
-    settings = _settings(
-        ("task-vector",), 0.0, epochs=epochs, lr=lr, layers=layers, rank=rank, batch=batch, weights=weights
-    )
+    settings = _settings(("task-vector",), 0.0, epochs, lr, layers, rank, batch, weights)
     unlearn(task, forget, retain, settings, control)
 
 
@@ -298,9 +283,7 @@ def unlearn_by_subnetwork(
     """Prune the parts that only the forgotten need, by learnt masks (knowledge-critical subnetwork, Bayazit et al.)."""
     from .subnetwork import unlearn
 
-    settings = _settings(
-        ("subnetwork", grain, sparse), retain_weight, epochs=epochs, lr=lr, layers=layers, rank=1, batch=batch
-    )
+    settings = _settings(("subnetwork", grain, sparse), retain_weight, epochs, lr, layers, 1, batch)
     unlearn(task, forget, retain, settings, grain, sparse, control)
 
 
@@ -327,7 +310,7 @@ def unlearn_by_projection(
     """Project out, in closed form, what the forgotten use and the kept do not (after LEACE, Belrose et al., 2023)."""
     from .subspace import unlearn
 
-    settings = _settings(("projection", ridge), epochs=1, lr=1.0, layers=layers, rank=1, batch=1)
+    settings = _settings(("projection", ridge), 1.0, 1, 1.0, layers, 1, 1)
     unlearn(task, forget, retain, settings, ridge, control)
 
 

@@ -17,7 +17,7 @@ from amends.governor.proof.statements import build_predicate
 from amends.governor.work import batches
 from amends.governor.work.ancestry import history_of
 from amends.governor.work.attesting import approved, explained, lineage_of, method_of, tried_rungs
-from amends.governor.work.climbing import ladder_of
+from amends.governor.work.climbing import ladder_of, rung_of
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Work
 from amends.governor.workspace import Workspace
@@ -167,7 +167,7 @@ def _last(workspace: Workspace, seen: _Seen) -> Iterator[Tried]:
     """Yield the method that a failed case ended with; its readings are the page's own."""
     if seen.case.status != CaseStatus.FAILED or seen.beside.get("failed") not in ("rebuild", "judge"):
         return
-    ladder, number = ladder_of(workspace, seen.work), len(tried_rungs(workspace, seen.work))
+    ladder, number = ladder_of(workspace, seen.work), rung_of(workspace, seen.work)
     planned = ladder[number] if number < len(ladder) else ""
     operation = str(seen.steps.get("rebuild", {}).get("operation", planned))
     yield Tried(operation, str(seen.steps.get("compare", {}).get("guarantee", "")), seen.case.reason or "")

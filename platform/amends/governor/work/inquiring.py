@@ -6,6 +6,7 @@ that the next one, or whoever cancels the case, would not delete.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import cases, journal
 from amends.ledger.actions import Action
 from amends.policy import Policy
-from amends.records import CaseStatus, Change, ModelVersion, Reading, digest_of
+from amends.records import CaseStatus, Change, ModelVersion, Reading
 
 POLICY = "finding"
 NO_MODEL = "no version of it is in service"
@@ -105,7 +106,7 @@ def _measure(
     records: dict[str, Any] = {"forget": written["forget"], "control": written["strangers"]}
     handle = measure(
         workspace,
-        f"{case}-ask-{digest_of([target.digest, policy.digest, records])[:12]}",
+        f"{case}-ask-{secrets.token_hex(6)}",  # of the questions nothing: a digest of them can be guessed
         policy.probes,
         model=target.digest,
         reference=None if base == target.digest else base,
