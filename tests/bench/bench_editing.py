@@ -29,6 +29,7 @@ WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 1.0, 0.7, 3e-3
 LATE = (18, 19, 20, 21, 22, 23)  # UltraEdit's
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"
+FIRST = "alphaedit"  # the first operation of policies/editing.yaml
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
 Targets = dict[str, float]
 
@@ -130,7 +131,7 @@ class Editing:
         """Edit one fact at a time on a fresh model."""
         facts = self.facts(self.size["single"])
         yield from figures("unedited", ask(self.subject, facts), {})
-        outcome = one_at_a_time(self.setting, facts, self.setting.memit)
+        outcome = one_at_a_time(self.setting, facts, self.methods[FIRST])
         yield from figures(
             "one at a time", outcome.tally, {"efficacy": 0.99, "paraphrase": 0.93, "neighbourhood": 0.82}
         )
@@ -142,14 +143,14 @@ class Editing:
 
     def time(self) -> Iterable[Reading]:
         """Say where the time of one edit goes."""
-        return editing_time.measure(self.setting, self.facts(self.size["timed"]))
+        return editing_time.measure(self.setting, self.methods[FIRST], self.facts(self.size["timed"]))
 
     def plain(self) -> Iterable[Reading]:
         """Follow the papers' plain procedure on a few of the same facts."""
         facts = self.facts(self.size["plain"])
         plain = editing_baseline.Plain(self.subject, self.setting.moments, self.layers, WEIGHT)
         tally, seconds = editing_baseline.one_at_a_time(plain, facts)
-        ours = one_at_a_time(self.setting, facts, self.setting.memit)
+        ours = one_at_a_time(self.setting, facts, self.methods[FIRST])
         yield from figures("plain procedure", tally, {})
         yield spent("one at a time, beside the plain procedure", ours, len(facts), 0.1, seconds / len(facts))
 
@@ -159,8 +160,8 @@ class Editing:
         goals = {"efficacy": 0.98, "paraphrase": 0.93, "neighbourhood": 0.83}
         for name, write in self.methods.items():
             outcome = in_one_update(self.setting, facts, write)
-            yield from figures(f"batch, {name}", outcome.tally, goals if name == "alphaedit" else {})
-            limit = {"alphaedit": 3.0, "ultraedit": 0.1}.get(name)
+            yield from figures(f"batch, {name}", outcome.tally, goals if name == FIRST else {})
+            limit = {FIRST: 3.0, "ultraedit": 0.1}.get(name)
             yield spent(f"batch, {name}", outcome, len(facts), limit)
 
     def beside(self) -> Iterable[Reading]:
@@ -176,11 +177,12 @@ class Editing:
         """Edit many facts in a row of batches, and draw the curve."""
         facts = self.facts(self.size["sequence"])
         text = text_beside(self.data)
-        return editing_sequence.measure(self.setting, facts, text, self.bench.output / "editing-sequence.png")
+        picture = self.bench.output / "editing-sequence.png"
+        return editing_sequence.measure(self.setting, self.methods[FIRST], facts, text, picture)
 
     def erasure(self) -> Iterable[Reading]:
         """Erase facts, with the method that the policy takes first."""
-        return editing_erasure.measure(self.setting, self.facts(self.size["erased"]), self.methods["alphaedit"])
+        return editing_erasure.measure(self.setting, self.facts(self.size["erased"]), self.methods[FIRST])
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from editing_records import Subject, Tally, ask
-from editing_runs import Setting
+from editing_runs import Setting, Write
 from figures import Reading, mean, read
 
 from amends_editing.facts import Fact
@@ -40,7 +40,9 @@ def perplexity(subject: Subject, text: Sequence[str]) -> float:
     return math.exp(total / count)
 
 
-def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], picture: Path) -> Iterator[Reading]:
+def measure(
+    setting: Setting, write: Write, facts: Sequence[Fact], text: Sequence[str], picture: Path
+) -> Iterator[Reading]:
     """Edit batch after batch; the weights go back at the end."""
     weights, desk = setting.weights(), setting.desk(len(facts))
     whole = facts[:: max(len(facts) // WHOLE, 1)]
@@ -50,7 +52,7 @@ def measure(setting: Setting, facts: Sequence[Fact], text: Sequence[str], pictur
     marks = {batches[(len(batches) * (point + 1)) // POINTS - 1] for point in range(min(POINTS, len(batches)))}
     for first in batches:
         began = time.process_time()
-        setting.memit(desk, [Wish(fact) for fact in facts[first : first + BATCH]])
+        write(desk, [Wish(fact) for fact in facts[first : first + BATCH]])
         spent += time.process_time() - began
         if first in marks:
             done = facts[: first + BATCH]
