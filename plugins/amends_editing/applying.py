@@ -78,13 +78,13 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     model, tokenizer = task.load()
     anatomy = inspect_model(model)
     layers = choose_layers(anatomy, plan)
-    reading = _reading(task, len(facts))
+    reading = reading_text(task, len(facts))
     moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens, reading) if plan.tokens else None
-    earlier = _earlier(task, layers)
+    earlier = earlier_keys(task, layers)
     known = {layer: keys.shape[1] for layer, keys in earlier.items()}
     held = max(known.values(), default=0) + len(facts)
     desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier, held=held)
-    made = list(_write(task, desk, facts, plan, prepare(desk)))
+    made = list(write_in_batches(task, desk, facts, plan, prepare(desk)))
     _keep(task, known, desk, made)
     task.save(model, tokenizer)
 
@@ -189,7 +189,7 @@ def _texts(text: Records) -> Iterator[str]:
         yield str(row.get("text") or row.get("prompt") or "")
 
 
-def _earlier(task: Task, layers: Sequence[int]) -> dict[int, Tensor]:
+def earlier_keys(task: Task, layers: Sequence[int]) -> dict[int, Tensor]:
     """Return the keys of the lineage's earlier edits, by layer."""
     found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     for name in task.state.names():
@@ -201,7 +201,12 @@ def _earlier(task: Task, layers: Sequence[int]) -> dict[int, Tensor]:
     return {layer: torch.cat(keys, dim=1) for layer, keys in found.items() if keys}
 
 
-def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Write) -> Iterator[Factors]:
+def write_in_batches(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Write) -> Iterator[Factors]:
+    """Write facts batch after batch under guard, and yield what went into the weights.
+
+    Raises:
+        AmendsError: An update failed or moved too much, or a weight is not finite.
+    """
     projections = desk.anatomy.projections
     for start in range(0, len(facts), plan.batch):
         batch = facts[start : start + plan.batch]
@@ -221,7 +226,7 @@ def _write(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Wri
     task.progress(len(facts), len(facts), "edited")
 
 
-def _reading(task: Task, total: int) -> Progress:
+def reading_text(task: Task, total: int) -> Progress:
     """Report the reading of text beside the facts, of which none is done yet."""
     return lambda done, of, message: task.progress(0, total, f"{message}, {done} of {of} tokens")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import amends
-from amends import Guarantee, Operation, Records, Task
+from amends import Guarantee, Load, Operation, Records, Task
+from amends.operation.effort import BACKWARD
 
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
@@ -18,6 +19,11 @@ NEEDS_TEXT = (
     "this method needs running text once for each lineage, to know what an edit must not disturb; "
     "give some with --text FILE, best of 200,000 tokens or more"
 )
+DEEPEST = 0.28  # of the depth: where the last edited layer lies as a rule
+ROWS_A_STEP = 2  # the bare prompt and one context
+ROWS_ONCE = 24  # strangers after each context, and the contexts' keys at each edited layer
+EXPECTED = 0.6  # of the most steps, as a rule
+FORGOTTEN_BY = ("memorisation.extraction", "utility.retain", "utility.perplexity")
 VERIFIED_BY = ("editing.outcome", "editing.success", "editing.accuracy", "utility.perplexity")
 
 
@@ -203,6 +209,41 @@ def ft(
     run(task, edits, None, plan, lambda desk: lambda at, wishes: edit(at, wishes, steps, lr, limit))
 
 
+def effort_to_forget(loads: Mapping[str, Load], *, steps: int, **more: Any) -> float:
+    """Return the passes of an erasure: the kept text up to the last layer, and of each fact strangers, keys, search."""
+    lost, kept = loads["forget"], loads["retain"]
+    search = EXPECTED * steps * ROWS_A_STEP * (1 - DEEPEST) * (1 + BACKWARD)
+    return kept.tokens * DEEPEST + lost.tokens * (ROWS_ONCE + search)
+
+
+@amends.operation(
+    "editing.forget",
+    verified_by=FORGOTTEN_BY,
+    cpus=2,
+    memory_gb=3.0,
+    guarantee=Guarantee.APPROXIMATE,
+    effort=effort_to_forget,
+)
+def forget(
+    task: Task,
+    *,
+    forget: Records,
+    retain: Records,
+    layers: str = "",
+    weight: float = 15.0,
+    shrinkage: float = 0.1,
+    steps: int = 25,
+    lr: float = 1.0,
+    max_drift: float = 0.5,
+) -> None:
+    """Erase single facts about a person: each question answered as for somebody unknown (the verb erase, by MEMIT)."""
+    from .forgetting import run
+
+    run(task, forget, retain, _plan(
+        steps, lr, 0.9, 1.0, False, 1, layers=layers, batch=50, tokens=200_000, shrinkage=shrinkage, max_drift=max_drift
+    ), weight)  # fmt: skip
+
+
 def operations() -> Iterable[Operation]:
     """Return the operations of this module."""
-    return (rome, memit, alphaedit, rls, ultraedit, ft)
+    return (rome, memit, alphaedit, rls, ultraedit, ft, forget)

@@ -44,6 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "editing.memit": SOLVING | {"batch": 3},
     "editing.alphaedit": SOLVING | {"batch": 3, "threshold": 0.5},
     "editing.rls": SOLVING | {"batch": 3},
+    "editing.forget": {"steps": 2, "shrinkage": 0.5},
     "editing.ultraedit": {"batch": 3, "rate": 1e-7},
     "editing.ft": {"batch": 3, "steps": 2},
 }
