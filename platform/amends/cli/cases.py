@@ -62,6 +62,7 @@ def show(screen: Screen, case: str, near: bool) -> None:
         *([f"plan digest: {view['plan_digest']}"] if view["plan_digest"] else []),
         *([casetext.near_table(view, texts)] if view["near_misses"] else []),
         *_approvals(view),
+        *casetext.tried_tables(view),
         *casetext.evidence_tables(view),
         *_steps(view),
         *casetext.next_steps(view),

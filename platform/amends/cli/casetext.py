@@ -52,9 +52,14 @@ def lines_of_plan(plan: View) -> Iterator[str]:
 def change_lines(plan: View) -> Iterator[str]:
     """Yield the plan of a change in plain words."""
     estimate, parent = plan["estimate"], plan["parent"]
-    given = ", ".join(f"{name} {value}" for name, value in sorted(plan["parameters"].items()))
-    yield f"changes {plan['model']}@{parent['version']} with {plan['operation']}, seed {plan['seed']}"
-    yield f"parameters: {given or 'none'}"
+    candidates = plan.get("candidates", [])
+    how = plan["operation"] or f"the best of {len(candidates)} candidates"
+    yield f"changes {plan['model']}@{parent['version']} with {how}, seed {plan['seed']}"
+    if candidates:
+        yield f"the best is the one with the least {plan['least']['name']} ({plan['least']['field']}) within the budget"
+    yield from (f"  candidate {one['operation']}: {_settings(one['parameters'])}" for one in candidates)
+    if not candidates:
+        yield f"parameters: {_settings(plan['parameters'])}"
     yield from (f"{name}: {plan['counts'][name]} records of {digest[:12]}" for name, digest in plan["records"].items())
     if "dropped" in plan:
         yield f"drops {len(plan['dropped']['ids'])} records of {plan['dropped']['dataset'][:12]}"
@@ -62,6 +67,28 @@ def change_lines(plan: View) -> Iterator[str]:
     yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
     seconds = "not known yet" if estimate["seconds"] is None else f"about {estimate['seconds']:g} s"
     yield f"cost: {seconds} on {estimate['cpus']} cpus, {estimate['disk_bytes'] / 1e6:.0f} MB of disk"
+
+
+def _settings(parameters: View) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(parameters.items())) or "none"
+
+
+def tried_tables(view: View) -> Iterator[str | Table]:
+    """Yield what a search tried: what each candidate brought and cost, and why it was not taken."""
+    if not view["tried"]:
+        return
+    plan = view["plan"]
+    columns = ("candidate", "settings", plan["least"]["name"], plan["against"]["name"], "budget")
+    rows: list[tuple[Cell, ...]] = [
+        (Marked(one["operation"], "bold green") if one["is_chosen"] else one["operation"],
+         _settings(one["parameters"]), one["least"], one["against"],
+         "within" if one["within"] else Marked("; ".join(one["reasons"]), "yellow"))
+        for one in view["tried"]
+    ]  # fmt: skip
+    yield "\ntried"
+    yield Table(columns, rows)
+    if view["picture"]:
+        yield f"drawn in {view['picture']} of the workspace"
 
 
 def plan_lines(plan: View) -> Iterator[str]:

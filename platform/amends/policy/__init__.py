@@ -6,11 +6,13 @@ from amends.policy.engine import FACTS, GIVEN, CelEngine, Outcome, PolicyEngine
 from amends.policy.evidence import inputs_to_json, verdict_from_json, verdict_to_json
 from amends.policy.judging import explain, judge, replay
 from amends.policy.parsing import parse_policy
-from amends.policy.rules import Minimum, Policy, Quorum, Rule, Severity
+from amends.policy.references import ReadingReference
+from amends.policy.rules import Candidate, Minimum, Policy, Quorum, Rule, Search, Severity
 
 __all__ = [
     "FACTS",
     "GIVEN",
+    "Candidate",
     "CelEngine",
     "Deadline",
     "Extension",
@@ -19,8 +21,10 @@ __all__ = [
     "Policy",
     "PolicyEngine",
     "Quorum",
+    "ReadingReference",
     "Regime",
     "Rule",
+    "Search",
     "Severity",
     "check",
     "deadline",

@@ -9,7 +9,7 @@ from pathlib import Path
 from amends.errors import BadPolicy
 from amends.policy.engine import PolicyEngine
 from amends.policy.fields import find_file, policy_directories, read_text
-from amends.policy.parsing import NAME, names_read, parse_policy
+from amends.policy.parsing import NAME, names_read, names_searched, parse_policy
 from amends.policy.rules import Policy
 
 REGIMES = "regimes"
@@ -59,9 +59,9 @@ def check(policy: Policy, catalogue: Collection[str]) -> None:
         catalogue: Every reading's name, `probe/statistic`.
 
     Raises:
-        BadPolicy: A rule, `required` or `minimum` names a reading that is not in the catalogue.
+        BadPolicy: A rule, `required`, `minimum` or `search` names a reading that is not in the catalogue.
     """
-    for place, name in names_read(policy):
+    for place, name in (*names_read(policy), *names_searched(policy)):
         if name not in catalogue:
             near = difflib.get_close_matches(name, sorted(catalogue), 1)
             way_out = f"did you mean {near[0]!r}" if near else "install the plugin whose probe reads it"

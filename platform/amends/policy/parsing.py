@@ -10,8 +10,9 @@ from amends.errors import BadPolicy
 from amends.policy.engine import FACTS, CelEngine, PolicyEngine
 from amends.policy.fields import Fields, is_scalar, read_yaml
 from amends.policy.references import read_references
-from amends.policy.rules import Minimum, Policy, Quorum, Rule, Severity
-from amends.records import Guarantee
+from amends.policy.rules import Minimum, Policy, Quorum, Rule, Search, Severity
+from amends.policy.search import read_search
+from amends.records import Guarantee, canonical_json
 
 MAX_RULES = 100
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -39,6 +40,7 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         purge_after_days=_only(fields, "purge", "after_days", 7),
         retention_days=fields.whole("retention_days", 1095),
         strangers=fields.whole("strangers", 0),
+        search=_search(fields, engine or CelEngine()),
         text=text,
     )
     fields.finish()
@@ -50,6 +52,14 @@ def names_read(policy: Policy) -> list[tuple[str, str]]:
     """Return every reading's name that a policy uses, after the place that uses it."""
     read = [(f"rule {rule.id!r}", found.name) for rule in policy.rules for found in rule.references.readings]
     return read + [("required", name) for name in policy.required] + [("minimum", name) for name in policy.minimum]
+
+
+def names_searched(policy: Policy) -> list[tuple[str, str]]:
+    """Return every reading's name that a policy's search uses, after the place that uses it."""
+    if policy.search is None:
+        return []
+    read = [(f"search, {place}", name) for place, name in names_read(policy.search.within)]
+    return read + [("search", found.name) for found in (policy.search.least, policy.search.against)]
 
 
 def _rules(fields: Fields, engine: PolicyEngine) -> tuple[Rule, ...]:
@@ -93,6 +103,20 @@ def _probes(fields: Fields, key: str) -> dict[str, dict[str, Any]]:
             raise BadPolicy(f"{fields.where}, probe {name!r}: settings must be texts, numbers or truths; write {{}}")
         probes[name] = settings
     return probes
+
+
+def _search(fields: Fields, engine: PolicyEngine) -> Search | None:
+    given = fields.mapping("search")
+    if not given:
+        return None
+    inner = Fields(f"{fields.where}, search", given)
+    search = read_search(inner, hashlib.sha256(canonical_json(given)).hexdigest(), *_budget(inner, engine))
+    _check_whole(search.within, inner.where)
+    return search
+
+
+def _budget(inner: Fields, engine: PolicyEngine) -> tuple[tuple[Rule, ...], dict[str, dict[str, Any]]]:
+    return _rules(inner, engine), _probes(inner, "probes")
 
 
 def _minimum(fields: Fields) -> dict[str, Minimum]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from amends.policy.references import References
+from amends.policy.references import ReadingReference, References
 from amends.records import Guarantee
 
 
@@ -47,11 +47,20 @@ class Quorum:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """An operation with its settings, to be tried."""
+
+    operation: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Policy:
     """Thresholds and choices, versioned by the digest of the file's bytes.
 
     `probes` are read for every change; `audit` besides, where the guarantee is approximate and readings decide.
-    `strangers` is how many made-up people a finding asks about beside the person.
+    `strangers` is how many made-up people a finding asks about beside the person. `search` says what is tried before
+    one candidate is judged, or is None.
     """
 
     name: str
@@ -68,4 +77,24 @@ class Policy:
     purge_after_days: int
     retention_days: int
     strangers: int = 0
+    search: Search | None = None
     text: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tried on some records before one candidate is judged on others.
+
+    Args:
+        candidates: What to try, each from the same parent.
+        within: The budget, as a policy of its own: its probes are read on parent and candidate, its rules must hold.
+        least: Which number of which reading is to be least.
+        against: What a picture sets it against.
+        most: How many records are searched on; the rest judge.
+    """
+
+    candidates: tuple[Candidate, ...]
+    within: Policy
+    least: ReadingReference
+    against: ReadingReference
+    most: int

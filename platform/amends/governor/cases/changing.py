@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, UnknownModel
 from amends.governor.cases.planning import attached
+from amends.governor.cases.searching import searched
 from amends.governor.data.rows import rows_of
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import standing
@@ -36,6 +38,7 @@ STEPS = (
     "register the new version",
     "move the alias, as the promotion policy allows",
 )
+SEARCHING = "try the candidates on the champion, read what they cost, and take the best that stays within the budget"
 DROPPING = "run the recipe again without the dropped records, from the version before they went in"
 Plan = dict[str, Any]
 Facts = Mapping[str, bool | int | float | str]
@@ -51,6 +54,7 @@ def open_change(
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
     facts: Facts | None = None,
+    judging: Mapping[str, str] | None = None,
 ) -> Case:
     """Open a durable case for a change of a model's champion; where its policy asks for no approval, carry it out.
 
@@ -59,10 +63,13 @@ def open_change(
         model: The model's name.
         policy: What judges it, such as `editing`; also the kind of the case.
         records: A registered data set, by name or digest, for each of the operation's records.
-        operation: What to run; empty takes the first of the policy's that the champion allows.
+        operation: What to run; empty takes the first of the policy's that the champion allows, or searches among the
+            candidates of a policy that has some.
         parameters: Its scalar parameters.
         seed: The only source of randomness.
         facts: What is known of the change beside its readings, by names that policies may read: `contradictions`.
+        judging: Registered data sets that the probes are given in place of those of the same names: what a candidate
+            was made or searched with does not judge it.
 
     Raises:
         BadInput: Something given cannot be used.
@@ -71,7 +78,7 @@ def open_change(
     """
     asked = {
         "records": dict(records), "operation": operation, "parameters": dict(parameters or {}), "seed": seed,
-        "facts": _checked(facts or {}),
+        "facts": _checked(facts or {}), "judging": dict(judging or {}),
     }  # fmt: skip
     return _open(workspace, model, policy, asked)
 
@@ -182,20 +189,30 @@ def _plan(workspace: Workspace, model: str, policy: Policy, asked: Mapping[str, 
         **{"schema": 1, "kind": "change", "policy": policy.name, "model": model},
         "parent": {"version": parent.version, "digest": parent.digest},
         **what,
+        "judging": {name: _registered(workspace, given) for name, given in asked.get("judging", {}).items()},
         "counts": counts,
         "facts": dict(asked.get("facts", {})),
         "approvals": {"count": quorum.count, "roles": list(quorum.roles)},
         "policies": {policy.name: policy.digest, "promotion": promotion.digest},
-        "estimate": _estimate(workspace, parent, policy, what["operation"], sum(counts.values())),
-        "steps": [DROPPING if "dropped" in what and number == 1 else step for number, step in enumerate(STEPS)],
+        "estimate": _estimate(workspace, parent, policy, what, sum(counts.values())),
+        "steps": [_second(what) if number == 1 else step for number, step in enumerate(STEPS)],
     }
 
 
+def _second(what: Mapping[str, Any]) -> str:
+    return DROPPING if "dropped" in what else SEARCHING if "candidates" in what else STEPS[1]
+
+
 def _applying(workspace: Workspace, parent: ModelVersion, policy: Policy, asked: Mapping[str, Any]) -> Plan:
-    operation = _choose(workspace, parent, policy, str(asked["operation"]))
     records = {name: _registered(workspace, reference) for name, reference in asked["records"].items()}
     if not records:
-        raise BadInput(f"{operation.name} is given no records; name a registered data set")
+        raise BadInput(f"a change by the {policy.name} policy is given no records; name a registered data set")
+    if policy.search is not None and not asked["operation"]:
+        candidates = searched(workspace, policy.search, attached(workspace, parent.digest), records)
+        least, against = (asdict(one) for one in (policy.search.least, policy.search.against))
+        told = {"candidates": candidates, "least": least, "against": against}
+        return {"operation": "", "parameters": {}, "seed": asked["seed"], "records": records, **told}
+    operation = _choose(workspace, parent, policy, str(asked["operation"]))
     given = operation.check({**asked["parameters"], **{name: Records(digest) for name, digest in records.items()}})
     scalars = {p.name: given[p.name] for p in operation.parameters if not p.is_reference}
     return {"operation": operation.name, "parameters": scalars, "seed": asked["seed"], "records": records}
@@ -272,14 +289,18 @@ def _policy_of(workspace: Workspace, version: ModelVersion, digest: str) -> str:
         ended = cases.find(connection, model=version.name, status=CaseStatus.COMPLETE, limit=None)
         for case in reversed(ended):
             plan = cases.get(connection, case.id).plan or {}
-            if plan.get("kind") == "change" and plan["operation"] == operation:
+            done = journal.step_result(connection, case.id, "apply") or {}
+            if plan.get("kind") == "change" and operation in (plan["operation"], done.get("operation")):
                 return str(plan["policy"])
     raise BadInput(f"no change of {version.name} by {operation} is known here; name the policy that is to judge")
 
 
-def _estimate(workspace: Workspace, parent: ModelVersion, policy: Policy, name: str, records: int) -> Plan:
+def _estimate(
+    workspace: Workspace, parent: ModelVersion, policy: Policy, what: Mapping[str, Any], records: int
+) -> Plan:
     """Return what a change claims and writes, and how long it takes where an earlier one of its kind tells."""
-    operation = workspace.host.operation(name)
+    name = str(what["operation"])
+    operation = workspace.host.operation(name or what["candidates"][0]["operation"])
     size = fetch_manifest(workspace.blobs, parent.digest).size
     seconds = None
     with workspace.database.read() as connection:

@@ -13,6 +13,7 @@ from amends.governor import listing
 from amends.governor.data.rows import blobs_of, rows_of, text_of
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import open_reason
+from amends.governor.work.searching import outcomes
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, datasets, journal, people, reviews
 from amends.records import Case, CaseStatus
@@ -92,12 +93,25 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
         "missing_approvals": missing,
         "approver_roles": _approver_roles(workspace, case),
         "steps": [{"step": name, "seconds": result.get("step_seconds")} for name, result in steps.items()],
+        "tried": [_tried(told, case.plan or {}, steps.get("apply", {})) for told in outcomes(steps)],
+        "picture": steps.get("try", {}).get("picture", ""),
         "decisions": listing.verdicts(workspace, str(beside.get("lead", id))),
         "certificate": certificate_of(workspace, id),
         "timeline": [
             {"at": entry["at"], "action": entry["action"], "by": names.get(entry["actor"], entry["actor"])}
             for entry in listing.entries(workspace, case=id)
         ],
+    }
+
+
+def _tried(told: Mapping[str, Any], plan: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a candidate of a search with what was read of it, and whether it was taken."""
+    readings = {reading["name"]: reading for reading in told["readings"]}
+    least, against = (readings.get(plan[key]["name"], {}).get(plan[key]["field"]) for key in ("least", "against"))
+    same = all(told[name] == chosen.get(name) for name in ("operation", "parameters"))
+    return {
+        **{name: told[name] for name in ("operation", "parameters", "within", "reasons", "readings")},
+        **{"least": least, "against": against, "is_chosen": same},
     }
 
 

@@ -15,7 +15,7 @@ from amends.governor.work.piece import Work
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, approvals, cases, journal
 from amends.ledger.actions import Action
-from amends.records import CaseStatus
+from amends.records import Case, CaseStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,7 +31,7 @@ def form(workspace: Workspace, case: str) -> Work:
     """
     with workspace.database.read() as connection:
         found = check_approved(connection, case)
-        kind = "erasure" if cases.get(connection, case).kind == "erasure" else "change"
+        kind = _what(cases.get(connection, case))
         waiting = cases.find(connection, model=found, kind="erasure", status=S.AWAITING_APPROVAL, limit=None)
         wanted = _approvers(connection, case)
         others = [other.id for other in waiting if other.id != case and kind == "erasure"]
@@ -43,6 +43,13 @@ def form(workspace: Workspace, case: str) -> Work:
         for member in (case, *same):
             journal.forget_steps(connection, member)
         return begin(workspace, connection, kind, found, (case, *same))
+
+
+def _what(case: Case) -> str:
+    """Return what an approved case will be doing: an erasure, a change, or a search for one."""
+    if case.kind == "erasure":
+        return case.kind
+    return "search" if "candidates" in (case.plan or {}) else "change"
 
 
 def check_approved(connection: Connection, case: str) -> str:
@@ -85,7 +92,7 @@ def of(connection: Connection, case: str) -> Work:
 
 
 def kind_of(connection: Connection, work: Work) -> str:
-    """Return what is being done, or was when it stopped: `training`, `change`, `erasure`, or `purge` after that."""
+    """Return what is being done, or was when it stopped; after an erasure that is its `purge`."""
     return str(cases.detail(connection, work.lead).get("doing", cases.get(connection, work.lead).kind))
 
 

@@ -136,7 +136,8 @@ def measure(workspace: Workspace, work: Work) -> Result:
         return {"before": [], "after": []}
     handle = submit(
         workspace, f"{work.lead}-measure", probes, model=str(earlier(workspace, work, "apply")["digest"]),
-        before=parent, reference=parent, records=prepared["records"], seed=int(work.lead[2:10], 16),
+        before=parent, reference=parent, records={**prepared["records"], **plan.get("judging", {})},
+        seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))
     found = {"before": result.before, "after": result.readings}
@@ -164,7 +165,14 @@ def _change(workspace: Workspace, work: Work, candidate: ModelVersion | None = N
     parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
     made = candidate or ModelVersion(work.model, 0, str(earlier(workspace, work, "apply")["digest"]))
     before, after = readings(measured, "before"), readings(measured, "after")
-    return Change(str(_plan(workspace, work)["operation"]), parent, made, before, after)
+    return Change(_applied(workspace, work)[0], parent, made, before, after)
+
+
+def _applied(workspace: Workspace, work: Work) -> tuple[str, Mapping[str, str]]:
+    """Return which operation made the candidate and what records it was given: the plan's, or what a search chose."""
+    plan, built = _plan(workspace, work), earlier(workspace, work, "apply")
+    given = earlier(workspace, work, "prepare")["records"]
+    return str(built.get("operation", plan["operation"])), built.get("records", given)
 
 
 def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
@@ -181,10 +189,9 @@ def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
 
 def register(workspace: Workspace, work: Work) -> Result:
     """Enter the candidate with its lineage and state, and drop what was only passed through on the way to it."""
-    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
-    built = earlier(workspace, work, "apply")
+    prepared, built = earlier(workspace, work, "prepare"), earlier(workspace, work, "apply")
     digest, parent = str(built["digest"]), prepared["parent"]["digest"]
-    edges, uses = _lineage(workspace, work, plan, prepared)
+    edges, uses = _lineage(workspace, work, prepared)
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}", model=work.model, digest=digest, recipe=built["recipe"],
         parents=edges, data=uses, state=built["state"], lineage=str(built["lineage"]), case=work.lead,
@@ -195,13 +202,11 @@ def register(workspace: Workspace, work: Work) -> Result:
     return {"version": version.version, "digest": version.digest}
 
 
-def _lineage(
-    workspace: Workspace, work: Work, plan: Mapping[str, Any], prepared: Result
-) -> tuple[tuple[Edge, ...], tuple[DataUse, ...]]:
+def _lineage(workspace: Workspace, work: Work, prepared: Result) -> tuple[tuple[Edge, ...], tuple[DataUse, ...]]:
     built, parent = earlier(workspace, work, "apply"), prepared["parent"]["digest"]
-    digest, rewritten, operation = str(built["digest"]), prepared["datasets"], str(plan["operation"])
+    digest, rewritten, (operation, records) = str(built["digest"]), prepared["datasets"], _applied(workspace, work)
     if not rewritten:
-        uses = tuple(DataUse(digest, name, "train") for name in sorted(set(prepared["records"].values())))
+        uses = tuple(DataUse(digest, name, "train") for name in sorted(set(records.values())))
         return (Edge(digest, parent, "step", "observed", operation, work.lead),), uses
     gone = emptied(workspace, rewritten, built["recipe"])
     for old, blobs in rewritten.items():

@@ -28,6 +28,7 @@ from amends.governor.work import (
     purging,
     replacing,
     scouring,
+    searching,
     training,
 )
 from amends.governor.work.piece import OneFailed, Result, Work, is_current
@@ -69,12 +70,28 @@ CHANGE: Mapping[str, Run] = {
     "register": changing.register,
     "promote": changing.promote_change,
 }
-KINDS: Mapping[str, Mapping[str, Run]] = {"erasure": ERASURE, "purge": PURGE, "training": TRAINING, "change": CHANGE}
+SEARCH: Mapping[str, Run] = {
+    "prepare": changing.prepare,
+    "try": searching.try_candidates,
+    "apply": searching.choose,
+    "measure": changing.measure,
+    "judge": changing.judge,
+    "register": changing.register,
+    "promote": changing.promote_change,
+}
+KINDS: Mapping[str, Mapping[str, Run]] = {
+    "erasure": ERASURE,
+    "purge": PURGE,
+    "training": TRAINING,
+    "change": CHANGE,
+    "search": SEARCH,
+}
 ENDS: Mapping[str, CaseStatus] = {
     "erasure": CaseStatus.SEALED,
     "purge": CaseStatus.COMPLETE,
     "training": CaseStatus.COMPLETE,
     "change": CaseStatus.COMPLETE,
+    "search": CaseStatus.COMPLETE,
 }
 
 _WORKSPACE: list[Workspace] = []

@@ -17,6 +17,8 @@ ASKING = "ask"
 """The step of a finding that writes questions about a person, and deletes them."""
 
 BUILDING = ("train", "apply", "rebuild", "counterfactual")
+TRY = "try:"
+"""What the steps begin with that try a candidate each."""
 Steps = Mapping[str, Mapping[str, Any]]
 
 
@@ -28,12 +30,15 @@ def products_of(workspace: Workspace, steps: Steps) -> set[str]:
         found |= {str(made[name]) for name in ("forget", "strangers") if made.get(name)}
     for blobs in prepared.get("datasets", {}).values():
         found |= {blobs["train"], blobs["control"]}
-    for name in BUILDING:
-        built = steps.get(name, {})
-        found |= set(built.get("state", {}).values())
-        for tree in {built.get("digest"), built.get("first"), *built.get("between", ())} - {None}:
-            found |= files_of(workspace, str(tree))
-    return found
+    return found.union(
+        *(_built(workspace, done) for name, done in steps.items() if name in BUILDING or name.startswith(TRY))
+    )
+
+
+def _built(workspace: Workspace, done: Mapping[str, Any]) -> set[str]:
+    found = set(done.get("state", {}).values())
+    trees = {done.get("digest"), done.get("first"), *done.get("between", ())} - {None}
+    return found.union(*(files_of(workspace, str(tree)) for tree in trees))
 
 
 def between_of(workspace: Workspace, steps: Steps) -> set[str]:
@@ -78,14 +83,31 @@ def drop_products(workspace: Workspace, lead: str, only: Iterable[str] = ()) -> 
     with workspace.database.read() as connection:
         done = journal.steps_of(connection, lead)
         steps = {name: result for name, result in done.items() if not only or name in only}
+    _delete(workspace, lead, products_of(workspace, steps))
+
+
+def drop_built(workspace: Workspace, lead: str, built: Iterable[Mapping[str, Any]], keep: Mapping[str, Any]) -> None:
+    """Delete versions that a case built, with their state, but for what something else needs.
+
+    Args:
+        workspace: Where they are.
+        lead: The case.
+        built: What the steps returned that built them.
+        keep: The same of one that stays.
+    """
+    _delete(workspace, lead, set[str]().union(*(_built(workspace, done) for done in built)) - _built(workspace, keep))
+
+
+def _delete(workspace: Workspace, lead: str, made: set[str]) -> None:
+    if not made:
+        return
+    with workspace.database.read() as connection:
         open_cases = cases.find(connection, status=(CaseStatus.FAILED, CaseStatus.IN_PROGRESS), limit=None)
         others = [journal.steps_of(connection, case.id) for case in open_cases if case.id != lead]
-    made = products_of(workspace, steps)
-    if made:
-        made -= needed(workspace).union(*(products_of(workspace, other) for other in others))
-        for digest in sorted(made):
-            workspace.blobs.delete(digest)
-        workspace.cache.purge(made)
+    gone = made - needed(workspace).union(*(products_of(workspace, other) for other in others))
+    for digest in sorted(gone):
+        workspace.blobs.delete(digest)
+    workspace.cache.purge(gone)
 
 
 def unfinished(connection: Connection, data: Iterable[str]) -> list[str]:
