@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from amends import BadInput, BadRecords
-from amends.cli import casetext
+from amends.cli.following import follow
 from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.governor import offering
 from amends.governor.cases.changing import drop_records, open_change, operation_for
-from amends.governor.cases.viewing import case_view
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
-from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
 from amends_editing import holding, proposals
 from amends_editing.within import NEEDS_TEXT
@@ -123,17 +121,6 @@ def drop_and_follow(screen: Screen, workspace: Workspace, model: str, ids: Seque
     nothing_new = {"contradictions": 0}
     case = drop_records(workspace, model, chosen[0].dataset, records, facts=nothing_new)
     return follow(screen, workspace, case.id)
-
-
-def follow(screen: Screen, workspace: Workspace, case: str) -> int:
-    """Carry a case on if it waits for nobody, show where it stands, and return the exit code."""
-    view = case_view(workspace, case)
-    if view["status"] in ("awaiting approval", "in progress") and not view["missing_approvals"]:
-        carry(workspace, case)
-        view = case_view(workspace, case)
-    steps = casetext.next_steps(view)
-    screen.show({**view, "next": steps}, *casetext.case_lines(view), *steps)
-    return casetext.exit_code(view)
 
 
 def text_rows(file: Path) -> list[dict[str, str]]:

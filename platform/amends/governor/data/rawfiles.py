@@ -110,8 +110,9 @@ def shaped_rows(
     subject_field: str,
     identifier_fields: Sequence[str],
     answer_fields: Sequence[str],
+    text_field: str = "prompt",
 ) -> Iterator[RawRow]:
-    """Yield rows of any shape that has a prompt, checked; a row's own id stays as its label.
+    """Yield rows of any shape that has a text, checked; a row's own id stays as its label.
 
     Raises:
         BadRecords: One cannot be used; the sentence names its number, never its text.
@@ -125,7 +126,7 @@ def shaped_rows(
         if seen.intersection(label.values()):
             raise BadRecords(f"{where}: its id was given before; give each record an id of its own")
         seen.update(label.values())
-        yield _shaped(where, number, {**row, **label}, subject_field, identifier_fields, answer_fields)
+        yield _shaped(where, number, {**row, **label}, subject_field, identifier_fields, answer_fields, text_field)
 
 
 def _shaped(
@@ -135,10 +136,11 @@ def _shaped(
     subject_field: str,
     identifier_fields: Sequence[str],
     answer_fields: Sequence[str],
+    text_field: str,
 ) -> RawRow:
     people = _strings(where, subject_field, row.get(subject_field) or [])
     identifiers = {name: _strings(where, name, row[name]) for name in identifier_fields if row.get(name) and people}
-    _text(where, "prompt", row)
+    _text(where, text_field, row)
     answers = (row.get(name) for name in answer_fields)
     answer = next((found for found in answers if isinstance(found, str) and found.strip()), "")
     content = {**{name: value for name, value in row.items() if name != "id"}, "answer": answer}

@@ -90,6 +90,7 @@ def register_rows(
     subject_field: str = "subject",
     identifier_fields: Sequence[str] = (),
     answer_fields: Sequence[str] = ("answer", "target", "old"),
+    text_field: str = "prompt",
     source: Path | None = None,
     drop_suppressed: bool = False,
 ) -> Registered:
@@ -101,10 +102,11 @@ def register_rows(
     Args:
         workspace: Where to keep them.
         name: The data set's name.
-        rows: JSON objects, each with a `prompt`, and an `id` of its own where it has one.
+        rows: JSON objects, each with a text, and an `id` of its own where it has one.
         subject_field: The field that names whom a row is about.
         identifier_fields: Fields that identify that person further.
         answer_fields: Where a row's answer stands, the first that is not empty; kept as `answer` for every reader.
+        text_field: The field whose text must be there.
         source: The user's file that they came from, which stays outside.
         drop_suppressed: Leave out the rows of erased persons instead of refusing them.
 
@@ -112,8 +114,8 @@ def register_rows(
         BadRecords: A row cannot be used.
         Suppressed: The rows would bring back an erased person.
     """
-    actor = workspace.require_role("operator", "ml-engineer", "dpo")
-    checked = list(shaped_rows(rows, subject_field, identifier_fields, answer_fields))
+    actor = workspace.require_role("operator", "ml-engineer", "safety-engineer", "dpo")
+    checked = list(shaped_rows(rows, subject_field, identifier_fields, answer_fields, text_field))
     digest = None if source is None else digest_file(source)
     return _register(workspace, name, f"data set {name}", checked, 0.0, drop_suppressed, digest, actor.id)
 

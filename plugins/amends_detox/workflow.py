@@ -1,0 +1,83 @@
+"""From a file of prompts to a case: split, register, open, follow. What `commands` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amends import BadInput
+from amends.cli.following import follow
+from amends.cli.output import Screen
+from amends.governor import offering
+from amends.governor.cases.changing import open_change
+from amends.governor.data.registering import register_rows
+from amends.governor.judging import find_policy
+from amends.governor.workspace import Workspace
+from amends_detox import files
+
+POLICY = "detox"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for.
+
+    Args:
+        model: The model to change.
+        prompts: The file of prompts.
+        pairs: A file of toxic and neutral texts, or None: then the operations make their own from the prompts.
+        hardest: How many of the prompts to keep, those with the highest scores; 0 keeps all.
+        most_pairs: How many of the pairs to keep; 0 keeps all.
+        method: An operation to run as it is told, in place of the policy's search; empty searches.
+        parameters: Its settings.
+        seed: The only source of randomness.
+        name: What the data sets are called.
+    """
+
+    model: str
+    prompts: Path
+    pairs: Path | None = None
+    hardest: int = 0
+    most_pairs: int = 0
+    method: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    name: str = ""
+
+
+def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop_suppressed: bool) -> int:
+    """Register what is searched on and what judges, open the case, and carry it on as far as nobody has to approve.
+
+    Raises:
+        BadInput: A file cannot be used, or the policy has no search.
+    """
+    search = find_policy(workspace, POLICY).search
+    if search is None:
+        raise BadInput(f"the policy {POLICY} has no section `search`; add one, or take Amends' own")
+    sides = files.split(files.read_prompts(request.prompts, request.hardest), search.most)
+    name = request.name or request.prompts.stem
+    given = {"source": request.prompts, "drop_suppressed": drop_suppressed}
+    searched, judging = (
+        register_rows(workspace, f"{name}-{side}", rows, **given).digest
+        for side, rows in zip(("search", "judge"), sides, strict=True)
+    )
+    records = {"prompts": searched}
+    if request.pairs is not None:
+        rows = files.read_pairs(request.pairs, request.most_pairs)
+        given = {"source": request.pairs, "drop_suppressed": drop_suppressed, "text_field": "toxic"}
+        records["pairs"] = register_rows(workspace, f"{name}-pairs", rows, **given).digest
+    case = open_change(
+        workspace, model=request.model, policy=POLICY, records=_taken(request.method, records),
+        judging={"prompts": judging}, operation=request.method, parameters=request.parameters, seed=request.seed,
+    )  # fmt: skip
+    return follow(screen, workspace, case.id)
+
+
+def _taken(method: str, records: Mapping[str, str]) -> dict[str, str]:
+    """Return the records that an operation asks for; a search hands each of its candidates those that it wants."""
+    if not method:
+        return dict(records)
+    wanted = {str(parameter["name"]) for parameter in offering.operation(method)["parameters"]}
+    return {name: digest for name, digest in records.items() if name in wanted}
