@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,19 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
         raise BadInput(f"the policy {POLICY} has no section `search`; add one, or take Amends' own")
     sides = files.split(files.read_prompts(request.prompts, request.hardest), search.most)
     name = request.name or request.prompts.stem
-    given = {"source": request.prompts, "drop_suppressed": drop_suppressed}
+
+    def register(part: str, rows: Sequence[files.Row], source: Path, text: str) -> str:
+        return register_rows(
+            workspace, f"{name}-{part}", rows, text_field=text, source=source, drop_suppressed=drop_suppressed
+        ).digest
+
     searched, judging = (
-        register_rows(workspace, f"{name}-{side}", rows, **given).digest
-        for side, rows in zip(("search", "judge"), sides, strict=True)
+        register(part, rows, request.prompts, "prompt") for part, rows in zip(("search", "judge"), sides, strict=True)
     )
     records = {"prompts": searched}
     if request.pairs is not None:
         rows = files.read_pairs(request.pairs, request.most_pairs)
-        given = {"source": request.pairs, "drop_suppressed": drop_suppressed, "text_field": "toxic"}
-        records["pairs"] = register_rows(workspace, f"{name}-pairs", rows, **given).digest
+        records["pairs"] = register("pairs", rows, request.pairs, "toxic")
     case = open_change(
         workspace, model=request.model, policy=POLICY, records=_taken(request.method, records),
         judging={"prompts": judging}, operation=request.method, parameters=request.parameters, seed=request.seed,

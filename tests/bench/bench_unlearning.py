@@ -11,6 +11,8 @@ that is equivalent in everything, attacks included.
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ SHARDS: dict[str, Any] = {
 }
 METHODS = (
     "revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu", "task-vector", "subnetwork", "projection",
+    "editing.forget",
 )  # fmt: skip
 BUDGET = 86.0  # CPU-seconds of negative preference optimisation for 40 records, as measured before
 RELEARN: dict[str, Any] = {"steps": 5, "lr": 2e-3, "batch": 4, "rank": 8}  # as unlearning.attack-lora-relearn
@@ -132,7 +135,7 @@ class Unlearning:
 
     def methods(self) -> Iterable[Reading]:
         """Run every method from the same version, and compare it with the gold model."""
-        gold = self.asked(self.gold)
+        gold, speed = self.asked(self.gold), tokens_a_second(opened(self.base).hf_model)
         for method in METHODS:
             version, spent = self.unlearned(method)
             found = self.asked(version)
@@ -141,6 +144,7 @@ class Unlearning:
             each = 40 / len(self.people.forgotten)
             limit = BUDGET if method == METHODS[0] else None
             yield read(f"{method}: training for 40 records", spent * each, "CPU-s", at_most=limit)
+            yield foreseen(method, self.foresee(method, speed), spent)
 
     def unlearned(self, method: str) -> tuple[Path, float]:
         """Return what a method makes of the version that knows everybody, and its CPU-seconds."""
@@ -148,10 +152,22 @@ class Unlearning:
         people = self.people
         records = {"forget": people.forgotten, "retain": people.retained, "control": people.withheld}
         spent = run(
-            f"unlearning.{method}", self.target, output, records, seed=self.seed, models={"reference": self.base},
+            operation_of(method), self.target, output, records, seed=self.seed, models={"reference": self.base},
             **self.small,
         )  # fmt: skip
         return output, spent
+
+    def foresee(self, method: str, speed: float) -> float:
+        """Return the seconds that a plan would foresee for a method on these records, at this many tokens a second."""
+        from amends import Load, host
+
+        depth = json.loads((self.base / "model" / "config.json").read_bytes())["num_hidden_layers"]
+        operation = host.current().operation(operation_of(method))
+        loads = {"forget": Load.of(self.people.forgotten), "retain": Load.of(self.people.retained)}
+        given = {name: Load() for name in ("control", "records")} | loads
+        return (
+            host.current().operation(operation_of(method)).predict(given, self.small, depth=depth, forward=speed) or 0
+        )
 
     def attacks(self) -> Iterable[Reading]:
         """Round the weights to four bits, and teach a few forgotten records again: every method and the gold model."""
@@ -230,6 +246,32 @@ class Unlearning:
         """Carry out ten requests one after another on a model in shards, and a hundred in one batch."""
         people = len(set(subjects_of(self.people.forgotten)))
         return measure(Requests(self.bench, self.base, self.data, self.seed, people, self.small))
+
+
+def operation_of(method: str) -> str:
+    """Return the operation's whole name; most are of one family."""
+    return method if "." in method else f"unlearning.{method}"
+
+
+def tokens_a_second(model: Any) -> float:
+    """Return how many tokens pass forward in a CPU-second, as `utility.throughput` times them on the clock."""
+    import torch
+
+    from amends_probes.speed import PASSES, TOKENS
+
+    ids, spent = torch.arange(TOKENS)[None] % model.config.vocab_size, []
+    with torch.no_grad():
+        for _ in range(PASSES + 1):
+            began = time.process_time()
+            model(input_ids=ids, use_cache=False)
+            spent.append(time.process_time() - began)
+    return TOKENS / statistics.median(spent[1:])
+
+
+def foreseen(method: str, seconds: float, spent: float) -> Reading:
+    """Return a forecast beside what it took, met where neither is more than twice the other."""
+    made = read(f"{method}: foreseen, of what it took", seconds, "CPU-s", baseline=spent)
+    return Reading(**{**vars(made), "target": 2.0, "met": bool(spent / 2 <= seconds <= spent * 2)})
 
 
 def described(name: str, found: tuple[Answers, Answers, Answers]) -> Iterable[Reading]:
