@@ -71,13 +71,13 @@ class Operation(_Declared):
         Args:
             loads: How large its records are, by parameter.
             given: Other parameters; the rest have their defaults.
-            depth: Layers of the model.
+            depth: Layers of the model; a parameter of that name is not told to the effort.
             forward: Tokens that pass forward through the whole model in a second, where it will run.
         """
         if self.effort is None or not forward > 0:
             return None
         known = {parameter.name: parameter.default for parameter in self.parameters if not parameter.is_required}
-        return self.effort(loads, depth=depth, **{**known, **given}) / forward
+        return self.effort(loads, **{**known, **given, "depth": depth}) / forward
 
 
 @dataclass(frozen=True)
