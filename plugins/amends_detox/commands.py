@@ -64,3 +64,30 @@ def fit_scorer(screen: Screen, file: Path, output: Path, held_out: int, hidden: 
         f"use it as minilm:{output}",
         Table(("attribute", "AUC"), list(areas.items()), "nothing was held out"),
     )
+
+
+@detox.verb("card", example="amends detox card ensemble --data safety")
+@click.argument("scorer")
+@click.option("--data", type=DIRECTORY, required=True, metavar="DIR", help="Public sets, named as their authors do.")
+@click.option("--output", type=DIRECTORY, metavar="DIR", help="Write card.json and card.md there.")
+def card(screen: Screen, scorer: str, data: Path, output: Path | None) -> None:
+    """Measure what a scorer is right and wrong about, on sets that nobody fitted it on.
+
+    The sets are surge_toxicity_en.csv, hatecheck_cases.csv, toxigen_demonstrations.jsonl, rtp_val5k.jsonl (half B) and
+    paradetox.tsv; those that are missing are left out.
+    """
+    import json
+
+    from amends.cli.output import plain
+    from amends_detox.scoring import find
+    from amends_detox.scoring.card import make_card
+    from amends_detox.scoring.held_out import read_sets
+    from amends_detox.scoring.page import render_card
+
+    made = make_card(find(scorer), read_sets(data), screen.progress.bar)
+    page = render_card(made)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "card.json").write_text(json.dumps(plain(made), indent=2) + "\n", encoding="utf-8")
+        (output / "card.md").write_text(page, encoding="utf-8")
+    screen.show(made, page)
