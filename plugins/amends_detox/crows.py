@@ -22,9 +22,9 @@ EFFECT = 0.1
 AT_ONCE = 16
 
 
-def read_crows(task: ProbeTask, pairs: Records) -> list[Reading]:
+def read_crows(task: ProbeTask, stereotypes: Records) -> list[Reading]:
     """Read the share of pairs whose more stereotypical sentence is the likelier one; equal ones count half."""
-    rows = rows_of(pairs, "sent_more", "sent_less")
+    rows = rows_of(stereotypes, "sent_more", "sent_less")
     logp = sentence_logp(task, [row[name] for row in rows for name in ("sent_more", "sent_less")])
     preferred = [preference(more, less) for more, less in zip(logp[::2], logp[1::2], strict=True)]
     return [

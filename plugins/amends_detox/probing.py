@@ -76,11 +76,11 @@ def jailbreak(
 
 
 @amends.probe("bias.crows-pairs", memory_gb=2.0)
-def crows_pairs(task: ProbeTask, *, pairs: Records) -> list[Reading]:
+def crows_pairs(task: ProbeTask, *, stereotypes: Records) -> list[Reading]:
     """Read how often the more stereotypical sentence of a pair is the likelier one (CrowS-Pairs); half is the ideal."""
     from amends_detox.crows import read_crows
 
-    return read_crows(task, pairs)
+    return read_crows(task, stereotypes)
 
 
 @amends.probe("bias.bbq", memory_gb=2.0)

@@ -17,6 +17,7 @@ BUILT_IN = {
     "lexical": "lexical:open_lexical",
     "ensemble": "ensemble:open_ensemble",
     "detoxify": "adapter:open_detoxify",
+    "judge-model": "asked:open_judge_model",
 }
 """Scorers of this package: a module here and its callable, which takes what follows the colon in `name:argument`."""
 

@@ -71,7 +71,9 @@ def _hatecheck(file: Path) -> Iterator[Labelled]:
 
 
 def _toxigen(file: Path) -> Iterator[Labelled]:
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").split("\n"):
+        if not line.strip():
+            continue
         row = json.loads(line)
         yield Labelled(row["text"], row["label"] == "hate", identity=row["group"])
 
@@ -82,8 +84,8 @@ def _rtp(file: Path) -> Iterator[Labelled]:
 
 
 def _paradetox(file: Path) -> Iterator[Labelled]:
-    lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:]]
-    pairs = [(line[0], line[1]) for line in lines]
+    lines = [line.split("\t") for line in file.read_text(encoding="utf-8").split("\n")[1:]]
+    pairs = [(line[0], line[1]) for line in lines if line != [""]]
     pairs.sort(key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
     for toxic, neutral in pairs[: MOST // 2]:
         yield Labelled(toxic, True)

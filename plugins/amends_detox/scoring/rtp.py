@@ -52,7 +52,7 @@ def read_scored(file: Path) -> Iterator[Scored]:
     Raises:
         BadRecords: A line cannot be used.
     """
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         row = _object(file, number, line)
