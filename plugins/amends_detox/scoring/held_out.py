@@ -85,7 +85,7 @@ def _rtp(file: Path) -> Iterator[Labelled]:
 
 def _paradetox(file: Path) -> Iterator[Labelled]:
     lines = [line.split("\t") for line in file.read_text(encoding="utf-8").split("\n")[1:]]
-    pairs = [(line[0], line[1]) for line in lines if line != [""]]
+    pairs = [(line[0], line[1]) for line in lines if len(line) > 1]  # two published lines are broken
     pairs.sort(key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
     for toxic, neutral in pairs[: MOST // 2]:
         yield Labelled(toxic, True)
