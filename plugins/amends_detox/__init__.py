@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from amends import Operation, Probe, hookimpl
+from amends import Change, Operation, Probe, hookimpl
 
 if TYPE_CHECKING:
     import click
@@ -25,6 +25,14 @@ def amends_probes() -> Iterable[Probe]:
     from . import probing
 
     return probing.probes()
+
+
+@hookimpl
+def amends_review(change: Change) -> Iterable[str]:
+    """Object where what was read before and after a change is by different scorers, versions or protocols."""
+    from . import comparing
+
+    return list(comparing.objections(change))
 
 
 @hookimpl

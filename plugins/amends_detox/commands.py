@@ -2,13 +2,92 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from amends.cli.output import Screen
+from amends.cli.tables import Table
 from amends.cli.verbs import group
 
 detox = group("detox", "Make a model less toxic, under a budget for everything else.")
+FILE = click.Path(dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 def add_detox(cli: click.Group) -> None:
     """Add `detox` to the root."""
     cli.add_command(detox)
+
+
+@detox.verb("scorers", example="amends detox scorers")
+def scorers(screen: Screen) -> None:
+    """List the scorers of toxicity with their versions, attributes and licences; one that cannot be used says why."""
+    from amends_detox.scoring.listing import list_scorers
+
+    found = list_scorers()
+    rows = [
+        (one["name"], one["version"] or one["problem"], ", ".join(one["attributes"]), one["licence"]) for one in found
+    ]
+    screen.show(found, Table(("scorer", "version", "attributes", "licence"), rows))
+
+
+@detox.verb("fit-scorer", example="amends detox fit-scorer --data rtp.jsonl --output heads/mine")
+@click.option(
+    "--data", "file", type=FILE, required=True, metavar="FILE", help="Texts, as RealToxicityPrompts has them."
+)
+@click.option("--output", type=DIRECTORY, required=True, metavar="DIR", help="Where the head is written.")
+@click.option(
+    "--held-out", type=click.IntRange(0), default=2000, show_default=True, help="Texts of half B to try it on."
+)
+@click.option(
+    "--hidden", type=click.IntRange(0), default=0, show_default=True, help="Units of a hidden layer; 0: none."
+)
+@click.option("--ridge", type=float, default=1e-4, show_default=True, help="What large weights cost.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
+def fit_scorer(screen: Screen, file: Path, output: Path, held_out: int, hidden: int, ridge: float, seed: int) -> None:
+    """Fit a head of the scorer minilm on texts with scores: used as minilm:DIR.
+
+    Only lines whose prompt's sha256 begins with a byte below 0x80 are fitted on, half A of the file; half B is for
+    trying the head and for every later evaluation.
+    """
+    from amends_detox.scoring.fitting import Fit
+    from amends_detox.scoring.head import write_head
+    from amends_detox.scoring.training import train_head
+
+    head = train_head(file, Fit(hidden, ridge, seed), held_out, screen.progress.bar)
+    write_head(output, head)
+    areas = head.facts["held_out"]["auc"]
+    screen.show(
+        {"output": str(output), "digest": head.digest, **head.facts},
+        f"fitted on {head.facts['texts']} texts, tried on {head.facts['held_out']['texts']} others",
+        f"use it as minilm:{output}",
+        Table(("attribute", "AUC"), list(areas.items()), "nothing was held out"),
+    )
+
+
+@detox.verb("card", example="amends detox card ensemble --data safety")
+@click.argument("scorer")
+@click.option("--data", type=DIRECTORY, required=True, metavar="DIR", help="Public sets, named as their authors do.")
+@click.option("--output", type=DIRECTORY, metavar="DIR", help="Write card.json and card.md there.")
+def card(screen: Screen, scorer: str, data: Path, output: Path | None) -> None:
+    """Measure what a scorer is right and wrong about, on sets that nobody fitted it on.
+
+    The sets are surge_toxicity_en.csv, hatecheck_cases.csv, toxigen_demonstrations.jsonl, rtp_val5k.jsonl (half B) and
+    paradetox.tsv; those that are missing are left out.
+    """
+    import json
+
+    from amends.cli.output import plain
+    from amends_detox.scoring import find
+    from amends_detox.scoring.card import make_card
+    from amends_detox.scoring.held_out import read_sets
+    from amends_detox.scoring.page import render_card
+
+    made = make_card(find(scorer), read_sets(data), screen.progress.bar)
+    page = render_card(made)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "card.json").write_text(json.dumps(plain(made), indent=2) + "\n", encoding="utf-8")
+        (output / "card.md").write_text(page, encoding="utf-8")
+    screen.show(made, page)
