@@ -18,6 +18,7 @@ from amends_detox.anatomy import PROBE_TOKENS, Anatomy, reading
 from amends_detox.pairs import Tokens
 
 TOLERANCE = 1e-3
+SINK = 5.0  # times the median length of a text's states
 Heed = Callable[[int, int], None]
 """Told how many texts of how many are done; raises where the task is to stop."""
 
@@ -50,6 +51,9 @@ def blocks_from(anatomy: Anatomy, first: int, last: int) -> Iterator[None]:
 def mean_states(anatomy: Anatomy, texts: Sequence[Tokens], layers: Sequence[int], heed: Heed) -> Tensor:
     """Return what blocks put out, averaged over the tokens of each text that count, float64.
 
+    Tokens other than the first become attention sinks, too, if less often: a state of many times the usual length,
+    which a mean of hundreds of texts does not hide. They are left out.
+
     Returns:
         Shape (layers, texts, width).
     """
@@ -58,8 +62,14 @@ def mean_states(anatomy: Anatomy, texts: Sequence[Tokens], layers: Sequence[int]
         for number, text in enumerate(texts):
             heed(number, len(texts))
             anatomy.body(input_ids=torch.tensor([text.ids], device=anatomy.device), use_cache=False)
-            found.append(torch.stack([seen[layer][0, text.start :].double().mean(0) for layer in layers]))
+            found.append(torch.stack([usual_mean(seen[layer][0, text.start :].double()) for layer in layers]))
     return torch.stack(found, dim=1)
+
+
+def usual_mean(states: Tensor) -> Tensor:
+    """Return the mean of states of a usual length, shape (width,), from those of a text, shape (tokens, width)."""
+    lengths = states.norm(dim=-1)
+    return states[lengths <= SINK * lengths.median()].mean(0)
 
 
 @torch.no_grad()
