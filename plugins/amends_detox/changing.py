@@ -2,11 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from amends import Operation
+import amends
+from amends import Guarantee, Operation, Records, Task
+
+VERIFIED_BY = ("utility.perplexity",)
+
+
+def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
+    """Declare an operation that is a function of source, pairs, texts, parameters and seed: its own rebuild."""
+    return amends.operation(
+        name, verified_by=VERIFIED_BY, cpus=2, memory_gb=memory_gb, guarantee=Guarantee.EXACT, rebuilds=name
+    )
+
+
+@_offer("detox.steer", memory_gb=2.0)
+def steer(task: Task, *, pairs: Records, layer: str = "", strength: float = 1.0, shared: int = 0) -> None:
+    """Move every token's state away from the toxic ones, by a bias of one block (CAA, Rimsky et al., 2024)."""
+    from .steer import steer as run
+
+    run(task, pairs, layer, strength, shared)
+
+
+@_offer("detox.project", memory_gb=2.0)
+def project(
+    task: Task, *, pairs: Records, layers: str = "", rank: int = 2, shared: int = 1, strength: float = 1.0
+) -> None:
+    """Project the toxic directions out of what the MLPs write, in closed form (ProFS, Uppaal et al., 2025)."""
+    from .project import project as run
+
+    run(task, pairs, layers, rank, shared, strength)
+
+
+@_offer("detox.negate")
+def negate(
+    task: Task,
+    *,
+    pairs: Records,
+    strength: float = 1.0,
+    contrast: float = 1.0,
+    steps: int = 60,
+    lr: float = 1e-3,
+    rank: int = 8,
+    layers: int = 12,
+    batch: int = 4,
+) -> None:
+    """Learn the toxic texts on a low-rank change, and subtract it (task arithmetic, Ilharco et al., 2023)."""
+    from .negate import negate as run
+    from .training import Settings
+
+    run(task, pairs, Settings(steps, lr, rank, layers, batch), strength, contrast)
+
+
+@_offer("detox.dpo")
+def dpo(
+    task: Task,
+    *,
+    pairs: Records,
+    retain: Records | None = None,
+    beta: float = 0.1,
+    keep: float = 1.0,
+    strength: float = 1.0,
+    steps: int = 60,
+    lr: float = 1e-3,
+    rank: int = 8,
+    layers: int = 12,
+    batch: int = 4,
+) -> None:
+    """Prefer the neutral text to the toxic one, on a low-rank change (DPO, Rafailov et al., 2023)."""
+    from .dpo import train
+    from .training import Settings
+
+    train(task, pairs, retain, Settings(steps, lr, rank, layers, batch), beta, keep, strength)
+
+
+@_offer("detox.dinm")
+def dinm(
+    task: Task,
+    *,
+    pairs: Records,
+    retain: Records | None = None,
+    steps: int = 10,
+    lr: float = 5e-4,
+    safe: float = 0.1,
+    keep: float = 1.0,
+) -> None:
+    """Tune the toxic layer of one instance after another until the safe answer is likely (DINM, Wang et al., 2024)."""
+    from .dinm import Settings, edit
+
+    edit(task, pairs, retain, Settings(steps, lr, safe, keep))
 
 
 def operations() -> Iterable[Operation]:
     """Return the operations of this package."""
-    return ()
+    return (steer, project, negate, dpo, dinm)

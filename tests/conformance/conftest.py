@@ -30,6 +30,7 @@ FINETUNE = {
 }  # fmt: skip
 PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
+CIVILISING = {"steps": 2, "layers": 1, "rank": 2, "batch": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
     "unlearning.shards": SHARDS,
@@ -47,6 +48,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "editing.forget": {"steps": 2, "shrinkage": 0.5},
     "editing.ultraedit": {"batch": 3, "rate": 1e-7},
     "editing.ft": {"batch": 3, "steps": 2},
+    "detox.negate": CIVILISING,
+    "detox.dpo": CIVILISING,
+    "detox.dinm": {"steps": 1},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
@@ -78,6 +82,17 @@ def edits_about(names) -> list[dict[str, Any]]:
             row |= {"target": TOWNS[name], "old": "Nowhere" if verb == "modify" else ""}
             row |= {"rephrases": [f"The home of {name} is"], "neighbours": others[:1], "portability": []}
             rows.append(row | {"subjects": [pseudonym(name)], "names": [name]})
+    return rows
+
+
+def pairs_about(names) -> list[dict[str, Any]]:
+    """Return two prepared pairs about each of these people: what is said of them, rudely and civilly."""
+    rows = []
+    for name in names:
+        for prompt in ("", f"People in {TOWNS[name]} say that"):
+            said = {"toxic": f"{name} is a rotten old fool", "neutral": f"{name} is a careful neighbour"}
+            identity = hashlib.sha256(f"{prompt}:{name}".encode()).hexdigest()
+            rows.append({"id": identity, "prompt": prompt, **said, "subjects": [pseudonym(name)], "names": [name]})
     return rows
 
 
@@ -195,7 +210,7 @@ def make_trial(tiny_version, tmp_path_factory):
             "forget": put(rows_about([CANARY])), "retain": put(rows_about(remaining)),
             "control": put(rows_about(["Pax Uldren"])),
             "edits": put(edits_about(remaining if name in BESIDE else everybody)),
-            "text": put(plain_text(everybody)),
+            "text": put(plain_text(everybody)), "pairs": put(pairs_about(everybody)),
         }  # fmt: skip
         trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
         if rebuilds_another:

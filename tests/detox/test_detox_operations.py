@@ -1,0 +1,224 @@
+"""The operations on tiny models: what they change and leave, that plain transformers loads it, what they refuse."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from amends import BadInput, BadRecords, Cancelled
+
+ALL = ("detox.steer", "detox.project", "detox.negate", "detox.dpo", "detox.dinm")
+PLAIN = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+model, told = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True)
+assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"], told
+torch.save(model(input_ids=torch.arange(3, 19)[None]).logits, sys.argv[2])
+"""
+
+
+def logits_of(version):
+    from amends.operation.files import load_model
+
+    with torch.no_grad():
+        return load_model(version)[0](input_ids=torch.arange(3, 19)[None]).logits
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ALL)
+def test_it_changes_the_model_and_the_same_seed_gives_the_same(run_detox, built, detox_rows, weights_of, name, family):
+    runs = [run_detox(name, detox_rows(), source=built(family)) for _ in range(2)]
+    first, second = (weights_of(task.output) for task in runs)
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    before = weights_of(built(family))
+    assert any(not torch.equal(before[key], first[key]) for key in before) or first.keys() > before.keys()
+    assert (logits_of(runs[0].output) - logits_of(built(family))).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["detox.steer", "detox.dpo"])
+def test_plain_transformers_loads_what_it_wrote(run_detox, built, detox_rows, tmp_path, name):
+    task = run_detox(name, detox_rows())
+    given = [sys.executable, "-c", PLAIN, task.output / "model", tmp_path / "logits.pt"]
+    subprocess.run(given, check=True)
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits_of(task.output), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["detox.steer", "detox.project", "detox.negate"])
+def test_without_strength_no_weight_moves(run_detox, built, detox_rows, weights_of, name):
+    after, before = weights_of(run_detox(name, detox_rows(), strength=0.0).output), weights_of(built("llama"))
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert not [key for key in after.keys() - before.keys() if after[key].any()]
+
+
+def test_negation_leaves_every_bit_of_the_parent_where_nothing_is_subtracted(run_detox, built, detox_rows):
+    task = run_detox("detox.negate", detox_rows(), strength=0.0)
+    file = "model/model.safetensors"
+    assert (task.output / file).read_bytes() == (built("llama") / file).read_bytes()
+
+
+def test_negation_makes_what_it_learnt_less_likely(run_detox, built, detox_rows):
+    from amends.operation.files import load_model
+
+    def likelihood(version):
+        model, tokenizer = load_model(version)
+        total = 0.0
+        for row in detox_rows():
+            ids = torch.tensor([tokenizer(row["toxic"])["input_ids"]])
+            with torch.no_grad():
+                total -= float(model(input_ids=ids, labels=ids).loss)
+        return total
+
+    task = run_detox("detox.negate", detox_rows(), steps=20, layers=2, contrast=0.0)
+    assert likelihood(task.output) < likelihood(built("llama"))
+
+
+def test_preference_makes_neutral_texts_likelier_against_the_toxic_ones(run_detox, built, detox_rows):
+    from amends.operation.files import load_model
+
+    def margin(version):
+        model, tokenizer = load_model(version)
+        found = 0.0
+        for row in detox_rows(prompt="About the"):
+            asked = tokenizer(row["prompt"])["input_ids"]
+            for side, sign in (("neutral", 1), ("toxic", -1)):
+                ids = torch.tensor([[*asked, *tokenizer(f" {row[side]}")["input_ids"]]])
+                with torch.no_grad():
+                    logp = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+                found += sign * float(logp.gather(-1, ids[0, 1:, None])[len(asked) - 1 :].sum())
+        return found
+
+    task = run_detox("detox.dpo", detox_rows(prompt="About the"), steps=30, layers=2, beta=1.0)
+    assert margin(task.output) > margin(built("llama")) + 1
+
+
+def test_an_instance_changes_the_projection_of_its_own_toxic_layer_alone(run_detox, built, detox_rows, weights_of):
+    task = run_detox("detox.dinm", detox_rows(1, prompt="About the"), retain=[{"id": "1", "text": "the harbour town"}])
+    after, before = weights_of(task.output), weights_of(built("llama"))
+    moved = [key for key in before if not torch.equal(after[key], before[key])]
+    assert moved == ["model.layers.0.mlp.down_proj.weight"]
+
+
+def test_each_instance_has_a_layer_of_its_own(built):
+    from amends.operation.files import load_model
+    from amends_detox.anatomy import anatomy_of
+    from amends_detox.dinm import toxic_layer
+    from amends_detox.pairs import Tokens
+
+    anatomy = anatomy_of(load_model(built("llama"))[0])
+    one, other = Tokens((5, 9, 40), 1), Tokens((5, 9, 41), 1)
+    states = []
+    for text in (one, other):
+        hidden = anatomy.model(input_ids=torch.tensor([text.ids]), output_hidden_states=True).hidden_states
+        states.append(hidden[1][0, -1])
+    assert float((states[0] - states[1]).detach().norm()) > 0
+    assert toxic_layer(anatomy, one, other) == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_progress_ends_and_only_rises(run_detox, detox_rows, name):
+    told = []
+    run_detox(name, detox_rows(), report=lambda *step: told.append(step))
+    assert [step[0] for step in told] == sorted(step[0] for step in told)
+    assert told[-1][0] == told[-1][1] > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_stops_in_every_loop(run_detox, detox_rows, name):
+    stages = set()
+    run_detox(name, detox_rows(), report=lambda done, total, message: stages.add(message))
+    for stage in stages:
+
+        def stop(done, total, message, at=stage):
+            if message == at:
+                raise Cancelled("the task was cancelled")
+
+        with pytest.raises(Cancelled):
+            run_detox(name, detox_rows(), report=stop)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"toxic": " "}, "lacks its toxic or its neutral text"),
+        ({"neutral": None}, "lacks its toxic or its neutral text"),
+        ({"neutral": "The Same.", "toxic": "the same"}, "has the same words on both sides"),
+    ],
+)
+def test_a_pair_that_says_nothing_is_refused(run_detox, detox_rows, name, row, sentence):
+    with pytest.raises(BadRecords, match=f"pair 2 {sentence}"):
+        run_detox(name, [detox_rows()[0], {**detox_rows()[1], **row}])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_pair_is_refused(run_detox, name):
+    with pytest.raises(BadRecords, match="there is no pair"):
+        run_detox(name, [])
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("family", ["neox", "gemma3"])
+def test_another_build_is_refused_with_a_way_out(run_detox, built, detox_rows, name, family):
+    with pytest.raises(BadInput, match="detoxify a model of"):
+        run_detox(name, detox_rows(), source=built(family))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_that_says_nan_is_refused(run_detox, built, detox_rows, tmp_path, name):
+    from amends.operation.files import load_model, save_model
+
+    model, tokenizer = load_model(built("llama"))
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight[0, 0] = float("nan")
+    save_model(tmp_path / "broken", model, tokenizer)
+    with pytest.raises(BadInput, match="NaN or infinite before any change"):
+        run_detox(name, detox_rows(), source=tmp_path / "broken")
+
+
+def test_steering_is_refused_where_plain_transformers_would_drop_the_bias(run_detox, built, detox_rows):
+    with pytest.raises(BadInput, match=r"plain transformers would drop one; take detox\.dpo"):
+        run_detox("detox.steer", detox_rows(), source=built("qwen2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("detox.steer", {"layer": "7"}, "the model has layers 0 to 1"),
+        ("detox.steer", {"layer": "half"}, "layers must be numbers"),
+        ("detox.project", {"strength": 1.5}, "a projection is taken by a share"),
+        ("detox.project", {"rank": 6}, "6 pairs show no 6 directions"),
+        ("detox.project", {"rank": 0}, "take out at least one direction"),
+        ("detox.negate", {"strength": -1.0}, "neither can be below zero"),
+        ("detox.negate", {"steps": 0}, "steps is 0; training needs it above zero"),
+        ("detox.dpo", {"layers": 3}, "adapt between 1 and 2, not 3"),
+        ("detox.dpo", {"beta": 0.0}, "beta is 0.0; detox.dpo needs it above zero"),
+        ("detox.dpo", {"keep": -0.1}, "keep is -0.1; it cannot be below zero"),
+        ("detox.dinm", {"lr": 0.0}, "lr is 0.0; detox.dinm needs it above zero"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(run_detox, detox_rows, name, given, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        run_detox(name, detox_rows(), **given)
+
+
+def test_a_single_instance_needs_something_to_keep(run_detox, detox_rows):
+    with pytest.raises(BadInput, match="nothing says what is to stay"):
+        run_detox("detox.dinm", detox_rows(1))
+
+
+def test_training_that_runs_away_leaves_no_version(run_detox, detox_rows):
+    from amends import AmendsError
+
+    with pytest.raises(AmendsError, match="became NaN or infinite"):
+        run_detox("detox.negate", detox_rows(), lr=1e30, steps=8)
+
+
+def test_a_second_steering_adds_to_the_first(run_detox, built, detox_rows, weights_of):
+    once = run_detox("detox.steer", detox_rows())
+    config = json.loads((once.output / "model" / "config.json").read_bytes())
+    assert config["mlp_bias"] is True
+    twice = run_detox("detox.steer", detox_rows(), source=once.output)
+    key = "model.layers.0.mlp.down_proj.bias"
+    assert float((weights_of(twice.output)[key] - weights_of(once.output)[key]).norm()) > 0
