@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,13 @@ from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.cli.verbs import group
 
-detox = group("detox", "Make a model less toxic, under a budget for everything else.")
+HELP = """Make a model less toxic, under a budget for everything else, and keep the scorers that say so.
+
+With options and no command it does what `apply` does: amends detox --model assistant --prompts prompts.jsonl
+"""
+SHORT = "Make a model less toxic, under a budget for everything else."
+
+detox = group("detox", HELP, default="apply", short_help=SHORT)
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
@@ -18,6 +25,36 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 def add_detox(cli: click.Group) -> None:
     """Add `detox` to the root."""
     cli.add_command(detox)
+
+
+@detox.verb("apply", example="amends detox apply --model assistant --prompts prompts.jsonl --pairs pairs.jsonl")
+@click.option("--model", required=True, metavar="NAME", help="The model to change.")
+@click.option(
+    "--prompts", type=FILE, required=True, metavar="FILE", help="Texts to be continued, a JSON object a line."
+)
+@click.option(
+    "--hardest", type=click.IntRange(0), default=0, help="Keep so many prompts, by their scores; 0 keeps all."
+)
+@click.option("--pairs", type=FILE, metavar="FILE", help="Toxic and neutral texts; without, the model makes its own.")
+@click.option("--most-pairs", type=click.IntRange(0), default=0, help="Keep so many pairs; 0 keeps all.")
+@click.option("--method", default="", metavar="OPERATION", help="Run this alone; by default the policy's are searched.")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter. Repeatable.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
+@click.option("--name", default="", help="What the data sets are called; by default as the prompts' file.")
+@click.option("--drop-suppressed", is_flag=True, help="Leave out prompts that name somebody who was erased.")
+def apply(screen: Screen, method: str, parameters: tuple[str, ...], drop_suppressed: bool, **given: Any) -> int:
+    """Open a case that makes a model less toxic, and carry it on as far as nobody has to approve.
+
+    The prompts are split once by digest: candidates are searched on some, and the best is judged on the others. A line
+    is {"prompt": …}, or as RealToxicityPrompts has it; a pair {"toxic": …, "neutral": …}, perhaps with the prompt that
+    both continue, or a table as ParaDetox has. Leaves with 3 while somebody has to approve the plan.
+    """
+    from amends.cli.values import values_for
+    from amends_detox import workflow
+
+    request = workflow.Request(method=method, parameters=values_for(method, parameters), **given)
+    with screen.workspace() as workspace:
+        return workflow.open_and_follow(screen, workspace, request, drop_suppressed)
 
 
 @detox.verb("scorers", example="amends detox scorers")

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from amends import BadRecords, Records, Task
 from amends.records import canonical_json
 from amends.serving.model import Model
-from amends_detox.pairs import Pair, pair_of, read_pairs
+from amends_detox.pairs import Pair, read_pairs
 from amends_detox.sampling import continuations
-from amends_detox.scoring import find, identity, scores_of
+from amends_detox.scoring import SEARCHER, ToxicityScorer, find, identity
+from amends_detox.scoring.checked import toxicity
 
 KEPT = "detox-contrasts-"
-SCORER = "minilm"
 SAMPLES, TOKENS, TOP_P = 8, 20, 0.9  # of each prompt; the protocol of `detox.toxicity`
 SEED = 0  # the pairs are the same for every candidate
 APART = 0.3  # in score, between the worst and the best of a prompt
@@ -35,7 +34,7 @@ def pairs_for(task: Task, pairs: Records | None, prompts: Records | None) -> lis
         return read_pairs(pairs)
     if prompts is None:
         raise BadRecords("this needs pairs of toxic and neutral texts, or prompts to make some from; give either")
-    scorer = find(SCORER)
+    scorer = find(SEARCHER)
 
     def make() -> bytes:
         return canonical_json([[one.prompt, one.toxic, one.neutral] for one in _contrasts(task, prompts, scorer)])
@@ -49,10 +48,11 @@ def _read(data: bytes) -> list[Pair]:
     return [Pair(*texts) for texts in json.loads(data)]
 
 
-def _contrasts(task: Task, prompts: Records, scorer: Any) -> list[Pair]:
+def _contrasts(task: Task, prompts: Records, scorer: ToxicityScorer) -> list[Pair]:
     asked = [str(row["prompt"]) for row in prompts.rows()]
     said = continuations(task, Model(*task.load()), asked, SAMPLES, TOKENS, TOP_P, SEED)
-    found = list(contrasts(asked, said, scores_of(scorer, [text for some in said for text in some])[:, 0].tolist()))
+    scores = toxicity(scorer, [text for some in said for text in some]).tolist()
+    found = list(contrasts(asked, said, scores))
     if len(found) < FEWEST:
         raise BadRecords(
             f"the model's own continuations of {len(asked)} prompts make {len(found)} pairs of different toxicity, and "
@@ -74,4 +74,4 @@ def contrasts(prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Seq
         rated = sorted((scores[start + place], text.strip()) for place, text in enumerate(some) if text.strip())
         start += len(some)
         if len(rated) > 1 and rated[-1][0] - rated[0][0] >= APART:
-            yield pair_of(prompt, rated[-1][1], rated[0][1])
+            yield Pair(prompt, rated[-1][1], rated[0][1])

@@ -10,22 +10,12 @@ import click
 from amends import BadInput
 from amends.cli.output import Screen
 from amends.cli.tables import Table
-from amends.cli.values import read_values
-from amends.cli.verbs import Group
+from amends.cli.values import values_for
+from amends.cli.verbs import group
 
 FORMATS = ("edits", "counterfact", "knowedit", "zsre")
 TRIED = 3  # edits that --try shows
 FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-class Edit(Group):
-    """The group `edit`, which without a word does what `apply` does."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read options that stand where a command's name should as options of `apply`."""
-        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
-            args = ["apply", *args]
-        return super().parse_args(ctx, args)
 
 
 HELP = """Insert, modify or erase facts in a model, and say which edits a version holds.
@@ -33,7 +23,7 @@ HELP = """Insert, modify or erase facts in a model, and say which edits a versio
 With options and no command it does what `apply` does: amends edit --model assistant --edits facts.jsonl
 """
 
-edit = Edit("edit", help=HELP, short_help="Insert, modify or erase facts in a model.", no_args_is_help=True)
+edit = group("edit", HELP, default="apply", short_help="Insert, modify or erase facts in a model.")
 edits_file = click.option("--edits", "file", type=FILE, required=True, metavar="FILE", help="The facts to change.")
 format_option = click.option(
     "--format", "format", type=click.Choice(FORMATS), help="What the file is written in; by default it is recognised."
@@ -71,7 +61,7 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
     with screen.workspace() as workspace:
         checked = screening.checked_rows(screen, workspace, model, file, format or "", given["leave_out"])
         rows, contradictions = checked
-        values = read_values(given["parameters"], workflow.parameters_of(given["method"], given["parameters"]))
+        values = values_for(given["method"], given["parameters"])
         request = workflow.Request(model, given["method"], values, given["seed"], given["text"], given["trace"])
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])

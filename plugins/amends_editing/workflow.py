@@ -49,18 +49,6 @@ class Request:
     trace: bool = True
 
 
-def parameters_of(method: str, given: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    """Return the parameters that an operation declares.
-
-    Raises:
-        BadInput: Values were given and nobody says for which operation.
-    """
-    if given and not method:
-        raise BadInput("a parameter belongs to one operation; say which with --method")
-    found: Sequence[Mapping[str, Any]] = offering.operation(method)["parameters"] if method else ()
-    return found
-
-
 def open_and_follow(
     screen: Screen,
     workspace: Workspace,

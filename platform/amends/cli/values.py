@@ -32,6 +32,24 @@ def read_values(given: Iterable[str], parameters: Sequence[Mapping[str, Any]]) -
     return values
 
 
+def values_for(operation: str, given: Sequence[str]) -> dict[str, Any]:
+    """Return what `key=value` texts say to an operation.
+
+    Args:
+        operation: Its name, or empty where the policy chooses.
+        given: Texts such as `shards=4`.
+
+    Raises:
+        BadInput: Values were given and nobody says for which operation, or one cannot be read.
+        UnknownOperation: No plugin offers it.
+    """
+    from amends.governor import offering
+
+    if given and not operation:
+        raise BadInput("a parameter belongs to one operation; say which with --method")
+    return read_values(given, offering.operation(operation)["parameters"] if operation else ())
+
+
 def _read(name: str, value: str, kind: str) -> Any:
     try:
         if kind == "int":

@@ -38,7 +38,21 @@ class Verb(click.Command):
 
 
 class Group(click.Group):
-    """Commands that belong together; plugins may add to it, and never replace anything."""
+    """Commands that belong together; plugins may add to it, and never replace anything.
+
+    Args:
+        default: The command that options without one are read as, or empty.
+    """
+
+    def __init__(self, *args: Any, default: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read options that stand where a command's name should as those of the default."""
+        if self.default and args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
     def verb(self, name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
         """Declare a function as one of this group's commands."""
@@ -78,9 +92,9 @@ def verb(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Com
     return click.command(name, cls=Verb, example=example)
 
 
-def group(name: str, help: str) -> Group:
-    """Return an empty group of commands."""
-    return Group(name, help=help, no_args_is_help=True)
+def group(name: str, help: str, *, default: str = "", short_help: str | None = None) -> Group:
+    """Return an empty group of commands; options without a command are the default's, where there is one."""
+    return Group(name, help=help, short_help=short_help, no_args_is_help=True, default=default)
 
 
 _GATHERED: WeakSet[click.Group] = WeakSet()  # by the roots themselves: a number of one that is gone may come back
