@@ -49,7 +49,7 @@ class Settings:
 
 @torch.no_grad()
 def toxic_layer(anatomy: Anatomy, safe: Tokens, unsafe: Tokens) -> int:
-    """Return the layer at which the states of two answers' last tokens lie furthest apart (Wang et al., 2024, eq. 3).
+    """Return the layer at which the states of two answers' last tokens lie furthest apart (DINM, Wang et al., 2024).
 
     Those of the last layer are not compared: they are ready to be read out, and differ wherever the words do.
     """
@@ -108,7 +108,7 @@ def tune(
     settings: Settings,
     told: Callable[[int], None],
 ) -> None:
-    """Tune one layer's projection: c NLL(safe) + keep KL(before || after) on what stays (Wang et al., 2024, eq. 6).
+    """Tune one layer's projection: c NLL(safe) + keep KL(before || after) on what stays (DINM, L_total).
 
     Args:
         anatomy: Of the model.
