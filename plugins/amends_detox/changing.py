@@ -24,8 +24,7 @@ def steer(
     pairs: Records,
     retain: Records | None = None,
     layer: str = "",
-    strength: float = 2.0,
-    shared: int = 0,
+    strength: float = 4.0,
     gate: bool = True,
     opens: float = 0.3,
     full: float = 0.8,
@@ -34,7 +33,7 @@ def steer(
     from .steer import Settings
     from .steer import steer as run
 
-    run(task, pairs, retain, Settings(layer, strength, shared, gate, opens, full))
+    run(task, pairs, retain, Settings(layer, strength, gate, opens, full))
 
 
 @_offer("detox.project", memory_gb=2.0)

@@ -103,7 +103,7 @@ def look(anatomy: Anatomy, layer: int, texts: Sequence[Tokens], heed: Heed) -> S
 
 
 @torch.no_grad()
-def bake_gate(anatomy: Anatomy, layer: int, gate: Gate, shift: Tensor, use: Tensor) -> None:
+def bake_gate(anatomy: Anatomy, layer: int, gate: Gate, use: Tensor, shift: Tensor) -> None:
     """Let two neurons of a layer's MLP write the shift where the gate is open.
 
     Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from amends import BadInput, Records, Task
@@ -19,22 +18,19 @@ from amends_detox.gating import Gate, bake_gate, gate_of, look
 from amends_detox.pairs import Tokens, read_pairs, read_texts, tokens_of
 from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
-from amends_detox.training import check_finite
+from amends_detox.training import check_finite, check_weights
 
-MIDDLE = 0.47  # of the depth: layer 14 of 30
+SUITED = 0.4  # of the depth: layer 12 of SmolLM2's 30
 
 
-def direction_of(toxic: Tensor, neutral: Tensor, shared: int) -> Tensor:
-    """Return the mean difference between toxic and neutral states (CAA, v_MD), shape (width,).
+def direction_of(toxic: Tensor, neutral: Tensor) -> Tensor:
+    """Return the mean difference between toxic and neutral states (CAA, v_MD), shape (width,), float64.
 
     Args:
         toxic: Mean states of the toxic texts at one layer, shape (pairs, width).
         neutral: The same of the neutral ones.
-        shared: How many first directions of the neutral states are taken out of it; plain text uses those most.
     """
-    difference: Tensor = (toxic - neutral).double().mean(0)
-    common = torch.linalg.svd(neutral.double(), full_matrices=False).Vh[:shared]
-    return difference - common.T @ (common @ difference)
+    return (toxic.double() - neutral.double()).mean(0)
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,8 @@ class Settings:
     """How to steer.
 
     Args:
-        layer: Which blocks, see `Anatomy.layers`; empty for the one in the middle.
+        layer: Which blocks, see `Anatomy.layers`; empty for the one at two fifths of the depth.
         strength: How many times the direction is taken away; below zero it is added, and at 0 nothing changes.
-        shared: See `direction_of`.
         is_gated: Steer only where a state looks toxic.
         opens: The reading at which the gate begins to open; plain texts read 0 and toxic ones 1 on average.
         full: That from which it is open.
@@ -52,15 +47,12 @@ class Settings:
 
     layer: str
     strength: float
-    shared: int
     is_gated: bool
     opens: float
     full: float
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be."""
-        if self.shared < 0:
-            raise BadInput(f"shared is {self.shared}; take out none or more directions")
         if not self.opens < self.full:
             raise BadInput(f"opens is {self.opens} and full {self.full}; a gate begins to open before it is open")
 
@@ -78,7 +70,7 @@ def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     check_bias(anatomy)
-    layers = anatomy.layers(settings.layer, [int(MIDDLE * anatomy.depth)])
+    layers = anatomy.layers(settings.layer, [int(SUITED * anatomy.depth)])
     sides = [(pair, side) for pair in (one.alike() for one in read) for side in (pair.toxic, pair.neutral)]
     texts = [tokens_of(tokenizer, pair.prompt, side) for pair, side in sides]
     toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in read]
@@ -87,18 +79,16 @@ def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings
     total = len(texts) + looked
     states = mean_states(anatomy, texts, layers, stage(task, "reading pairs", 0, len(texts), total))
     check_finite(states)
-    shifts = {
-        layer: -settings.strength * direction_of(here[0::2], here[1::2], settings.shared)
-        for layer, here in zip(layers, states, strict=True)
-    }
+    found = [-settings.strength * direction_of(here[0::2], here[1::2]) for here in states]
+    shifts = dict(zip(layers, found, strict=True)) if settings.strength else {}
     if settings.is_gated:
         heed = stage(task, "looking for toxic states", len(texts), looked, total)
         gates = gates_of(anatomy, layers, toxic, plain, settings, heed)
-    if settings.strength and settings.is_gated:
-        for layer, (gate, use) in gates.items():
-            bake_gate(anatomy, layer, gate, shifts[layer], use)
-    elif settings.strength:
+        for layer, shift in shifts.items():
+            bake_gate(anatomy, layer, *gates[layer], shift)
+    elif shifts:
         bake(anatomy, shifts)
+    check_weights(anatomy)
     task.progress(total, total, "baked")
     task.save(model, tokenizer)
 
@@ -113,12 +103,14 @@ def gates_of(
 ) -> dict[int, tuple[Gate, Tensor]]:
     """Return for each layer the gate between toxic and plain texts, and how much its neurons are used by both."""
     found: dict[int, tuple[Gate, Tensor]] = {}
-    each = len(toxic) + len(plain)
+    texts = [*toxic, *plain]
+    until = sum(len(text.ids) - 1 for text in toxic)
     for number, layer in enumerate(layers):
-        seen = look(
-            anatomy, layer, [*toxic, *plain], lambda done, of, n=number: heed(n * each + done, len(layers) * of)
-        )
-        until = sum(len(text.ids) - 1 for text in toxic)
+
+        def told(done: int, of: int, before: int = number) -> None:
+            heed(before * of + done, len(layers) * of)
+
+        seen = look(anatomy, layer, texts, told)
         gate = gate_of(seen.states[:until], seen.states[until:], settings.opens, settings.full)
         found[layer] = gate, seen.use
     return found

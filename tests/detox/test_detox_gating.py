@@ -55,7 +55,7 @@ def test_two_neurons_write_the_shift_by_the_ramp_and_the_others_what_they_did(an
     used, before = seen.use.argsort()[:2], copy.deepcopy(mlp)
     idle = before.down_proj if hasattr(before, "down_proj") else before.c_proj
     (idle.weight if isinstance(idle, torch.nn.Linear) else idle.weight.T)[:, used] = 0.0
-    bake_gate(anatomy, 1, gate, shift, seen.use)
+    bake_gate(anatomy, 1, gate, seen.use, shift)
     phi = getattr(mlp, "act_fn", None) or mlp.act
     turn = SHARP * (gate.read(seen.states) - gate.opens) / (gate.full - gate.opens)
     ramp = (phi(turn) - phi(turn - SHARP)) / SHARP

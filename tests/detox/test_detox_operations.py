@@ -188,7 +188,6 @@ def test_steering_is_refused_where_plain_transformers_would_drop_the_bias(run_de
         ("detox.steer", {"layer": "7"}, "the model has layers 0 to 1"),
         ("detox.steer", {"layer": "half"}, "layers must be numbers"),
         ("detox.steer", {"opens": 0.8, "full": 0.8}, "a gate begins to open before it is open"),
-        ("detox.steer", {"shared": -1}, "take out none or more"),
         ("detox.project", {"strength": 1.5}, "a projection is taken by a share"),
         ("detox.project", {"rank": 6}, "6 pairs show no 6 directions"),
         ("detox.project", {"rank": 0}, "take out at least one direction"),
