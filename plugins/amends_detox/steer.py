@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from amends import BadInput, Records, Task
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.baking import bake, check_bias
 from amends_detox.gating import Gate, bake_gate, gate_of, look
-from amends_detox.pairs import Tokens, read_pairs, read_texts, tokens_of
+from amends_detox.pairs import Pair, Tokens, read_pairs, read_texts, tokens_of
 from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
 from amends_detox.training import check_finite, check_weights
@@ -71,18 +72,14 @@ def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings
     anatomy = anatomy_of(model)
     check_bias(anatomy)
     layers = anatomy.layers(settings.layer, [int(SUITED * anatomy.depth)])
-    sides = [(pair, side) for pair in (one.alike() for one in read) for side in (pair.toxic, pair.neutral)]
-    texts = [tokens_of(tokenizer, pair.prompt, side) for pair, side in sides]
     toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in read]
     plain = [tokens_of(tokenizer, "", text) for text in kept or [pair.neutral for pair in read]]
     looked = len(layers) * (len(toxic) + len(plain)) if settings.is_gated else 0
-    total = len(texts) + looked
-    states = mean_states(anatomy, texts, layers, stage(task, "reading pairs", 0, len(texts), total))
-    check_finite(states)
-    found = [-settings.strength * direction_of(here[0::2], here[1::2]) for here in states]
-    shifts = dict(zip(layers, found, strict=True)) if settings.strength else {}
+    total = 2 * len(read) + looked
+    heed = stage(task, "reading pairs", 0, 2 * len(read), total)
+    shifts = shifts_of(anatomy, layers, tokenizer, read, settings.strength, heed)
     if settings.is_gated:
-        heed = stage(task, "looking for toxic states", len(texts), looked, total)
+        heed = stage(task, "looking for toxic states", 2 * len(read), looked, total)
         gates = gates_of(anatomy, layers, toxic, plain, settings, heed)
         for layer, shift in shifts.items():
             bake_gate(anatomy, layer, *gates[layer], shift)
@@ -91,6 +88,17 @@ def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings
     check_weights(anatomy)
     task.progress(total, total, "baked")
     task.save(model, tokenizer)
+
+
+def shifts_of(
+    anatomy: Anatomy, layers: Sequence[int], tokenizer: Any, pairs: Sequence[Pair], strength: float, heed: Heed
+) -> dict[int, Tensor]:
+    """Return by layer what is added to toxic states, shape (width,) each; nothing where it would be zero."""
+    sides = [(pair.prompt, side) for pair in (one.alike() for one in pairs) for side in (pair.toxic, pair.neutral)]
+    states = mean_states(anatomy, [tokens_of(tokenizer, *side) for side in sides], layers, heed)
+    check_finite(states)
+    found = [-strength * direction_of(here[0::2], here[1::2]) for here in states]
+    return dict(zip(layers, found, strict=True)) if strength else {}
 
 
 def gates_of(

@@ -1,14 +1,17 @@
 """The operations on tiny models: what they change and leave, that plain transformers loads it, what they refuse."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from amends import BadInput, BadRecords, Cancelled
 
+CARDS = Path(__file__).parents[2] / "docs" / "detox-methods.md"
 ALL = ("detox.steer", "detox.project", "detox.negate", "detox.dpo", "detox.dinm")
 PLAIN = """
 import sys, torch
@@ -240,3 +243,10 @@ def test_a_shift_behind_a_gate_moves_toxic_texts_and_hardly_others(run_detox, bu
         with torch.no_grad():
             moved.append(sum(float((after(one).logits - before(one).logits).abs().mean()) for one in ids) / len(ids))
     assert moved[0] > 3 * moved[1]
+
+
+def test_each_operation_has_a_card_and_no_other_has():
+    from amends_detox.changing import operations
+
+    headings = re.findall(r"^## (detox\..*)$", CARDS.read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(operation.name for operation in operations()) == sorted(ALL)
