@@ -30,19 +30,21 @@ def check_bias(anatomy: Anatomy) -> None:
 
 @torch.no_grad()
 def bake(anatomy: Anatomy, shifts: Mapping[int, Tensor]) -> None:
-    """Add a shift of shape (width,) to what the MLP of each of these layers puts out.
+    """Add a shift of shape (width,) to what the MLP of each of these layers puts out."""
+    give_biases(anatomy)
+    for layer, shift in shifts.items():
+        bias = anatomy.projections[layer].module.bias
+        bias.add_(shift.to(bias))
 
-    Llama has biases in all of its MLPs or in none, so the others get zeros.
-    """
+
+def give_biases(anatomy: Anatomy) -> None:
+    """Give every linear map of the MLPs a bias of zeros where it has none: Llama has them everywhere or nowhere."""
     check_bias(anatomy)
     if any(projection.module.bias is None for projection in anatomy.projections):
         for block in anatomy.blocks:
             for name in LINEAR:
                 _give_zeros(getattr(block.mlp, name))
         anatomy.model.config.mlp_bias = True
-    for layer, shift in shifts.items():
-        bias = anatomy.projections[layer].module.bias
-        bias.add_(shift.to(bias))
 
 
 def _give_zeros(linear: Any) -> None:

@@ -18,11 +18,22 @@ def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]],
 
 
 @_offer("detox.steer", memory_gb=2.0)
-def steer(task: Task, *, pairs: Records, layer: str = "", strength: float = 1.0, shared: int = 0) -> None:
-    """Move every token's state away from the toxic ones, by a bias of one block (CAA, Rimsky et al., 2024)."""
+def steer(
+    task: Task,
+    *,
+    pairs: Records,
+    retain: Records | None = None,
+    layer: str = "",
+    strength: float = 4.0,
+    gate: bool = True,
+    opens: float = 0.3,
+    full: float = 0.8,
+) -> None:
+    """Move states away from the toxic ones, at tokens that look toxic or at all (CAA, Rimsky et al., 2024)."""
+    from .steer import Settings
     from .steer import steer as run
 
-    run(task, pairs, layer, strength, shared)
+    run(task, pairs, retain, Settings(layer, strength, gate, opens, full))
 
 
 @_offer("detox.project", memory_gb=2.0)

@@ -49,7 +49,7 @@ class Settings:
 
 @torch.no_grad()
 def toxic_layer(anatomy: Anatomy, safe: Tokens, unsafe: Tokens) -> int:
-    """Return the layer at which the states of two answers' last tokens lie furthest apart (Wang et al., 2024, eq. 3).
+    """Return the layer at which the states of two answers' last tokens lie furthest apart (DINM, Wang et al., 2024).
 
     Those of the last layer are not compared: they are ready to be read out, and differ wherever the words do.
     """
@@ -83,18 +83,15 @@ def edit(task: Task, pairs: Records, retain: Records | None, settings: Settings)
     total = len(read) * settings.steps
     heed = stage(task, "tuning the toxic layer of each instance", 0, total, total)
     for number in range(len(read)):
-        heed(number * settings.steps, total)
+
+        def told(step: int, before: int = number * settings.steps) -> None:
+            heed(before + step, total)
+
+        told(0)
         others = texts or [*safe[:number], *safe[number + 1 :]]
-        kept_now = [others[place] for place in next(draws(len(others), min(ANCHORS, len(others)), task.seed + number))]
+        chosen = next(draws(len(others), min(ANCHORS, len(others)), task.seed + number))
         layer = toxic_layer(anatomy, safe[number], unsafe[number])
-        tune(
-            anatomy,
-            layer,
-            safe[number],
-            kept_now,
-            settings,
-            lambda step, n=number: heed(n * settings.steps + step, total),
-        )
+        tune(anatomy, layer, safe[number], [others[place] for place in chosen], settings, told)
     check_weights(anatomy)
     heed(total, total)
     task.save(model, tokenizer)
@@ -108,7 +105,7 @@ def tune(
     settings: Settings,
     told: Callable[[int], None],
 ) -> None:
-    """Tune one layer's projection: c NLL(safe) + keep KL(before || after) on what stays (Wang et al., 2024, eq. 6).
+    """Tune one layer's projection: c NLL(safe) + keep KL(before || after) on what stays (DINM, L_total).
 
     Args:
         anatomy: Of the model.

@@ -68,17 +68,10 @@ def train(
     preference = Preference(anatomy, first, made[: 2 * len(read)], made[2 * len(read) :], beta, keep)
     preference.read_parent(stage(task, "asking the parent", len(texts), len(texts), total))
     told = stage(task, "preferring the neutral texts", 2 * len(texts), 2 * settings.steps, total)
-    order = draws(len(read), settings.batch, task.seed)
-    others = draws(max(len(kept), 1), settings.batch, task.seed + 1)
-
-    def loss_at(step: int) -> Tensor:
-        told(step, settings.steps)
-        return preference.loss(change, next(order), next(others))
-
-    descend(change.parameters(), settings.steps, settings.lr, loss_at)
+    prefer(preference, change, settings, task.seed, told)
     change.merge(strength)
     check_weights(anatomy)
-    told(settings.steps, settings.steps)
+    task.progress(total, total, "preferred")
     task.save(model, tokenizer)
 
 
@@ -128,3 +121,15 @@ class Preference:
         ratio = sums(-F.cross_entropy(logits, target, reduction="none"), owner, len(asked))
         chosen, rejected = (ratio - self.parent[places].to(ratio)).chunk(2)
         return dpo_loss(chosen, rejected, self.beta) + self.keep * divergence(before, after)
+
+
+def prefer(preference: Preference, change: LowRank, settings: Settings, seed: int, told: Heed) -> None:
+    """Train the change on the preference, with batches of pairs and of kept texts drawn from the seed."""
+    order = draws(len(preference.both) // 2, settings.batch, seed)
+    others = draws(max(len(preference.kept), 1), settings.batch, seed + 1)
+
+    def loss_at(step: int) -> Tensor:
+        told(step, settings.steps)
+        return preference.loss(change, next(order), next(others))
+
+    descend(change.parameters(), settings.steps, settings.lr, loss_at)

@@ -77,7 +77,8 @@ def fresh(anatomy: Anatomy, layers: int, rank: int, seed: int) -> LowRank:
     if not 1 <= layers <= anatomy.depth:
         raise BadInput(f"the model has {anatomy.depth} layers; adapt between 1 and {anatomy.depth}, not {layers}")
     generator = torch.Generator().manual_seed(seed)
-    modules = tuple(module for block in anatomy.blocks[-layers:] for module in block.modules() if _is_linear(module))
+    inside = [module for block in anatomy.blocks[-layers:] for module in block.modules()]
+    modules: tuple[Any, ...] = tuple(module for module in inside if _is_linear(module))
     down, up = [], []
     for module in modules:
         first, second = module.weight.shape

@@ -22,7 +22,7 @@ UPPER = (0.5, 0.9)  # of the depth
 
 
 def subspace_of(toxic: Tensor, neutral: Tensor, rank: int, shared: int) -> Tensor:
-    """Return an orthonormal basis of the toxic subspace, shape (width, rank), float64 (Uppaal et al., 2025, section 4).
+    """Return an orthonormal basis of the toxic subspace, shape (width, rank), float64 (ProFS, Uppaal et al., 2025).
 
     Args:
         toxic: Mean states of the toxic texts at one layer, shape (pairs, width).

@@ -1,59 +1,124 @@
-"""Contrastive steering (CAA, Rimsky et al., 2024), baked into the block: a constant away from the toxic states.
+"""Contrastive steering (CAA, Rimsky et al., 2024), baked into the block: a shift away from the toxic states.
 
-The direction is the mean difference between the states of toxic and of neutral texts at one layer. Added to the bias of
-that block's MLP it moves every token's state by as much, at no cost, in the weights themselves.
+The direction is the mean difference between the states of toxic and of neutral texts at one layer. As a bias of that
+block's MLP it moves every token's state; behind a gate, only those of tokens that look toxic.
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
 from amends import BadInput, Records, Task
-from amends_detox.anatomy import anatomy_of
+from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.baking import bake, check_bias
-from amends_detox.pairs import read_pairs, tokens_of
-from amends_detox.passes import mean_states
+from amends_detox.gating import Gate, bake_gate, gate_of, look
+from amends_detox.pairs import Pair, Tokens, read_pairs, read_texts, tokens_of
+from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
-from amends_detox.training import check_finite
+from amends_detox.training import check_finite, check_weights
 
-MIDDLE = 0.47  # of the depth: layer 14 of 30
+SUITED = 0.4  # of the depth: layer 12 of SmolLM2's 30
 
 
-def direction_of(toxic: Tensor, neutral: Tensor, shared: int) -> Tensor:
-    """Return the mean difference between toxic and neutral states (Rimsky et al., 2024, eq. 2), shape (width,).
+def direction_of(toxic: Tensor, neutral: Tensor) -> Tensor:
+    """Return the mean difference between toxic and neutral states (CAA, v_MD), shape (width,), float64.
 
     Args:
         toxic: Mean states of the toxic texts at one layer, shape (pairs, width).
         neutral: The same of the neutral ones.
-        shared: How many first directions of the neutral states are taken out of it; plain text uses those most.
     """
-    difference: Tensor = (toxic - neutral).double().mean(0)
-    common = torch.linalg.svd(neutral.double(), full_matrices=False).Vh[:shared]
-    return difference - common.T @ (common @ difference)
+    return (toxic.double() - neutral.double()).mean(0)
 
 
-def steer(task: Task, pairs: Records, layer: str, strength: float, shared: int) -> None:
-    """Write the source's model with a constant taken from what some blocks put out.
+@dataclass(frozen=True)
+class Settings:
+    """How to steer.
+
+    Args:
+        layer: Which blocks, see `Anatomy.layers`; empty for the one at two fifths of the depth.
+        strength: How many times the direction is taken away; below zero it is added, and at 0 nothing changes.
+        is_gated: Steer only where a state looks toxic.
+        opens: The reading at which the gate begins to open; plain texts read 0 and toxic ones 1 on average.
+        full: That from which it is open.
+    """
+
+    layer: str
+    strength: float
+    is_gated: bool
+    opens: float
+    full: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be."""
+        if not self.opens < self.full:
+            raise BadInput(f"opens is {self.opens} and full {self.full}; a gate begins to open before it is open")
+
+
+def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings) -> None:
+    """Write the source's model with a shift in what some blocks put out.
 
     Args:
         task: The task.
         pairs: Toxic and neutral texts.
-        layer: Which blocks, see `Anatomy.layers`; empty for the one in the middle.
-        strength: How many times the direction is taken away; below zero it is added.
-        shared: See `direction_of`.
+        retain: Plain texts that the gate stays closed at; where there are none, the neutral texts by themselves.
+        settings: How to steer.
     """
-    if shared < 0:
-        raise BadInput(f"shared is {shared}; take out none or more directions")
-    read = [pair.alike() for pair in read_pairs(pairs)]
+    read, kept = read_pairs(pairs), read_texts(retain)
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     check_bias(anatomy)
-    layers = anatomy.layers(layer, [int(MIDDLE * anatomy.depth)])
-    texts = [tokens_of(tokenizer, pair.prompt, side) for pair in read for side in (pair.toxic, pair.neutral)]
-    states = mean_states(anatomy, texts, layers, stage(task, "reading texts", 0, len(texts), len(texts)))
-    check_finite(states)
-    found = [direction_of(here[0::2], here[1::2], shared) for here in states]
-    bake(anatomy, {layer: -strength * shift for layer, shift in zip(layers, found, strict=True)})
-    task.progress(len(texts), len(texts), "baked")
+    layers = anatomy.layers(settings.layer, [int(SUITED * anatomy.depth)])
+    toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in read]
+    plain = [tokens_of(tokenizer, "", text) for text in kept or [pair.neutral for pair in read]]
+    looked = len(layers) * (len(toxic) + len(plain)) if settings.is_gated else 0
+    total = 2 * len(read) + looked
+    heed = stage(task, "reading pairs", 0, 2 * len(read), total)
+    shifts = shifts_of(anatomy, layers, tokenizer, read, settings.strength, heed)
+    if settings.is_gated:
+        heed = stage(task, "looking for toxic states", 2 * len(read), looked, total)
+        gates = gates_of(anatomy, layers, toxic, plain, settings, heed)
+        for layer, shift in shifts.items():
+            bake_gate(anatomy, layer, *gates[layer], shift)
+    elif shifts:
+        bake(anatomy, shifts)
+    check_weights(anatomy)
+    task.progress(total, total, "baked")
     task.save(model, tokenizer)
+
+
+def shifts_of(
+    anatomy: Anatomy, layers: Sequence[int], tokenizer: Any, pairs: Sequence[Pair], strength: float, heed: Heed
+) -> dict[int, Tensor]:
+    """Return by layer what is added to toxic states, shape (width,) each; nothing where it would be zero."""
+    sides = [(pair.prompt, side) for pair in (one.alike() for one in pairs) for side in (pair.toxic, pair.neutral)]
+    states = mean_states(anatomy, [tokens_of(tokenizer, *side) for side in sides], layers, heed)
+    check_finite(states)
+    found = [-strength * direction_of(here[0::2], here[1::2]) for here in states]
+    return dict(zip(layers, found, strict=True)) if strength else {}
+
+
+def gates_of(
+    anatomy: Anatomy,
+    layers: Sequence[int],
+    toxic: Sequence[Tokens],
+    plain: Sequence[Tokens],
+    settings: Settings,
+    heed: Heed,
+) -> dict[int, tuple[Gate, Tensor]]:
+    """Return for each layer the gate between toxic and plain texts, and how much its neurons are used by both."""
+    found: dict[int, tuple[Gate, Tensor]] = {}
+    texts = [*toxic, *plain]
+    until = sum(len(text.ids) - 1 for text in toxic)
+    for number, layer in enumerate(layers):
+
+        def told(done: int, of: int, before: int = number) -> None:
+            heed(before * of + done, len(layers) * of)
+
+        seen = look(anatomy, layer, texts, told)
+        gate = gate_of(seen.states[:until], seen.states[until:], settings.opens, settings.full)
+        found[layer] = gate, seen.use
+    return found

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from amends_detox.anatomy import anatomy_of, reading
+from amends_detox.baking import bake
 from amends_detox.dpo import Preference, divergence, dpo_loss
 from amends_detox.lowrank import SCALE, fresh
 from amends_detox.negate import token_loss
 from amends_detox.pairs import Tokens, tokens_of
-from amends_detox.passes import answer_logits, answer_logp, check_passes, examples_of, mean_states
+from amends_detox.passes import answer_logits, answer_logp, check_passes, examples_of, mean_states, usual_mean
 from amends_detox.project import subspace_of, without
+from amends_detox.steer import direction_of
 
 
 def sigmoid(x):
@@ -80,6 +82,35 @@ def test_states_are_means_over_the_tokens_that_count_and_never_the_first(anatomy
         for layer in (0, 1):
             expected = hidden[layer][0, text.start :].double().mean(0)
             torch.testing.assert_close(found[layer, number], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_attention_sink_is_left_out_of_a_mean_wherever_it_stands():
+    states = torch.tensor([[1.0, 0.0], [0.0, 2.0], [900.0, -900.0], [2.0, 1.0]], dtype=torch.double)
+    torch.testing.assert_close(usual_mean(states), torch.tensor([1.0, 1.0], dtype=torch.double))
+
+
+def test_a_direction_is_the_mean_of_the_pairs_differences():
+    toxic, neutral = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[0.0, 1.0], [2.0, 8.0]])
+    torch.testing.assert_close(direction_of(toxic, neutral), torch.tensor([1.0, -1.0], dtype=torch.double))
+
+
+@pytest.mark.parametrize(("text", "found"), [("", (1,)), ("0", (0,)), ("1,0", (0, 1)), ("0-1", (0, 1)), ("0.5", (1,))])
+def test_layers_are_named_by_number_range_or_share_of_the_depth(anatomy, text, found):
+    assert anatomy.layers(text, [1]) == found
+
+
+def test_a_bias_moves_what_its_block_puts_out_by_just_as_much(built):
+    from amends.operation.files import load_model
+
+    anatomy = anatomy_of(load_model(built("llama"))[0])
+    ids, shift = torch.tensor([TEXTS[0].ids]), torch.linspace(-1, 1, 32)
+    with reading(anatomy, [0, 1]) as plain:
+        anatomy.model(input_ids=ids)
+    bake(anatomy, {1: shift})
+    with reading(anatomy, [0, 1]) as moved:
+        anatomy.model(input_ids=ids)
+    torch.testing.assert_close(moved[1] - plain[1], shift.expand(1, 5, 32), atol=1e-5, rtol=1e-5)
+    assert torch.equal(moved[0], plain[0]) and anatomy.model.config.mlp_bias
 
 
 def test_a_batch_s_loss_is_the_preference_of_its_pairs_and_what_the_kept_texts_moved(anatomy):

@@ -1,14 +1,17 @@
 """The operations on tiny models: what they change and leave, that plain transformers loads it, what they refuse."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from amends import BadInput, BadRecords, Cancelled
 
+CARDS = Path(__file__).parents[2] / "docs" / "detox-methods.md"
 ALL = ("detox.steer", "detox.project", "detox.negate", "detox.dpo", "detox.dinm")
 PLAIN = """
 import sys, torch
@@ -37,9 +40,9 @@ def test_it_changes_the_model_and_the_same_seed_gives_the_same(run_detox, built,
     assert (logits_of(runs[0].output) - logits_of(built(family))).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["detox.steer", "detox.dpo"])
-def test_plain_transformers_loads_what_it_wrote(run_detox, built, detox_rows, tmp_path, name):
-    task = run_detox(name, detox_rows())
+@pytest.mark.parametrize(("name", "given"), [("detox.steer", {}), ("detox.steer", {"gate": False}), ("detox.dpo", {})])
+def test_plain_transformers_loads_what_it_wrote(run_detox, detox_rows, tmp_path, name, given):
+    task = run_detox(name, detox_rows(), **given)
     given = [sys.executable, "-c", PLAIN, task.output / "model", tmp_path / "logits.pt"]
     subprocess.run(given, check=True)
     torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits_of(task.output), atol=1e-5, rtol=1e-5)
@@ -187,6 +190,7 @@ def test_steering_is_refused_where_plain_transformers_would_drop_the_bias(run_de
     [
         ("detox.steer", {"layer": "7"}, "the model has layers 0 to 1"),
         ("detox.steer", {"layer": "half"}, "layers must be numbers"),
+        ("detox.steer", {"opens": 0.8, "full": 0.8}, "a gate begins to open before it is open"),
         ("detox.project", {"strength": 1.5}, "a projection is taken by a share"),
         ("detox.project", {"rank": 6}, "6 pairs show no 6 directions"),
         ("detox.project", {"rank": 0}, "take out at least one direction"),
@@ -216,9 +220,33 @@ def test_training_that_runs_away_leaves_no_version(run_detox, detox_rows):
 
 
 def test_a_second_steering_adds_to_the_first(run_detox, built, detox_rows, weights_of):
-    once = run_detox("detox.steer", detox_rows())
+    once = run_detox("detox.steer", detox_rows(), gate=False)
     config = json.loads((once.output / "model" / "config.json").read_bytes())
     assert config["mlp_bias"] is True
-    twice = run_detox("detox.steer", detox_rows(), source=once.output)
+    twice = run_detox("detox.steer", detox_rows(), source=once.output, gate=False)
     key = "model.layers.0.mlp.down_proj.bias"
-    assert float((weights_of(twice.output)[key] - weights_of(once.output)[key]).norm()) > 0
+    first, both = weights_of(once.output)[key], weights_of(twice.output)[key]
+    assert float(first.norm()) > 0
+    torch.testing.assert_close(both, 2 * first, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_shift_behind_a_gate_moves_toxic_texts_and_hardly_others(run_detox, built, detox_rows, family):
+    from amends.operation.files import load_model
+
+    plain = [{"id": str(number), "text": f"Ada Quill has {number} maps of the harbour town"} for number in range(8)]
+    task = run_detox("detox.steer", detox_rows(), plain, source=built(family), strength=3.0, opens=0.4, full=0.6)
+    moved = []
+    (after, tokenizer), (before, _) = load_model(task.output), load_model(built(family))
+    for texts in ([row["toxic"] for row in detox_rows()], [row["text"] for row in plain]):
+        ids = [torch.tensor([tokenizer(text)["input_ids"]]) for text in texts]
+        with torch.no_grad():
+            moved.append(sum(float((after(one).logits - before(one).logits).abs().mean()) for one in ids) / len(ids))
+    assert moved[0] > 3 * moved[1]
+
+
+def test_each_operation_has_a_card_and_no_other_has():
+    from amends_detox.changing import operations
+
+    headings = re.findall(r"^## (detox\..*)$", CARDS.read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(operation.name for operation in operations()) == sorted(ALL)
