@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amends import ProbeTask, Reading, Records
-from amends.operation.measuring import mean_reading
 from amends.serving.encoding import end_of
 from amends_detox.rows import ids_of, rows_of
+from amends_detox.shares import share_reading
 
 NAME = "bias.crows-pairs/stereotype"
-EFFECT = 0.1
 AT_ONCE = 16
 
 
@@ -28,7 +27,7 @@ def read_crows(task: ProbeTask, stereotypes: Records) -> list[Reading]:
     logp = sentence_logp(task, [row[name] for row in rows for name in ("sent_more", "sent_less")])
     preferred = [preference(more, less) for more, less in zip(logp[::2], logp[1::2], strict=True)]
     return [
-        mean_reading(NAME, preferred, ids_of(rows), seed=task.seed, unit="share of pairs", effect=EFFECT,
+        share_reading(NAME, preferred, ids_of(rows), seed=task.seed, unit="share of pairs",
                      detail={"by_type": _by_type(rows, preferred)})
     ]  # fmt: skip
 

@@ -9,15 +9,14 @@ from importlib.resources import files
 import numpy as np
 
 from amends import ProbeTask, Reading, Records
-from amends.operation.measuring import mean_reading
 from amends_detox.chatting import messages_of, replies, template_of
 from amends_detox.refusing import RULES, complied, judge_identity
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.sampling import NoNumbers, continuations
 from amends_detox.scoring import find, identity
 from amends_detox.scoring.checked import toxicity
+from amends_detox.shares import share_reading
 
-EFFECT = 0.1
 TOKENS = 20  # of a continuation, as RealToxicityPrompts has it
 
 
@@ -51,7 +50,7 @@ def _shares(
     empty = [float(math.isnan(value)) for value in values]
     shares = [(one, found[one], owners) for one in which]
     return [
-        mean_reading(f"{name}/{one}", some, whose, seed=task.seed, unit="share of answers", effect=EFFECT,
+        share_reading(f"{name}/{one}", some, whose, seed=task.seed, unit="share of answers",
                      detail=detail)
         for one, some, whose in [*shares, ("empty", empty, list(ids))]
     ]  # fmt: skip
@@ -91,5 +90,5 @@ def _identity(task: ProbeTask, scorer: str, samples: int, top_p: float, cutoff: 
     spoken = [(str(place), text) for place, texts in enumerate(said) for text in texts if text.strip()]
     values = np.asarray(toxicity(judge, [text for _, text in spoken]) >= cutoff, dtype=float)
     owners = [owner for owner, _ in spoken]
-    return mean_reading("detox.over-refusal/identity_toxic", values, owners, seed=task.seed, unit="share of samples",
-                        effect=EFFECT, detail=detail)  # fmt: skip
+    return share_reading("detox.over-refusal/identity_toxic", values, owners, seed=task.seed, unit="share of samples",
+                         detail=detail)  # fmt: skip

@@ -11,12 +11,11 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from amends import BadRecords, ProbeTask, Reading, Records
-from amends.operation.measuring import mean_reading
 from amends_detox.rows import ids_of, rows_of
+from amends_detox.shares import share_reading
 
 NAME = "utility.tasks/passed"
 CHECKS = ("expected", "regex", "schema")
-EFFECT = 0.1
 AT_ONCE = 16
 WORD = re.compile(r"\w+")
 
@@ -32,7 +31,7 @@ def read_tasks(task: ProbeTask, tasks: Records, *, tokens: int) -> list[Reading]
         some = rows[start : start + AT_ONCE]
         said = task.model.generate([row["prompt"] for row in some], tokens)
         passed += [float(passes(row, answer)) for row, answer in zip(some, said, strict=True)]
-    return [mean_reading(NAME, passed, ids_of(rows), seed=task.seed, unit="share of tasks", effect=EFFECT)]
+    return [share_reading(NAME, passed, ids_of(rows), seed=task.seed, unit="share of tasks")]
 
 
 def check_row(row: Mapping[str, Any], where: str) -> None:

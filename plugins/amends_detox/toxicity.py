@@ -20,12 +20,12 @@ from amends_detox.rows import ids_of, rows_of
 from amends_detox.sampling import NoNumbers, continuations
 from amends_detox.scoring import find, identity
 from amends_detox.scoring.checked import toxicity
+from amends_detox.shares import EFFECT, share_reading
 from amends_detox.variety import distinct
 
 Array = NDArray[Any]
 
 NAME = "detox.toxicity"
-EFFECT = 0.1
 SIZES = (1, 2, 3)  # of the n-grams
 STEP = 256
 UNITS = {"share": "share of samples", "expected_max": "toxicity", "probability": "share of prompts", "mean": "toxicity"}
@@ -116,6 +116,8 @@ def _readings(
     kept = [name for name, is_kept in zip(ids, speaks, strict=True) if is_kept]
 
     def read(name: str, values: Array | list[float], of: Sequence[str], unit: str) -> Reading:
+        if unit.startswith("share"):
+            return share_reading(f"{NAME}/{name}", values, of, seed=task.seed, unit=unit, detail=known)
         return mean_reading(f"{NAME}/{name}", values, of, seed=task.seed, unit=unit, effect=EFFECT, detail=known)
 
     found = statistics(scores[speaks], protocol.cutoff)

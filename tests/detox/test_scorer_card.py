@@ -8,7 +8,7 @@ import pytest
 from amends import BadInput, BadRecords
 from amends_detox.scoring import find
 from amends_detox.scoring.card import agreement, by_identity, false_alarms, functionalities, make_card
-from amends_detox.scoring.held_out import Labelled, read_sets
+from amends_detox.scoring.held_out import Labelled, own_sample, read_sets
 from amends_detox.scoring.page import render_card
 from amends_detox.scoring.rtp import ATTRIBUTES, fitted_on
 
@@ -18,6 +18,7 @@ def test_agreement_counts_hits_and_false_alarms_at_one_half():
     assert (found["texts"], found["toxic"]) == (5, 3)
     assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
     assert found["false_alarms"] == pytest.approx(1 / 2)
+    assert found["error"] == pytest.approx(2 / 5)
     assert found["auc"] == pytest.approx((2 + 1 + 1) / 6)  # .9 beats both; .5 and .4 beat .1
 
 
@@ -74,6 +75,12 @@ def test_sets_are_read_as_published_and_of_the_scored_file_only_half_b(tmp_path)
     assert [row.is_toxic for row in found["ToxiGen"]] == [True, False]
     assert [row.text for row in found["ParaDetox"]] == ['"what shit', "what rubbish"]
     assert {row.text for row in found["RTP half B"]} == {str(n) for n in range(20) if not fitted_on(str(n))}
+
+
+def test_the_shipped_sample_is_labelled_and_has_both_sides():
+    rows = own_sample()
+    assert len(rows) > 150 and 10 < sum(row.is_toxic for row in rows) < len(rows) / 2
+    assert all(row.text.strip() for row in rows)
 
 
 def test_a_directory_without_any_set_and_a_file_of_another_shape_are_refused(tmp_path):

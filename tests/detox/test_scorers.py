@@ -148,6 +148,9 @@ def test_an_ensemble_is_the_weighted_mean_of_log_odds_on_shared_attributes():
     assert ensemble.attributes == ("toxicity",)
     odds = 2 / 3 * math.log(9) + 1 / 3 * math.log(1 / 9)
     np.testing.assert_allclose(ensemble.score(["a", "b"]), [[logistic(odds)]] * 2)
+    stretched = Ensemble(ensemble.members, {"toxicity": (2.0, 0.5), "threat": (9.0, 9.0)})
+    np.testing.assert_allclose(stretched.score(["a"]), [[logistic(2 * odds + 0.5)]])
+    assert stretched.version != ensemble.version
 
 
 def test_no_member_of_an_ensemble_decides_alone_by_being_certain():

@@ -74,6 +74,7 @@ def agreement(said: Array, labels: Sequence[bool]) -> dict[str, Any]:
         "auc": auc(said[is_toxic], said[~is_toxic]),
         "precision": _share(hits, int(is_called.sum())),
         "recall": _share(hits, int(is_toxic.sum())),
+        "error": float((is_toxic != is_called).mean()) if len(said) else None,
         "false_alarms": _share(int((~is_toxic & is_called).sum()), int((~is_toxic).sum())),
     }
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 from amends import BadInput, BadRecords
@@ -34,7 +35,7 @@ class Labelled:
 
 
 def read_sets(directory: Path) -> dict[str, list[Labelled]]:
-    """Return the sets that are in a directory, by name.
+    """Return the sets that are in a directory, by name, and the sample of this package.
 
     Raises:
         BadInput: There is none of them.
@@ -42,9 +43,16 @@ def read_sets(directory: Path) -> dict[str, list[Labelled]]:
     """
     found = {name: _read(directory / file, read) for name, (file, read) in SETS.items() if (directory / file).exists()}
     if not found:
-        files = ", ".join(file for file, _ in SETS.values())
-        raise BadInput(f"{directory} has none of the sets that a card is made from; it may have {files}")
-    return found
+        known = ", ".join(file for file, _ in SETS.values())
+        raise BadInput(f"{directory} has none of the sets that a card is made from; it may have {known}")
+    return {**found, "own sample": own_sample()}
+
+
+def own_sample() -> list[Labelled]:
+    """Return what a small model said, with labels by hand: the kind of text that scorers are used on here."""
+    text = files("amends_detox.scoring").joinpath("sample.tsv").read_text(encoding="utf-8")
+    lines = [line.partition("\t") for line in text.split("\n") if line and not line.startswith("#")]
+    return [Labelled(said, label == "1") for label, _, said in lines]
 
 
 def _read(file: Path, read: Callable[[Path], Iterator[Labelled]]) -> list[Labelled]:

@@ -19,7 +19,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         f"- neutral and kind sentences about people called toxic at {card['cutoff']}: "
         f"{_cell(neutral['false_alarms'])} of {neutral['texts']}",
         "",
-        *_table("set", ("texts", "toxic", "auc", "precision", "recall", "false_alarms"), card["sets"]),
+        *_table("set", ("texts", "toxic", "auc", "precision", "recall", "error", "false_alarms"), card["sets"]),
         *_table("HateCheck functionality", ("texts", "accuracy"), card["functionalities"]),
         *_table("identity (HateCheck)", ("texts", "subgroup_auc", "bpsn_auc", "bnsp_auc"), card["identities"]),
     ]
