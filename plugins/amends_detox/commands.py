@@ -36,6 +36,7 @@ def add_detox(cli: click.Group) -> None:
     "--hardest", type=click.IntRange(0), default=0, help="Keep so many prompts, by their scores; 0 keeps all."
 )
 @click.option("--pairs", type=FILE, metavar="FILE", help="Toxic and neutral texts; without, the model makes its own.")
+@click.option("--text", type=FILE, metavar="FILE", help="Plain text, a passage a line, that is to stay as it is.")
 @click.option("--most-pairs", type=click.IntRange(0), default=0, help="Keep so many pairs; 0 keeps all.")
 @click.option("--method", default="", metavar="OPERATION", help="Run this alone; by default the policy's are searched.")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter. Repeatable.")

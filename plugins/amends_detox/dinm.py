@@ -16,7 +16,7 @@ from amends import BadInput, Records, Task
 from amends_detox.anatomy import Anatomy, anatomy_of, reading
 from amends_detox.dpo import divergence
 from amends_detox.negate import token_loss
-from amends_detox.pairs import Tokens, read_pairs, read_texts, tokens_of
+from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import answer_logits, check_passes, examples_of
 from amends_detox.stages import stage
 from amends_detox.training import check_positive, check_weights, descend, draws
@@ -62,7 +62,7 @@ def toxic_layer(anatomy: Anatomy, safe: Tokens, unsafe: Tokens) -> int:
     return int((ends[0] - ends[1]).norm(dim=-1).argmax())
 
 
-def edit(task: Task, pairs: Records, retain: Records | None, settings: Settings) -> None:
+def edit(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: Settings) -> None:
     """Write the source's model with each instance's toxic layer tuned, in the order of the pairs.
 
     Args:
@@ -71,18 +71,18 @@ def edit(task: Task, pairs: Records, retain: Records | None, settings: Settings)
         retain: Texts that are to be told as before; where there are none, the safe answers of the other pairs are.
         settings: How to tune.
     """
-    read, kept = read_pairs(pairs), read_texts(retain)
-    if len(read) == 1 and not kept:
+    kept = read_texts(retain)
+    if len(pairs) == 1 and not kept:
         raise BadInput("with a single pair nothing says what is to stay; give texts to retain, or more pairs")
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     check_passes(anatomy, 0)
     texts = [tokens_of(tokenizer, "", text) for text in kept]
-    safe = [tokens_of(tokenizer, pair.prompt, pair.neutral) for pair in read]
-    unsafe = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in read]
-    total = len(read) * settings.steps
+    safe = [tokens_of(tokenizer, pair.prompt, pair.neutral) for pair in pairs]
+    unsafe = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in pairs]
+    total = len(pairs) * settings.steps
     heed = stage(task, "tuning the toxic layer of each instance", 0, total, total)
-    for number in range(len(read)):
+    for number in range(len(pairs)):
 
         def told(step: int, before: int = number * settings.steps) -> None:
             heed(before + step, total)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from amends import BadInput, Records, Task
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.lowrank import LowRank, fresh
-from amends_detox.pairs import read_pairs, read_texts, tokens_of
+from amends_detox.pairs import Pair, read_texts, tokens_of
 from amends_detox.passes import Example, Heed, answer_logits, answer_logp, check_passes, examples_of, sums
 from amends_detox.stages import stage
 from amends_detox.training import Settings, check_positive, check_weights, descend, draws
@@ -39,7 +39,13 @@ def divergence(parent: Tensor, model: Tensor) -> Tensor:
 
 
 def train(
-    task: Task, pairs: Records, retain: Records | None, settings: Settings, beta: float, keep: float, strength: float
+    task: Task,
+    pairs: Sequence[Pair],
+    retain: Records | None,
+    settings: Settings,
+    beta: float,
+    keep: float,
+    strength: float,
 ) -> None:
     """Write the source's model with a low-rank change that prefers the neutral texts.
 
@@ -55,17 +61,17 @@ def train(
     check_positive("detox.dpo", beta=beta)
     if not keep >= 0:
         raise BadInput(f"keep is {keep}; it cannot be below zero")
-    read, kept = read_pairs(pairs), read_texts(retain)
+    kept = read_texts(retain)
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     change = fresh(anatomy, settings.layers, settings.rank, task.seed)
     first = anatomy.depth - settings.layers
     check_passes(anatomy, first)
-    texts = [tokens_of(tokenizer, pair.prompt, side) for pair in read for side in (pair.neutral, pair.toxic)]
+    texts = [tokens_of(tokenizer, pair.prompt, side) for pair in pairs for side in (pair.neutral, pair.toxic)]
     texts += [tokens_of(tokenizer, "", text) for text in kept]
     total = 2 * len(texts) + 2 * settings.steps
     made = examples_of(anatomy, texts, first, stage(task, "reading texts", 0, len(texts), total))
-    preference = Preference(anatomy, first, made[: 2 * len(read)], made[2 * len(read) :], beta, keep)
+    preference = Preference(anatomy, first, made[: 2 * len(pairs)], made[2 * len(pairs) :], beta, keep)
     preference.read_parent(stage(task, "asking the parent", len(texts), len(texts), total))
     told = stage(task, "preferring the neutral texts", 2 * len(texts), 2 * settings.steps, total)
     prefer(preference, change, settings, task.seed, told)

@@ -57,6 +57,18 @@ def read_pairs(file: Path, most: int = 0) -> list[Row]:
     return [{"id": digest[:24], **found[digest]} for digest in chosen]
 
 
+def read_text(file: Path) -> list[Row]:
+    """Return the passages of plain text, a row for each line that is not blank.
+
+    Raises:
+        BadRecords: It cannot be read, or there is none.
+    """
+    found = dict.fromkeys(line.strip() for line in _text_lines(file) if line.strip())
+    if not found:
+        raise BadRecords(f"{file.name} is empty; write a passage a line")
+    return [{"id": _digest(text)[:24], "prompt": text} for text in found]
+
+
 def split(prompts: Sequence[Row], most: int) -> tuple[list[Row], list[Row]]:
     """Return the prompts to search on, and those that judge: once, by digest, so that nobody chooses.
 

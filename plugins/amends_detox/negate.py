@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from amends import BadInput, Records, Task
+from amends import BadInput, Task
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.lowrank import LowRank, fresh
-from amends_detox.pairs import read_pairs, tokens_of
+from amends_detox.pairs import Pair, tokens_of
 from amends_detox.passes import Example, Heed, answer_logp, check_passes, examples_of, sums
 from amends_detox.stages import stage
 from amends_detox.training import Settings, check_weights, descend, draws
@@ -27,7 +27,7 @@ def token_loss(anatomy: Anatomy, examples: Sequence[Example], first: int) -> Ten
     return -(sums(logp, owner, len(examples)) / lengths).mean()
 
 
-def negate(task: Task, pairs: Records, settings: Settings, strength: float, contrast: float) -> None:
+def negate(task: Task, pairs: Sequence[Pair], settings: Settings, strength: float, contrast: float) -> None:
     """Write the source's model less so many times what it learnt: W - strength (toxic - contrast neutral).
 
     Args:
@@ -39,20 +39,19 @@ def negate(task: Task, pairs: Records, settings: Settings, strength: float, cont
     """
     if not (strength >= 0 and contrast >= 0):
         raise BadInput(f"strength is {strength} and contrast {contrast}; neither can be below zero")
-    read = read_pairs(pairs)
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     first = anatomy.depth - settings.layers
     found: list[tuple[LowRank, float]] = []
     sides = [("toxic", 1.0)] + ([("neutral", -contrast)] if contrast else [])
-    total = len(sides) * (len(read) + settings.steps)
+    total = len(sides) * (len(pairs) + settings.steps)
     for number, (side, sign) in enumerate(sides):
-        before = number * (len(read) + settings.steps)
+        before = number * (len(pairs) + settings.steps)
         change = fresh(anatomy, settings.layers, settings.rank, task.seed)
         check_passes(anatomy, first)
-        texts = [tokens_of(tokenizer, pair.prompt, getattr(pair, side)) for pair in read]
-        made = examples_of(anatomy, texts, first, stage(task, f"reading {side} texts", before, len(read), total))
-        told = stage(task, f"learning {side} texts", before + len(read), settings.steps, total)
+        texts = [tokens_of(tokenizer, pair.prompt, getattr(pair, side)) for pair in pairs]
+        made = examples_of(anatomy, texts, first, stage(task, f"reading {side} texts", before, len(pairs), total))
+        told = stage(task, f"learning {side} texts", before + len(pairs), settings.steps, total)
         learn(anatomy, made, change, settings, task.seed, told)
         found.append((change, sign))
     for change, sign in found:

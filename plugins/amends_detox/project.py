@@ -8,12 +8,14 @@ the attention sink and of capitals and full stops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from amends import BadInput, Records, Task
+from amends import BadInput, Task
 from amends_detox.anatomy import anatomy_of
-from amends_detox.pairs import read_pairs, tokens_of
+from amends_detox.pairs import Pair, tokens_of
 from amends_detox.passes import mean_states
 from amends_detox.stages import stage
 from amends_detox.training import check_finite, check_weights
@@ -43,7 +45,7 @@ def without(weight: Tensor, basis: Tensor, strength: float) -> Tensor:
     return found - strength * basis @ (basis.T @ found)
 
 
-def project(task: Task, pairs: Records, layers: str, rank: int, shared: int, strength: float) -> None:
+def project(task: Task, pairs: Sequence[Pair], layers: str, rank: int, shared: int, strength: float) -> None:
     """Write the source's model with each layer's subspace projected out of its MLP's output projection.
 
     Args:
@@ -58,14 +60,14 @@ def project(task: Task, pairs: Records, layers: str, rank: int, shared: int, str
         raise BadInput(f"strength is {strength}; a projection is taken by a share, from 0 to 1")
     if rank < 1 or shared < 0:
         raise BadInput(f"rank is {rank} and shared {shared}; take out at least one direction and share none or more")
-    read = [pair.alike() for pair in read_pairs(pairs)]
-    if rank >= len(read):
-        raise BadInput(f"{len(read)} pairs show no {rank} directions; give more pairs or take a smaller rank")
+    plain = [pair.alike() for pair in pairs]
+    if rank >= len(plain):
+        raise BadInput(f"{len(plain)} pairs show no {rank} directions; give more pairs or take a smaller rank")
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     depth = anatomy.depth
     chosen = anatomy.layers(layers, range(round(UPPER[0] * depth), max(round(UPPER[1] * depth), 1 + depth // 2)))
-    texts = [tokens_of(tokenizer, pair.prompt, side) for pair in read for side in (pair.toxic, pair.neutral)]
+    texts = [tokens_of(tokenizer, pair.prompt, side) for pair in plain for side in (pair.toxic, pair.neutral)]
     total = len(texts) + len(chosen)
     states = mean_states(anatomy, texts, chosen, stage(task, "reading texts", 0, len(texts), total))
     check_finite(states)

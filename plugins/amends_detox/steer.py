@@ -16,7 +16,7 @@ from amends import BadInput, Records, Task
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.baking import bake, check_bias
 from amends_detox.gating import Gate, bake_gate, gate_of, look
-from amends_detox.pairs import Pair, Tokens, read_pairs, read_texts, tokens_of
+from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
 from amends_detox.training import check_finite, check_weights
@@ -58,7 +58,7 @@ class Settings:
             raise BadInput(f"opens is {self.opens} and full {self.full}; a gate begins to open before it is open")
 
 
-def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings) -> None:
+def steer(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: Settings) -> None:
     """Write the source's model with a shift in what some blocks put out.
 
     Args:
@@ -67,19 +67,19 @@ def steer(task: Task, pairs: Records, retain: Records | None, settings: Settings
         retain: Plain texts that the gate stays closed at; where there are none, the neutral texts by themselves.
         settings: How to steer.
     """
-    read, kept = read_pairs(pairs), read_texts(retain)
+    kept = read_texts(retain)
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     check_bias(anatomy)
     layers = anatomy.layers(settings.layer, [int(SUITED * anatomy.depth)])
-    toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in read]
-    plain = [tokens_of(tokenizer, "", text) for text in kept or [pair.neutral for pair in read]]
+    toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in pairs]
+    plain = [tokens_of(tokenizer, "", text) for text in kept or [pair.neutral for pair in pairs]]
     looked = len(layers) * (len(toxic) + len(plain)) if settings.is_gated else 0
-    total = 2 * len(read) + looked
-    heed = stage(task, "reading pairs", 0, 2 * len(read), total)
-    shifts = shifts_of(anatomy, layers, tokenizer, read, settings.strength, heed)
+    total = 2 * len(pairs) + looked
+    heed = stage(task, "reading pairs", 0, 2 * len(pairs), total)
+    shifts = shifts_of(anatomy, layers, tokenizer, pairs, settings.strength, heed)
     if settings.is_gated:
-        heed = stage(task, "looking for toxic states", 2 * len(read), looked, total)
+        heed = stage(task, "looking for toxic states", 2 * len(pairs), looked, total)
         gates = gates_of(anatomy, layers, toxic, plain, settings, heed)
         for layer, shift in shifts.items():
             bake_gate(anatomy, layer, *gates[layer], shift)

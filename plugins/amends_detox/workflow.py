@@ -28,6 +28,7 @@ class Request:
         model: The model to change.
         prompts: The file of prompts.
         pairs: A file of toxic and neutral texts, or None: then the operations make their own from the prompts.
+        text: A file of plain text, a passage a line, that a change must leave as it is, or None.
         hardest: How many of the prompts to keep, those with the highest scores; 0 keeps all.
         most_pairs: How many of the pairs to keep; 0 keeps all.
         method: An operation to run as it is told, in place of the policy's search; empty searches.
@@ -39,6 +40,7 @@ class Request:
     model: str
     prompts: Path
     pairs: Path | None = None
+    text: Path | None = None
     hardest: int = 0
     most_pairs: int = 0
     method: str = ""
@@ -71,6 +73,8 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     if request.pairs is not None:
         rows = files.read_pairs(request.pairs, request.most_pairs)
         records["pairs"] = register("pairs", rows, request.pairs, "toxic")
+    if request.text is not None:
+        records["retain"] = register("text", files.read_text(request.text), request.text, "prompt")
     case = open_change(
         workspace, model=request.model, policy=POLICY, records=_taken(request.method, records),
         judging={"prompts": judging}, operation=request.method, parameters=request.parameters, seed=request.seed,

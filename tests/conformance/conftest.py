@@ -176,7 +176,7 @@ class Trial:
         job = Job(
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
-            records={name: self.records[name] for name in ("forget", "retain", "control", "edits")},
+            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts")},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings
@@ -211,6 +211,7 @@ def make_trial(tiny_version, tmp_path_factory):
             "control": put(rows_about(["Pax Uldren"])),
             "edits": put(edits_about(remaining if name in BESIDE else everybody)),
             "text": put(plain_text(everybody)), "pairs": put(pairs_about(everybody)),
+            "prompts": put(rows_about(everybody)),
         }  # fmt: skip
         trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
         if rebuilds_another:
