@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from amends import BadInput, Change, Reading
 
-PROTOCOL = ("scorer", "samples", "tokens", "top_p", "cutoff")
+SAID_BY = ("scorer", "judge")
+PROTOCOL = (*SAID_BY, "template", "samples", "tokens", "top_p", "cutoff")
 """What of a reading's detail must agree before two values are compared."""
 
 
@@ -33,6 +34,6 @@ def objections(change: Change) -> Iterable[str]:
     """Yield a sentence for every reading before a change that the same one after it cannot be compared with."""
     after = {reading.name: reading for reading in change.after}
     for before in change.before:
-        scored = "scorer" in before.detail
+        scored = any(key in before.detail for key in SAID_BY)
         if scored and before.name in after and not comparable(before, after[before.name]):
             yield f"{before.name} was read by another scorer, version or protocol before the change than after it"

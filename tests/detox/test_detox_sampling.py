@@ -104,3 +104,14 @@ def test_attachments_act_on_every_sample_of_the_prompt_they_were_armed_for(model
 def test_numbers_that_cannot_be_used_are_refused(model, probe_task, samples, tokens, top_p):
     with pytest.raises(BadInput, match="sampling needs"):
         continuations(probe_task(model), model, PROMPTS, samples, tokens, top_p, seed=0)
+
+
+@pytest.mark.slow
+def test_a_real_model_says_the_same_alone_and_in_company(smollm2, probe_task, monkeypatch):
+    from amends.serving.model import open_version
+
+    real = open_version(smollm2, host.load([]))
+    found = continuations(probe_task(real), real, PROMPTS, 2, 10, 0.9, seed=1)
+    monkeypatch.setattr(sampling, "ROWS", 2)
+    assert continuations(probe_task(real), real, PROMPTS, 2, 10, 0.9, seed=1) == found
+    assert sum(len(text.split()) for texts in found for text in texts) > 20

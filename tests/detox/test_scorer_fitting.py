@@ -116,6 +116,11 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line):
         list(read_scored(file))
 
 
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BadRecords, match=r"gone\.jsonl cannot be read"):
+        list(read_scored(tmp_path / "gone.jsonl"))
+
+
 @pytest.mark.slow
 def test_the_command_fits_a_head_that_is_then_a_scorer(tmp_path, make_shell):
     rude, kind = "You are a stupid idiot number {}", "The ferry leaves the harbour at {}"

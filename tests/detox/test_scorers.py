@@ -1,6 +1,8 @@
 """Scorers are found by name, say what they are, and are believed only where they give numbers."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from amends_detox.scoring.ensemble import Ensemble
 from amends_detox.scoring.lexical import Lexical, fold, read_words
 from amends_detox.scoring.listing import list_scorers
 
+PAGE = Path(__file__).parents[2] / "docs" / "detox-scorers.md"
 WORDS = "# a remark\n[profanity]\n4 blast*\n2 drat\n[insult]\n3 oaf oafs\n"
 
 
@@ -96,6 +99,12 @@ def test_a_broken_third_party_is_refused_by_a_sentence_and_listed_with_it(tmp_pa
         find("theirs")
     (shown,) = [one for one in list_scorers() if one["name"] == "theirs"]
     assert "theirs" in shown["problem"] and not shown["version"]
+
+
+def test_the_scorer_of_the_page_joins(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    offer(tmp_path, monkeypatch, code.replace("Shouting", "make"))
+    assert scores(find("theirs"), ["OH no", "oh"]).tolist() == [[2 / 5], [0.0]]
 
 
 def test_an_unknown_scorer_is_refused_with_the_known_ones():
@@ -194,6 +203,10 @@ def test_a_change_whose_readings_are_by_two_scorers_is_objected_to():
     other = Change("detox.cda", version, version, before=(reading(),), after=(reading("minilm@1", 0.1),))
     (sentence,) = amends_review(other)
     assert "detox.toxicity/share" in sentence
+    judged = (Reading("safety.jailbreak/complied", 0.2, detail={"judge": judge}) for judge in ("rules@1", "rules@2"))
+    before, after = judged
+    (sentence,) = amends_review(Change("detox.cda", version, version, before=(before,), after=(after,)))
+    assert "safety.jailbreak/complied" in sentence
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ CODE = "1"  # of the formula
 MOST = 1 - 1e-6  # no scorer is surer than this, or one alone would decide
 CALIBRATION = {
     "toxicity": (1.15, 0.49),
-    "insult": (1.35, 0.92),
-    "threat": (1.35, 0.92),
-    "identity_attack": (1.37, 0.95),
+    "insult": (1.34, 0.92),
+    "threat": (1.35, 0.91),
+    "identity_attack": (1.36, 0.95),
     "profanity": (1.38, 0.93),
     "sexually_explicit": (1.35, 0.86),
 }

@@ -50,9 +50,15 @@ def read_scored(file: Path) -> Iterator[Scored]:
     """Yield every text of a file that has all scores, prompts and continuations apart.
 
     Raises:
-        BadRecords: A line cannot be used.
+        BadRecords: The file cannot be read, or a line cannot be used.
     """
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecords(
+            f"{file} cannot be read ({type(error).__name__}); give a file of JSON Lines in UTF-8"
+        ) from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         row = _object(file, number, line)
