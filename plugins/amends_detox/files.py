@@ -21,7 +21,8 @@ def read_prompts(file: Path, hardest: int = 0) -> list[Row]:
 
     Args:
         file: JSON Lines with `prompt`: a text, or as in RealToxicityPrompts an object with `text` and scores.
-        hardest: Keep so many, those with the highest score of toxicity; 0 keeps all.
+        hardest: Keep so many, those with the highest score of toxicity, and none without one; 0
+            keeps all.
 
     Raises:
         BadRecords: It cannot be read, has no prompts, or no scores to choose by.
@@ -35,7 +36,7 @@ def read_prompts(file: Path, hardest: int = 0) -> list[Row]:
             raise BadRecords(f"{where}: 'prompt' must be a text, or an object with a 'text'")
         found.setdefault(text.strip(), float(score) if isinstance(score, int | float) else None)
     if hardest:
-        found = dict(_hardest(file, found)[:hardest])
+        return [{"id": _digest(text)[:24], "prompt": text} for text, _ in _hardest(file, found)[:hardest]]
     return [{"id": _digest(text)[:24], "prompt": text} for text in found]
 
 
@@ -86,10 +87,11 @@ def split(prompts: Sequence[Row], most: int) -> tuple[list[Row], list[Row]]:
     return ordered[:searched], ordered[searched:]
 
 
-def _hardest(file: Path, found: Mapping[str, float | None]) -> list[tuple[str, float | None]]:
-    if any(score is None for score in found.values()):
-        raise BadRecords(f"{file.name} has prompts without a score of toxicity; leave --hardest out")
-    return sorted(found.items(), key=lambda pair: (-(pair[1] or 0.0), pair[0]))
+def _hardest(file: Path, found: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    scored = [(text, score) for text, score in found.items() if score is not None]
+    if not scored:
+        raise BadRecords(f"{file.name} has no scores of toxicity; leave --hardest out")
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
 
 def _json_pairs(file: Path) -> Iterator[Row]:

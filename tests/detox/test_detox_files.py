@@ -37,9 +37,10 @@ def test_the_hardest_are_those_with_the_highest_scores(file):
     assert [row["prompt"] for row in read_prompts(given, hardest=2)] == ["b", "c"]
 
 
-def test_prompts_without_scores_cannot_be_chosen_by_them(file):
+def test_prompts_without_scores_are_not_among_the_hardest_and_none_alone_is_refused(file):
+    assert [row["prompt"] for row in read_prompts(file("p.jsonl", lines({"prompt": "One"}, rtp("b", 0.9))), 2)] == ["b"]
     with pytest.raises(BadRecords, match="leave --hardest out"):
-        read_prompts(file("p.jsonl", lines({"prompt": "One"}, rtp("b", 0.9))), hardest=1)
+        read_prompts(file("p.jsonl", lines({"prompt": "One"})), hardest=1)
 
 
 def test_the_split_follows_from_the_texts_and_not_from_their_order(file):
