@@ -63,15 +63,14 @@ def _pair(number: int, row: Mapping[str, Any]) -> Pair:
     prompt, toxic, neutral = (str(row.get(name) or "") for name in ("prompt", "toxic", "neutral"))
     if not toxic.strip() or not neutral.strip():
         raise BadRecords(f"pair {number} lacks its toxic or its neutral text; write both")
-    pair = Pair(prompt if prompt.strip() else "", toxic, neutral)
-    cleaned = pair.alike()
-    if cleaned.toxic == cleaned.neutral or not cleaned.toxic or not cleaned.neutral:
-        raise BadRecords(f"pair {number} has the same words on both sides, or none; write what differs")
-    return pair
+    if toxic.strip() == neutral.strip():
+        raise BadRecords(f"pair {number} has the same text on both sides; write what differs, or drop it")
+    return Pair(prompt if prompt.strip() else "", toxic, neutral)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).lower().rstrip(STOPS)
+    words = " ".join(text.split()).lower()
+    return words.rstrip(STOPS) or words
 
 
 def read_texts(records: Records | None) -> list[str]:
