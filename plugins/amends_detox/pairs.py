@@ -48,30 +48,28 @@ class Tokens:
 
 
 def read_pairs(records: Records) -> list[Pair]:
-    """Return the pairs.
+    """Return the pairs; those with one text on both sides, as corpora have, say nothing and are left out.
 
     Raises:
-        BadRecords: There is none, or a side is empty, or both are the same.
+        BadRecords: A side is empty, or no pair is left.
     """
     pairs = [_pair(number, row) for number, row in enumerate(records.rows(), start=1)]
-    if not pairs:
-        raise BadRecords("there is no pair in these records; give at least one toxic text with its neutral one")
-    return pairs
+    differing = [pair for pair in pairs if pair.toxic.strip() != pair.neutral.strip()]
+    if not differing:
+        raise BadRecords("there is no pair in these records; give at least one toxic text with another that is neutral")
+    return differing
 
 
 def _pair(number: int, row: Mapping[str, Any]) -> Pair:
     prompt, toxic, neutral = (str(row.get(name) or "") for name in ("prompt", "toxic", "neutral"))
     if not toxic.strip() or not neutral.strip():
         raise BadRecords(f"pair {number} lacks its toxic or its neutral text; write both")
-    pair = Pair(prompt if prompt.strip() else "", toxic, neutral)
-    cleaned = pair.alike()
-    if cleaned.toxic == cleaned.neutral or not cleaned.toxic or not cleaned.neutral:
-        raise BadRecords(f"pair {number} has the same words on both sides, or none; write what differs")
-    return pair
+    return Pair(prompt if prompt.strip() else "", toxic, neutral)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).lower().rstrip(STOPS)
+    words = " ".join(text.split()).lower()
+    return words.rstrip(STOPS) or words
 
 
 def read_texts(records: Records | None) -> list[str]:

@@ -10,7 +10,7 @@ from amends_detox.baking import bake
 from amends_detox.dpo import Preference, divergence, dpo_loss
 from amends_detox.lowrank import SCALE, fresh
 from amends_detox.negate import token_loss
-from amends_detox.pairs import Tokens, tokens_of
+from amends_detox.pairs import Pair, Tokens, tokens_of
 from amends_detox.passes import answer_logits, answer_logp, check_passes, examples_of, mean_states, usual_mean
 from amends_detox.project import subspace_of, without
 from amends_detox.steer import direction_of
@@ -172,6 +172,12 @@ def test_projection_takes_the_subspace_out_and_leaves_what_is_beside_it():
     beside = torch.eye(6, dtype=torch.double) - basis @ basis.T
     torch.testing.assert_close(beside @ found, beside @ weight)
     torch.testing.assert_close(without(weight, basis, 0.5), (weight + found) / 2)
+
+
+def test_sides_without_a_prompt_are_written_alike():
+    assert Pair("", "you  Fool", "You are mistaken.").alike() == Pair("", "you fool", "you are mistaken")
+    assert Pair("He said", " Fool!", " Hm.").alike() == Pair("He said", " Fool!", " Hm.")
+    assert Pair("", "?!", "Hm").alike() == Pair("", "?!", "hm")
 
 
 def test_a_side_is_tokenised_apart_from_what_it_continues(tiny_words):

@@ -142,23 +142,23 @@ def test_it_stops_in_every_loop(run_detox, detox_rows, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize(
-    ("row", "sentence"),
-    [
-        ({"toxic": " "}, "lacks its toxic or its neutral text"),
-        ({"neutral": None}, "lacks its toxic or its neutral text"),
-        ({"neutral": "The Same.", "toxic": "the same"}, "has the same words on both sides"),
-    ],
-)
-def test_a_pair_that_says_nothing_is_refused(run_detox, detox_rows, name, row, sentence):
-    with pytest.raises(BadRecords, match=f"pair 2 {sentence}"):
+@pytest.mark.parametrize("row", [{"toxic": " "}, {"neutral": None}])
+def test_a_pair_without_a_side_is_refused(run_detox, detox_rows, name, row):
+    with pytest.raises(BadRecords, match="pair 2 lacks its toxic or its neutral text"):
         run_detox(name, [detox_rows()[0], {**detox_rows()[1], **row}])
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_pair_is_refused(run_detox, name):
-    with pytest.raises(BadRecords, match="there is no pair"):
-        run_detox(name, [])
+def test_no_pair_is_refused_and_so_is_one_that_says_the_same_twice(run_detox, detox_rows, name):
+    for rows in ([], [{**detox_rows()[0], "toxic": "the same", "neutral": " the same"}]):
+        with pytest.raises(BadRecords, match="there is no pair"):
+            run_detox(name, rows)
+
+
+def test_a_pair_that_says_the_same_twice_changes_nothing(run_detox, detox_rows, weights_of):
+    same = {**detox_rows()[0], "toxic": "the same", "neutral": "the same"}
+    plain, more = (run_detox("detox.dpo", rows).output for rows in (detox_rows(), [*detox_rows(), same]))
+    assert all(torch.equal(tensor, weights_of(more)[name]) for name, tensor in weights_of(plain).items())
 
 
 @pytest.mark.parametrize("name", ALL)
