@@ -135,9 +135,11 @@ def test_the_checks_of_edits_on_the_page_print_what_the_page_says(tmp_path, monk
     assert [done.exit_code for done, _ in told] == [0, 2]
 
 
-def test_each_operation_that_edits_has_a_card_and_no_other_has():
-    headings = re.findall(r"^## (editing\..*)$", (DOCS / "editing-methods.md").read_text("utf-8"), re.MULTILINE)
-    assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith("editing."))
+@pytest.mark.parametrize("family", ["editing", "detox"])
+def test_each_operation_of_a_family_has_a_card_and_no_other_has(family):
+    page = (DOCS / f"{family}-methods.md").read_text("utf-8")
+    headings = re.findall(rf"^## ({family}\..*)$", page, re.MULTILINE)
+    assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith(f"{family}."))
 
 
 def test_every_variable_of_the_environment_is_documented():
