@@ -127,7 +127,7 @@ def test_the_wheel_holds_the_packages_the_policies_and_nothing_else(tmp_path):
     own = {Path(package).name for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
     assert folders == {*own, f"amends-{amends.__version__}.dist-info"}
     assert own == {"amends", *(path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py"))}
-    for needed in ("editing", "erasure", "finding", "promotion", "regimes"):
+    for needed in ("detox", "editing", "erasure", "finding", "promotion", "regimes"):
         assert f"amends/policies/{needed}.yaml" in names
     templates = "amends/governor/proof/templates"
     for template in ("certificate", "parts/finding", "parts/verdict"):

@@ -56,7 +56,7 @@ def test_an_erasure_needs_two_approvals_and_a_promotion_says_in_a_rule_when_it_d
 
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():
-    assert list_policies() == ("editing", "erasure", "finding", "promotion")
+    assert list_policies() == ("detox", "editing", "erasure", "finding", "promotion")
     with pytest.raises(BadPolicy, match="there are detox, editing, erasure, finding, promotion"):
         load_policy("regimes")
 
