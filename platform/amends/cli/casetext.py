@@ -45,7 +45,7 @@ def case_lines(view: View) -> list[str]:
 
 def lines_of_plan(plan: View) -> Iterator[str]:
     """Yield a plan in plain words, whatever kind of case it is of."""
-    told = {"erasure": plan_lines, "change": change_lines}.get(plan.get("kind", ""))
+    told = {"erasure": plan_lines, "change": change_lines, "promotion": promotion_lines}.get(plan.get("kind", ""))
     return told(plan) if told else iter(())
 
 
@@ -62,6 +62,18 @@ def change_lines(plan: View) -> Iterator[str]:
     yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
     seconds = "not known yet" if estimate["seconds"] is None else f"about {estimate['seconds']:g} s"
     yield f"cost: {seconds} on {estimate['cpus']} cpus, {estimate['disk_bytes'] / 1e6:.0f} MB of disk"
+
+
+def promotion_lines(plan: View) -> Iterator[str]:
+    """Yield the plan of a promotion in plain words."""
+    alias, candidate = plan["alias"], plan["candidate"]
+    here = "nothing" if alias["from"] is None else f"version {alias['from']}"
+    verb = "moves back" if plan["rollback"] else "moves"
+    yield f"{verb} {plan['model']}@{alias['name']} from {here} to version {candidate['version']}"
+    yield f"version {candidate['version']} has the digest {candidate['digest'][:12]}"
+    if plan["reason"]:
+        yield f"why: {plan['reason']}"
+    yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
 
 
 def plan_lines(plan: View) -> Iterator[str]:
@@ -177,7 +189,7 @@ def evidence_tables(view: View) -> Iterator[str | Table]:
         asked = [a for a in decision["answers"] if not a["reason"].startswith("not asked")]
         yield Table(("answer", "rule", "because"), [(_answer(a), a["rule"], a["reason"]) for a in asked])
         if unasked := len(decision["answers"]) - len(asked):
-            yield f"{unasked} rules are for another guarantee and were not asked"
+            yield f"{unasked} rules are for other cases and were not asked"
         yield from (f"a reviewer objects: {sentence}" for sentence in decision["objections"])
 
 

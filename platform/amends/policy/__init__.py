@@ -6,19 +6,21 @@ from amends.policy.engine import FACTS, GIVEN, CelEngine, Outcome, PolicyEngine
 from amends.policy.evidence import inputs_to_json, verdict_from_json, verdict_to_json
 from amends.policy.judging import explain, judge, replay
 from amends.policy.parsing import parse_policy
-from amends.policy.rules import Minimum, Policy, Quorum, Rule, Severity
+from amends.policy.rules import Environment, Minimum, Policy, Quorum, Reconcile, Rule, Severity
 
 __all__ = [
     "FACTS",
     "GIVEN",
     "CelEngine",
     "Deadline",
+    "Environment",
     "Extension",
     "Minimum",
     "Outcome",
     "Policy",
     "PolicyEngine",
     "Quorum",
+    "Reconcile",
     "Regime",
     "Rule",
     "Severity",

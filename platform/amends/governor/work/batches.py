@@ -31,7 +31,8 @@ def form(workspace: Workspace, case: str) -> Work:
     """
     with workspace.database.read() as connection:
         found = check_approved(connection, case)
-        kind = "erasure" if cases.get(connection, case).kind == "erasure" else "change"
+        asked = cases.get(connection, case).kind
+        kind = asked if asked in ("erasure", "promotion") else "change"
         waiting = cases.find(connection, model=found, kind="erasure", status=S.AWAITING_APPROVAL, limit=None)
         wanted = _approvers(connection, case)
         others = [other.id for other in waiting if other.id != case and kind == "erasure"]
@@ -85,7 +86,7 @@ def of(connection: Connection, case: str) -> Work:
 
 
 def kind_of(connection: Connection, work: Work) -> str:
-    """Return what is being done, or was when it stopped: `training`, `change`, `erasure`, or `purge` after that."""
+    """Return what is being done, or was when it stopped: `training`, `change`, `promotion`, `erasure` or `purge`."""
     return str(cases.detail(connection, work.lead).get("doing", cases.get(connection, work.lead).kind))
 
 
@@ -174,8 +175,8 @@ def again(workspace: Workspace, case: str) -> Work:
         members = tuple(m for m in beside if cases.get(connection, m).status == S.FAILED)
         done: Steps = journal.steps_of(connection, known.lead)
         failed = cases.detail(connection, case).get("failed", "")
-        is_whole = members == known.cases and not _is_stale(connection, known, done)
-        kind = kind_of(connection, known)
+        kind = kind_of(connection, known)  # a promotion looks at everything again
+        is_whole = kind != "promotion" and members == known.cases and not _is_stale(connection, known, done)
     if not is_whole and kind != "training" and "promote" not in done:
         drop_products(workspace, known.lead)
         done = {}

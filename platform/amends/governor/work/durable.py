@@ -25,6 +25,7 @@ from amends.governor.work import (
     climbing,
     measuring,
     preparing,
+    promoting,
     purging,
     replacing,
     scouring,
@@ -69,12 +70,24 @@ CHANGE: Mapping[str, Run] = {
     "register": changing.register,
     "promote": changing.promote_change,
 }
-KINDS: Mapping[str, Mapping[str, Run]] = {"erasure": ERASURE, "purge": PURGE, "training": TRAINING, "change": CHANGE}
+PROMOTION: Mapping[str, Run] = {
+    "prepare": promoting.prepare,
+    "measure": promoting.measure,
+    "promote": promoting.promote_version,
+}
+KINDS: Mapping[str, Mapping[str, Run]] = {
+    "erasure": ERASURE,
+    "purge": PURGE,
+    "training": TRAINING,
+    "change": CHANGE,
+    "promotion": PROMOTION,
+}
 ENDS: Mapping[str, CaseStatus] = {
     "erasure": CaseStatus.SEALED,
     "purge": CaseStatus.COMPLETE,
     "training": CaseStatus.COMPLETE,
     "change": CaseStatus.COMPLETE,
+    "promotion": CaseStatus.COMPLETE,
 }
 
 _WORKSPACE: list[Workspace] = []
