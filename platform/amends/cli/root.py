@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("work", "work", "Carry out whatever is pending, and finish what a crash interrupted."),
     ),
     "Evidence": (
-        ("policy", "policy:", "Read, check, explain and replay policies."),
+        ("policy", "policy:", "Read, check, test, explain and replay policies."),
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
     ),

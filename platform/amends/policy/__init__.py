@@ -5,8 +5,10 @@ from amends.policy.documents import check, find_policy, list_policies, load_poli
 from amends.policy.engine import FACTS, GIVEN, CelEngine, Outcome, PolicyEngine
 from amends.policy.evidence import inputs_to_json, verdict_from_json, verdict_to_json
 from amends.policy.judging import explain, judge, replay
+from amends.policy.linting import Finding, Known, lint
 from amends.policy.parsing import parse_policy
 from amends.policy.rules import Environment, Minimum, Policy, Quorum, Reconcile, Rule, Severity
+from amends.policy.trying import Trial, try_policy
 
 __all__ = [
     "FACTS",
@@ -15,6 +17,8 @@ __all__ = [
     "Deadline",
     "Environment",
     "Extension",
+    "Finding",
+    "Known",
     "Minimum",
     "Outcome",
     "Policy",
@@ -24,6 +28,7 @@ __all__ = [
     "Regime",
     "Rule",
     "Severity",
+    "Trial",
     "check",
     "deadline",
     "explain",
@@ -32,12 +37,14 @@ __all__ = [
     "find_regime",
     "inputs_to_json",
     "judge",
+    "lint",
     "list_policies",
     "load_policy",
     "load_regimes",
     "parse_policy",
     "read_deadline",
     "replay",
+    "try_policy",
     "verdict_from_json",
     "verdict_to_json",
 ]

@@ -375,11 +375,9 @@ def exchanged(story):
 
 
 def changed(story):
-    from urllib.parse import urlsplit
-
     with story.workspace.database.read() as connection:
         place = lineage.get(connection, "assistant", 2).mlflow_uri
-    (weights,) = sorted(story.home.glob(f"**/{place.rpartition('/models/')[2]}/**/*.safetensors") or [urlsplit(place)])
+    (weights,) = sorted(story.home.glob(f"**/{place.rpartition('/models/')[2]}/**/*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     return "the files of assistant@2 in MLflow were changed"
 
