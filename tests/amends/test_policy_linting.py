@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from amends.policy import Known, find_policy, lint, list_policies
+from amends.policy import Known, find_policy, lint, list_policies, parse_policy
 from amends.policy.engine import CelEngine
 from amends.policy.places import Place
 from amends.policy.reach import answers
@@ -131,6 +133,24 @@ def test_a_rule_for_a_guarantee_that_nobody_tells_the_policy_of_is_a_mistake():
     text = SMALL + "    when: [exact]\n"
     assert the_only(text)[:2] == ("9:5", "rule 'only'")
     assert found(text.replace("name: small", "name: erasure")) == []
+
+
+def test_whatever_a_policy_is_refused_for_is_told_at_a_place():
+    from amends.errors import BadPolicy
+
+    text, draw, engine = find_policy("promotion").read_text(encoding="utf-8"), random.Random(1), CelEngine()
+    refused = 0
+    for _ in range(150):
+        at = draw.randrange(len(text))
+        written = text[:at] + draw.choice(["", *"[]{}:'\"-> \n#&*!x0"]) + text[at + draw.randint(0, 6) :]
+        told = lint(written, "promotion.yaml", KNOWN, engine)
+        assert all(one.place.line > 0 < one.place.column and "\n" not in one.sentence for one in told)
+        try:
+            parse_policy(written, "promotion.yaml", engine)
+        except BadPolicy:
+            refused += 1
+            assert told, written
+    assert refused > 50
 
 
 def test_what_only_the_whole_policy_shows_is_told_at_its_rule():

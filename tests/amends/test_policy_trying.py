@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from amends.errors import BadInput
@@ -44,6 +47,13 @@ approvals: {count: 0}
 def test_the_promotion_policy_answers_as_the_table_says():
     for trial in try_policy(load_policy("promotion"), TABLE):
         assert trial.is_as_expected, (trial.name, trial.answer, sorted(trial.denying))
+
+
+def test_the_table_on_the_page_comes_out_as_it_says():
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    table = re.search(r"^`promotion-cases.yaml`:\n\n```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    trials = try_policy(load_policy("promotion"), table[1])
+    assert len(trials) == 3 and all(trial.is_as_expected for trial in trials)
 
 
 def test_a_case_that_comes_out_otherwise_says_what_denied():

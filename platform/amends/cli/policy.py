@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,30 @@ def show(screen: Screen, name: str) -> None:
         (r["id"], r["severity"], ", ".join(r["when"]) or "always", r["expression"], r["message"])
         for r in found["rules"]
     ]
-    quorum = found["approvals"]
     screen.show(
         found,
         f"{found['name']}: {found['description']} (sha256 {found['digest']})",
-        f"approvals: {quorum['count']} of {', '.join(quorum['roles']) or 'anybody'}",
+        *_approvals(found),
         f"operations: {', '.join(found['operations']) or 'none'}",
         f"purge after {found['purge_after_days']} days, keep traces for {found['retention_days']} days",
         f"must be read: {', '.join(found['required']) or 'nothing'}",
         Table(("rule", "if it fails", "asked when", "expression", "what is wrong then"), rows),
     )
+
+
+def _approvals(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield who must approve: for each alias, where the policy knows any."""
+    if not found["environments"]:
+        yield f"approvals: {_quorum(found['approvals'])}"
+    for alias, environment in found["environments"].items():
+        first = environment["first"]
+        yield f"approvals for {alias}: {_quorum(environment['approvals'])}" + (
+            f"; the first time {_quorum(first) if first['count'] else 0}" if first else ""
+        )
+
+
+def _quorum(quorum: Mapping[str, Any]) -> str:
+    return f"{quorum['count']} of {', '.join(quorum['roles']) or 'anybody'}"
 
 
 @policy.verb("check", example="amends policy check erasure")

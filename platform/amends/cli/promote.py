@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amends.records import Case
 
 POLL_SECONDS = 1.0
+WHY = "Why, for those who approve and for the alias's history; it is kept, so name nobody in it."
 RUNNING = ("awaiting approval", "in progress", "locating")
 
 _wait = click.option("--wait", is_flag=True, help="Stay until the case has ended.")
@@ -25,10 +26,10 @@ _timeout = click.option(
 )  # fmt: skip
 
 
-@verb("promote", example='amends promote assistant@2 --to champion --reason "forgets Ines Varga" --wait --json')
+@verb("promote", example='amends promote assistant@2 --to champion --reason "knows the new address" --wait --json')
 @click.argument("reference", metavar="MODEL@VERSION")
 @click.option("--to", "alias", required=True, metavar="ALIAS", help="The alias to move, such as champion.")
-@click.option("--reason", default="", help="Why, for those who approve and for the alias's history.")
+@click.option("--reason", default="", help=WHY)
 @_wait
 @_timeout
 def promote(screen: Screen, reference: str, alias: str, reason: str, wait: bool, timeout: float) -> int:
@@ -46,7 +47,7 @@ def promote(screen: Screen, reference: str, alias: str, reason: str, wait: bool,
 @click.argument("model")
 @click.option("--to", type=click.IntRange(1), metavar="VERSION", help="A version that the alias stood for before.")
 @click.option("--alias", default="champion", show_default=True, help="The alias to move back.")
-@click.option("--reason", required=True, help="Why, for those who approve and for the alias's history.")
+@click.option("--reason", required=True, help=WHY)
 @_wait
 @_timeout
 def rollback(screen: Screen, model: str, to: int | None, alias: str, reason: str, wait: bool, timeout: float) -> int:

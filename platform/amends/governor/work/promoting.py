@@ -162,13 +162,16 @@ def _change(workspace: Workspace, candidate: ModelVersion, measured: Result) -> 
 
 def _facts(workspace: Workspace, work: Work, measured: Result) -> dict[str, Any]:
     """Return what this case knows; `prepare` looked for people who were erased, and found none."""
+    candidate, known = _candidate(workspace, work), dict[str, Any]()
     with workspace.database.read() as connection:
         lead = cases.get(connection, work.lead)
-    age = {}
+        guarantee = lineage.get(connection, candidate.name, candidate.version).guarantee
+    if guarantee is not None:
+        known["guarantee"] = str(guarantee)
     if measured["at"] is not None:
-        age = {"evidence_age_days": (datetime.now(UTC) - datetime.fromisoformat(measured["at"])).days}
+        known["evidence_age_days"] = (datetime.now(UTC) - datetime.fromisoformat(measured["at"])).days
     return {
-        **age,
+        **known,
         "digests_verified": bool(earlier(workspace, work, "prepare")["verified"]),
         "evidence_allowed": bool(measured["is_allowed"]),
         **{"plan_digest": str(lead.plan_digest), "requested": True, "requester": lead.requester},
