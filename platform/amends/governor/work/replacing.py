@@ -146,7 +146,8 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
             raw_digest=None,
             status="active",
         )
-        datasets.register(connection, after, members)
+        if datasets.register(connection, after, members).status != "active":  # a case that was cancelled wrote it, too
+            datasets.set_status(connection, after.digest, "active")
         body = {"old": old, "new": blobs["train"], "records": len(rows)}
         actor = cases.get(connection, work.lead).requester
         key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
