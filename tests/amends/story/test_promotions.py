@@ -498,12 +498,36 @@ def test_what_was_changed_in_mlflow_is_found_recorded_once_and_put_back(base):
     assert len(base.audit("diverged:")) == 5 and len(base.audit("restored:")) == 3
 
 
-def test_the_command_line_waits_explains_and_shows_the_history(base):
+@pytest.fixture
+def run(base):
+    """Return `run(who, *arguments)`, which runs a command as somebody."""
+
     def run(who, *arguments):
         environment = {"AMENDS_HOME": str(base.home), "AMENDS_TOKEN": base.tokens[who]}
         return CliRunner().invoke(root, list(arguments), env=environment)
 
     base.close()
+    return run
+
+
+def test_a_pipeline_that_waits_is_told_how_it_ended(base, run):
+    own(base)
+    done = run("sven", "promote", "assistant@2", "--to", "champion", "--wait", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["status"] == "complete"
+    own(base, rules="  - {id: never, severity: deny, expr: facts.objections == 7, message: Not today.}\n")
+    done = run("sven", "promote", "assistant@3", "--to", "champion", "--wait", "--json")
+    assert done.exit_code == 1 and "Not today. (objections 0)" in json.loads(done.stderr)["error"]
+    case = json.loads(run("sven", "cases", "list", "--status", "failed", "--json").stdout)[0]["id"]
+    why = json.loads(run("sven", "policy", "explain", case, "--json").stdout)
+    assert why["explanation"][0] == f"Case {case} (promotion of assistant) is failed."
+    assert any(
+        line.startswith("It stopped in step 'promote': assistant@3 is not promoted") for line in why["explanation"]
+    )
+    assert "Denied by never: Not today. (objections 0)" in why["explanation"]
+    assert base.champion().version == 2
+
+
+def test_the_command_line_waits_explains_and_shows_the_history(base, run):
     opened = run("sven", "promote", "assistant@2", "--to", "champion", "--reason", "better", "--json")
     assert opened.exit_code == 3, opened.stderr
     case = json.loads(opened.stdout)["id"]
