@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from amends.errors import BadInput, Broken, Denied, Tampered, UnknownCase
-from amends.ledger import approvals, cases, journal, reviews
+from amends.ledger import approvals, cases, journal, people, reviews
 from amends.records import CaseStatus, DataSubject, digest_of
 
 PLAN = {"steps": ["rebuild shard 2"], "cost": 12.5}
@@ -97,6 +97,17 @@ def test_nobody_decides_twice_in_two_ways(database, crew, waiting):
     approve(database, crew, waiting, "Dora")
     with database.transaction() as connection, pytest.raises(Denied, match="you decided 'approve'"):
         approvals.approve(connection, "case-1", waiting, crew["Dora"], "deny", "on second thoughts")
+
+
+def test_an_approval_of_somebody_who_was_removed_is_missing_again(database, crew, waiting):
+    approve(database, crew, waiting, "Dora", "Otto")
+    with database.transaction() as connection:
+        people.remove(connection, crew["Dora"].id)
+        assert approvals.missing(connection, "case-1") == 1
+        assert len(approvals.standing(connection, "case-1")) == 2  # what was said stays
+    assert len(approve(database, crew, waiting, "Max")) == 3
+    with database.read() as connection:
+        assert approvals.missing(connection, "case-1") == 0
 
 
 def test_a_new_plan_voids_the_approvals_of_the_old_one_for_good(database, crew, waiting):

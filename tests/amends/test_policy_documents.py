@@ -49,10 +49,14 @@ def test_a_finding_asks_as_many_strangers_as_a_sign_takes():
     assert load_policy("erasure").strangers == 0
 
 
-def test_an_erasure_needs_two_approvals_and_a_promotion_says_in_a_rule_when_it_does():
+def test_an_erasure_needs_two_approvals_and_a_promotion_says_it_for_each_alias():
     assert load_policy("erasure").approvals == Quorum(2, ("dpo", "ml-engineer", "safety-engineer"))
     assert load_policy("promotion").approvals.count == 0
-    assert "four-eyes" in {rule.id for rule in load_policy("promotion").rules}
+    promotion, roles = load_policy("promotion"), ("dpo", "ml-engineer", "safety-engineer")
+    assert promotion.quorum_of("champion") == promotion.quorum_of("some-other") == Quorum(2, roles)
+    assert promotion.quorum_of("champion", is_first=True) == Quorum(0)
+    assert promotion.quorum_of("candidate", is_first=True) == Quorum(1, roles)
+    assert load_policy("erasure").quorum_of("champion") == Quorum(2)
 
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():

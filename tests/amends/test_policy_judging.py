@@ -44,6 +44,12 @@ READY = {
     "suppression_checked": True,
     "suppression_hits": 0,
     "first": False,
+    "descends_from_erased": False,
+    "environment": "champion",
+    "evidence_age_days": 0,
+    "licence": "apache-2.0",
+    "requested": False,
+    "signature_verified": True,
 }
 
 
@@ -216,7 +222,7 @@ def test_a_first_version_needs_no_approval_and_everything_else_that_guards_an_al
 
 @pytest.mark.parametrize("first", [False, None, "true", 1])
 def test_a_version_that_is_not_known_to_be_the_first_needs_two_approvals(first):
-    assert failed(promoted(facts={"first": first}, approvals=[someone("anna", "dpo")])) == {"four-eyes"}
+    assert failed(promoted(facts={"first": first}, approvals=[someone("anna", "dpo")])) == {"built-in:quorum"}
 
 
 def test_an_erasure_needs_the_officer_among_the_two():

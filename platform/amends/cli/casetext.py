@@ -45,7 +45,7 @@ def case_lines(view: View) -> list[str]:
 
 def lines_of_plan(plan: View) -> Iterator[str]:
     """Yield a plan in plain words, whatever kind of case it is of."""
-    told = {"erasure": plan_lines, "change": change_lines}.get(plan.get("kind", ""))
+    told = {"erasure": plan_lines, "change": change_lines, "promotion": promotion_lines}.get(plan.get("kind", ""))
     return told(plan) if told else iter(())
 
 
@@ -89,6 +89,18 @@ def tried_tables(view: View) -> Iterator[str | Table]:
     yield Table(columns, rows)
     if view["picture"]:
         yield f"drawn in {view['picture']} of the workspace"
+
+
+def promotion_lines(plan: View) -> Iterator[str]:
+    """Yield the plan of a promotion in plain words."""
+    alias, candidate = plan["alias"], plan["candidate"]
+    here = "nothing" if alias["from"] is None else f"version {alias['from']}"
+    verb = "moves back" if plan["rollback"] else "moves"
+    yield f"{verb} {plan['model']}@{alias['name']} from {here} to version {candidate['version']}"
+    yield f"version {candidate['version']} has the digest {candidate['digest'][:12]}"
+    if plan["reason"]:
+        yield f"why: {plan['reason']}"
+    yield from (f"  {number}. {step}" for number, step in enumerate(plan["steps"], start=1))
 
 
 def plan_lines(plan: View) -> Iterator[str]:
@@ -204,7 +216,7 @@ def evidence_tables(view: View) -> Iterator[str | Table]:
         asked = [a for a in decision["answers"] if not a["reason"].startswith("not asked")]
         yield Table(("answer", "rule", "because"), [(_answer(a), a["rule"], a["reason"]) for a in asked])
         if unasked := len(decision["answers"]) - len(asked):
-            yield f"{unasked} rules are for another guarantee and were not asked"
+            yield f"{unasked} rules are for other cases and were not asked"
         yield from (f"a reviewer objects: {sentence}" for sentence in decision["objections"])
 
 

@@ -1,4 +1,4 @@
-"""`amends models`: import, list, show, export and prune."""
+"""`amends models`: import, list, show, follow, export and prune."""
 
 from __future__ import annotations
 
@@ -79,6 +79,24 @@ def show(screen: Screen, reference: str) -> None:
         Table(("step", "operation", "seed"), steps, "it has no steps: a base model"),
         Table(("comes from", "digest", "evidence"), origins, "it has no parents"),
     )
+
+
+@models.verb("history", example="amends models history assistant --alias champion")
+@click.argument("model")
+@click.option("--alias", default="", help="Only this alias.")
+def history(screen: Screen, model: str, alias: str) -> None:
+    """Show where a model's aliases stood: who moved them, when, why, on whose approval and under which policy."""
+    from amends.governor.models.history import alias_history
+
+    with screen.workspace() as workspace:
+        found = alias_history(workspace, model, alias)
+    rows = [
+        (f"{move['at']:%Y-%m-%d %H:%M}", move["alias"], move["from"], move["to"], move["by"], move["reason"],
+         ", ".join(move["approvals"]), (move["policy_digest"] or "")[:12], move["case"])
+        for move in found
+    ]  # fmt: skip
+    columns = ("when", "alias", "from", "to", "by", "why", "approved by", "policy", "case")
+    screen.show(found, Table(columns, rows, f"no alias of {model} ever stood anywhere"))
 
 
 @models.verb("export", example="amends models export assistant@champion ./assistant")

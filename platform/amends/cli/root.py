@@ -38,6 +38,9 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("data", "data:", "Register training data that knows whose it is."),
         ("train", "train", "Train a model so that erasure can be exact."),
         ("ask", "ask", "Ask a model a question."),
+        ("promote", "promote", "Move an alias to a version, as the policy allows."),
+        ("rollback", "promote", "Move an alias back to where it stood."),
+        ("aliases", "aliases:", "Find what moved in MLflow behind Amends' back, and put it back."),
     ),
     "Requests": (
         ("erase", "erase", "Open an erasure request."),
@@ -45,7 +48,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("work", "work", "Carry out whatever is pending, and finish what a crash interrupted."),
     ),
     "Evidence": (
-        ("policy", "policy:", "Read, check, explain and replay policies."),
+        ("policy", "policy:", "Read, check, test, explain and replay policies."),
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
     ),

@@ -10,7 +10,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import cases, decisions
 from amends.ledger.approvals import standing
 from amends.policy import Policy, inputs_to_json, judge, load_policy, replay
-from amends.records import Change, Verdict
+from amends.records import Change, Reading, Verdict
 
 Approvals = Iterable[Mapping[str, Any]]
 
@@ -28,6 +28,7 @@ def decide(
     change: Change,
     facts: Mapping[str, Any],
     approvals: Approvals = (),
+    champion: Sequence[Reading] = (),
 ) -> Verdict:
     """Judge a change by a policy and record policy, inputs and every rule's answer; once per id.
 
@@ -39,13 +40,14 @@ def decide(
         change: Parent, candidate and readings.
         facts: What the governor knows, by the names that policies may read.
         approvals: Who approved the plan.
+        champion: What was read on the version that the alias stands for.
     """
     with workspace.database.read() as connection:
         for known in decisions.find(connection, case):
             if known.id == id:
                 return known.verdict
-    policy = find_policy(workspace, policy_name)
-    return _recorded(workspace, policy, id, case, change, facts, list(approvals), workspace.host.review(change))
+    policy, said = find_policy(workspace, policy_name), workspace.host.review(change)
+    return _recorded(workspace, policy, id, case, change, facts, list(approvals), said, champion)
 
 
 def decide_finding(workspace: Workspace, policy: Policy, case: str, asked: Change) -> tuple[str, Verdict]:
@@ -68,10 +70,11 @@ def _recorded(
     facts: Mapping[str, Any],
     approvals: Sequence[Mapping[str, Any]],
     objections: Iterable[str],
+    champion: Sequence[Reading] = (),
 ) -> Verdict:
     said = list(objections)
-    verdict = judge(policy, change.before, change.after, facts, approvals, said)
-    inputs = inputs_to_json(change.before, change.after, facts, approvals, said)
+    verdict = judge(policy, change.before, change.after, facts, approvals, said, champion=champion)
+    inputs = inputs_to_json(change.before, change.after, facts, approvals, said, champion)
     with workspace.database.transaction() as connection:
         decisions.record(connection, id, case=case, policy_text=policy.text, inputs=inputs, verdict=verdict)
     return verdict

@@ -99,6 +99,8 @@ def policy(workspace: Workspace, name: str) -> dict[str, Any]:
         "audit": {probe: dict(settings) for probe, settings in found.audit.items()},
         "required": list(found.required),
         "approvals": asdict(found.approvals),
+        "environments": {alias: asdict(environment) for alias, environment in found.environments.items()},
+        **{"evidence_days": found.evidence_days, "reconcile": str(found.reconcile)},
         **{"purge_after_days": found.purge_after_days, "retention_days": found.retention_days, "text": found.text},
     }
 

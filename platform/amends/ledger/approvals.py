@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from amends.errors import BadInput, Denied
 from amends.ledger.columns import now
-from amends.ledger.people import Person, Role
+from amends.ledger.people import Person, Role, everyone
 from amends.ledger.tables import approvals, cases
 from amends.records import CaseStatus
 
@@ -68,10 +68,11 @@ def history(connection: Connection, case: str) -> tuple[Approval, ...]:
 
 
 def missing(connection: Connection, case: str) -> int:
-    """Return how many more people must approve before the case may start."""
+    """Return how many more people must approve before the case may start; who was removed since does not count."""
     quorum: int = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
+    here = {person.id for person in everyone(connection)}
     given = {found.person for found in standing(connection, case) if found.decision == "approve"}
-    return max(0, quorum - len(given))
+    return max(0, quorum - len(given & here))
 
 
 def _check(connection: Connection, case: str, plan_digest: str, person: Person) -> None:

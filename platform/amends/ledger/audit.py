@@ -78,6 +78,12 @@ def entries(connection: Connection, after: int = 0, limit: int | None = None) ->
         yield _read(row)
 
 
+def count(connection: Connection, prefix: str) -> int:
+    """Return how many entries have an id that begins so."""
+    query = select(func.count()).select_from(audit).where(audit.c.id.startswith(prefix, autoescape=True))
+    return int(connection.execute(query).scalar_one())
+
+
 def get(connection: Connection, seq: int) -> AuditEntry:
     """Return one entry.
 

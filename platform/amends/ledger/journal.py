@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
@@ -15,6 +16,13 @@ def step_result(connection: Connection, case: str, step: str) -> Mapping[str, An
     """Return what a step returned, or None while it has not finished."""
     query = select(steps.c.result).where(steps.c.case_id == case, steps.c.step == step)
     found: Mapping[str, Any] | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def step_at(connection: Connection, case: str, step: str) -> datetime | None:
+    """Return when a step finished, or None while it has not."""
+    query = select(steps.c.at).where(steps.c.case_id == case, steps.c.step == step)
+    found: datetime | None = connection.execute(query).scalar_one_or_none()
     return found
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from amends.errors import BadPolicy
+from amends.policy.references import SIDES
 
 MAX_EXPRESSION = 1000
 GIVEN: Mapping[str, type] = {"contradictions": int}
@@ -16,16 +17,22 @@ GIVEN: Mapping[str, type] = {"contradictions": int}
 
 FACTS: Mapping[str, type] = {
     **GIVEN,
+    "descends_from_erased": bool,
     "digests_equal": bool,
     "digests_verified": bool,
+    "environment": str,
+    "evidence_age_days": int,
     "evidence_allowed": bool,
     "first": bool,
     "guarantee": str,
+    "licence": str,
     "objections": int,
     "plan_digest": str,
     "received_late": bool,
     "recomputed": bool,
+    "requested": bool,
     "requester": str,
+    "signature_verified": bool,
     "suppression_checked": bool,
     "suppression_hits": int,
 }
@@ -49,7 +56,7 @@ class PolicyEngine(Protocol):
         """Return a program, type-checked, whose answer is a boolean; else `BadPolicy` with line and column."""
 
     def evaluate(self, program: Any, inputs: Mapping[str, Any]) -> Outcome:
-        """Evaluate a program on `readings`, `before`, `facts` and `approvals`; never raises."""
+        """Evaluate a program on `readings`, `before`, `champion`, `facts` and `approvals`; never raises."""
 
 
 class CelEngine:
@@ -69,7 +76,8 @@ class CelEngine:
         kinds = {bool: kind.BOOL, int: kind.INT, str: kind.STRING}
         facts = {f"facts.{name}": kinds[python] for name, python in FACTS.items()}
         approvals = kind.List(kind.Map(kind.STRING, kind.STRING))
-        return cel.NewEnv(variables={"readings": reading, "before": reading, "approvals": approvals, **facts})
+        sides = dict.fromkeys(SIDES, reading)
+        return cel.NewEnv(variables={**sides, "approvals": approvals, **facts})
 
     def compile(self, expression: str) -> Any:
         """Compile an expression and check its types.
@@ -92,7 +100,7 @@ class CelEngine:
     def evaluate(self, program: Any, inputs: Mapping[str, Any]) -> Outcome:
         """Evaluate a program; an error, or any value but true, does not pass."""
         facts = {f"facts.{name}": value for name, value in inputs["facts"].items()}
-        data = {name: inputs[name] for name in ("readings", "before", "approvals")}
+        data = {**{side: inputs.get(side, {}) for side in SIDES}, "approvals": inputs["approvals"]}
         try:
             answer = program.eval(data={**data, **facts})
             kind, value = answer.type().name(), answer.value()

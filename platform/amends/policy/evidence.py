@@ -21,11 +21,13 @@ def inputs_to_json(
     facts: Mapping[str, Any],
     approvals: Iterable[Mapping[str, Any]],
     objections: Iterable[str] = (),
+    champion: Iterable[Reading] = (),
 ) -> dict[str, Any]:
     """Return everything a rule can see, in JSON without NaN; `replay` judges the same from it.
 
     A fact that no rule can read, or of another type than `FACTS` says, is left out: it then counts as missing.
     """
+    beside = [_reading(reading) for reading in champion]
     said = [str(sentence) for sentence in objections]
     plain = {name: str(value) if isinstance(value, str) else value for name, value in facts.items()}
     known = {name: plain[name] for name, kind in sorted(FACTS.items()) if type(plain.get(name)) is kind}
@@ -35,6 +37,7 @@ def inputs_to_json(
         "facts": {**known, "objections": len(said)},
         "approvals": [_approval(approval) for approval in approvals],
         "objections": said,
+        **({"champion": beside} if beside else {}),
     }
 
 
@@ -68,6 +71,18 @@ def numbers_from_json(reading: Mapping[str, Any]) -> dict[str, float]:
         return {name: float(reading[name]) for name in _NUMBERS if reading[name] is not None}
     except (KeyError, TypeError, ValueError):
         raise BadInput("a recorded reading is damaged; restore the record from the ledger") from None
+
+
+def reading_from_record(record: Mapping[str, Any]) -> Reading:
+    """Return the reading that was recorded; what it said beside its numbers was not.
+
+    Raises:
+        BadInput: The record is not what `inputs_to_json` writes.
+    """
+    numbers: dict[str, Any] = numbers_from_json(record)
+    if "n" in numbers and math.isfinite(numbers["n"]):
+        numbers["n"] = int(numbers["n"])
+    return Reading(str(record["name"]), numbers.pop("value", math.nan), unit=str(record["unit"]), **numbers)
 
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:

@@ -14,6 +14,11 @@ from amends.policy.rules import Policy, Quorum, Rule, Severity
 from amends.policy.sight import Sight
 from amends.records import Reading, RuleAnswer, Verdict
 
+QUORUM = "built-in:quorum"
+"""The answer that is about who approved."""
+
+_WORDS = {2: "Two", 3: "Three", 4: "Four"}
+
 
 def judge(
     policy: Policy,
@@ -23,6 +28,7 @@ def judge(
     approvals: Iterable[Mapping[str, Any]],
     objections: Iterable[str] = (),
     *,
+    champion: Iterable[Reading] = (),
     engine: PolicyEngine | None = None,
 ) -> Verdict:
     """Judge a candidate by a policy, failing closed.
@@ -34,9 +40,10 @@ def judge(
         facts: Values by the names in `FACTS`; `objections` is counted here, whatever is given.
         approvals: One mapping of `user`, `role` and `requester` for each approval of this plan's digest.
         objections: Sentences of reviewers; any one denies.
+        champion: What was read on the version that the alias stands for now.
         engine: The language of the rules; CEL unless told.
     """
-    inputs = inputs_to_json(readings_before, readings_after, facts, approvals, objections)
+    inputs = inputs_to_json(readings_before, readings_after, facts, approvals, objections, champion)
     return _judge(policy, inputs, engine or CelEngine())
 
 
@@ -70,7 +77,7 @@ def _judge(policy: Policy, inputs: Mapping[str, Any], engine: PolicyEngine) -> V
     answers = (
         *(_answer(rule, sight, engine) for rule in policy.rules),
         *(_required(name, sight) for name in policy.required),
-        *_quorum(policy.approvals, sight),
+        *_quorum(sight),
         *_nothing_asked(policy, sight),
     )
     objections = tuple(inputs["objections"])
@@ -80,8 +87,8 @@ def _judge(policy: Policy, inputs: Mapping[str, Any], engine: PolicyEngine) -> V
 
 def _answer(rule: Rule, sight: Sight, engine: PolicyEngine) -> RuleAnswer:
     """Ask one rule; one that could not be answered denies, even where it was only to warn."""
-    if not sight.is_asked(rule):
-        return _said(rule, True, f"not asked: it is for {' and '.join(rule.when)}")
+    if passed_over := sight.passes_over(rule):
+        return _said(rule, True, f"not asked: {passed_over}")
     if problems := list(sight.problems(rule)):
         severity = Severity.DENY if any(problem.absent for problem in problems) else rule.severity
         return _said(rule, False, "; ".join(problem.reason for problem in problems), severity)
@@ -97,19 +104,32 @@ def _required(name: str, sight: Sight) -> RuleAnswer:
     return _built_in(f"required:{name}", f"The reading {name} is required.", not problems, reason)
 
 
-def _quorum(quorum: Quorum, sight: Sight) -> Iterable[RuleAnswer]:
+def _quorum(sight: Sight) -> Iterable[RuleAnswer]:
+    unknown = [name for name in ("environment", "first") if name not in sight.facts]
+    if sight.policy.environments and unknown:
+        message = "Which alias moves, and whether it ever stood anywhere, says who must approve."
+        yield _built_in(QUORUM, message, False, f"the fact {unknown[0]} was not recorded")
+        return
+    quorum = sight.quorum
     if quorum.count == 0:
         return
     problems = list(sight.approval_problem())
     approved = len(sight.approvers(quorum.roles))
-    among = f" ({', '.join(quorum.roles)})" if quorum.roles else ""
-    message = f"{quorum.count} different people{among} other than the requester must approve."
     reason = problems[0].reason if problems else f"{approved} of {quorum.count} approved"
-    yield _built_in("built-in:quorum", message, not problems and approved >= quorum.count, reason)
+    message = _wanted(quorum, bool(sight.policy.environments))
+    yield _built_in(QUORUM, message, not problems and approved >= quorum.count, reason)
+
+
+def _wanted(quorum: Quorum, in_words: bool) -> str:
+    """Say who must approve; verdicts that were recorded before there were environments say it in figures."""
+    among = f" ({', '.join(quorum.roles)})" if quorum.roles else ""
+    people = f"{_WORDS.get(quorum.count, quorum.count) if in_words else quorum.count} different people"
+    people = "One person" if in_words and quorum.count == 1 else people
+    return f"{people}{among} other than the requester must approve."
 
 
 def _nothing_asked(policy: Policy, sight: Sight) -> Iterable[RuleAnswer]:
-    if not any(sight.is_asked(rule) for rule in policy.rules if rule.severity is Severity.DENY):
+    if all(sight.passes_over(rule) for rule in policy.rules if rule.severity is Severity.DENY):
         message = "No rule that can deny was asked, and nothing is approved by an absence."
         yield _built_in("built-in:asked", message, False, "every denying rule is for another guarantee")
 

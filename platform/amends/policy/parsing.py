@@ -10,7 +10,7 @@ from amends.errors import BadPolicy
 from amends.policy.engine import FACTS, CelEngine, PolicyEngine
 from amends.policy.fields import Fields, is_scalar, read_yaml
 from amends.policy.references import read_references
-from amends.policy.rules import Minimum, Policy, Quorum, Rule, Search, Severity
+from amends.policy.rules import Environment, Minimum, Policy, Quorum, Reconcile, Rule, Search, Severity
 from amends.policy.search import read_search
 from amends.records import Guarantee, canonical_json
 
@@ -34,13 +34,16 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         audit=_probes(fields, "audit"),
         required=fields.texts("required"),
         minimum=_minimum(fields),
-        approvals=_quorum(fields),
+        approvals=_quorum(f"{fields.where}, approvals", fields.mapping("approvals")),
         operations=fields.texts("operations"),
         throughput=fields.text("throughput", ""),
         purge_after_days=_only(fields, "purge", "after_days", 7),
         retention_days=fields.whole("retention_days", 1095),
         strangers=fields.whole("strangers", 0),
         search=_search(fields, engine or CelEngine()),
+        environments=_environments(fields),
+        evidence_days=_only(fields, "evidence", "again_after_days", 30),
+        reconcile=_reconcile(fields),
         text=text,
     )
     fields.finish()
@@ -128,11 +131,33 @@ def _minimum(fields: Fields) -> dict[str, Minimum]:
     return found
 
 
-def _quorum(fields: Fields) -> Quorum:
-    inner = Fields(f"{fields.where}, approvals", fields.mapping("approvals"))
+def _quorum(where: str, value: object) -> Quorum:
+    inner = Fields(where, value)
     quorum = Quorum(inner.whole("count", 2), inner.texts("roles"))
     inner.finish()
     return quorum
+
+
+def _environments(fields: Fields) -> dict[str, Environment]:
+    found = {}
+    for alias, value in fields.mapping("environments").items():
+        where = f"{fields.where}, environment {alias!r}"
+        if not NAME.fullmatch(alias):
+            raise BadPolicy(f"{where}: an alias is written in lower case with hyphens")
+        inner = Fields(where, value)
+        approvals, first = inner.take("approvals"), inner.take("first", None)
+        inner.finish()
+        found[alias] = Environment(
+            _quorum(f"{where}, approvals", approvals), None if first is None else _quorum(f"{where}, first", first)
+        )
+    return found
+
+
+def _reconcile(fields: Fields) -> Reconcile:
+    given = fields.text("reconcile", str(Reconcile.OBSERVE))
+    if given not in list(Reconcile):
+        raise BadPolicy(f"{fields.where}: reconcile must be {' or '.join(Reconcile)}, not {given!r}")
+    return Reconcile(given)
 
 
 def _only(fields: Fields, group: str, key: str, default: int) -> int:

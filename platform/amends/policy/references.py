@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amends.errors import BadPolicy
 
-SIDES = ("readings", "before")
+SIDES = ("readings", "before", "champion")
 READING_FIELDS = ("value", "low", "high", "n", "power")
 APPROVAL_FIELDS = ("user", "role", "requester")
 _TOKEN = re.compile(
@@ -24,7 +24,10 @@ _Token = tuple[str, str]
 
 @dataclass(frozen=True, order=True)
 class ReadingReference:
-    """One field of one reading on one side: `readings` (the candidate) or `before` (the parent)."""
+    """One field of one reading on one side: `readings` (the candidate), `before` (the parent) or `champion`.
+
+    The champion is what the alias stands for now.
+    """
 
     side: str
     name: str

@@ -55,12 +55,32 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """What an alias needs before it moves; `first` instead, where it has never stood anywhere."""
+
+    approvals: Quorum
+    first: Quorum | None = None
+
+
+class Reconcile(StrEnum):
+    """What happens to what was changed in MLflow behind our back: it is only told, or also put right."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+OTHERWISE = "default"
+"""The environment of an alias that has none of its own."""
+
+
+@dataclass(frozen=True)
 class Policy:
     """Thresholds and choices, versioned by the digest of the file's bytes.
 
     `probes` are read for every change; `audit` besides, where the guarantee is approximate and readings decide.
     `strangers` is how many made-up people a finding asks about beside the person. `search` says what is tried before
-    one candidate is judged, or is None.
+    one candidate is judged, or is None. `environments` are aliases and the approvals that each needs; `evidence_days`
+    is from when on a promotion reads its evidence again.
     """
 
     name: str
@@ -78,7 +98,20 @@ class Policy:
     retention_days: int
     strangers: int = 0
     search: Search | None = None
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    evidence_days: int = 30
+    reconcile: Reconcile = Reconcile.OBSERVE
     text: str = field(default="", repr=False, compare=False)
+
+    def quorum_of(self, alias: str, is_first: bool = False) -> Quorum:
+        """Return who must approve that an alias moves: its environment says it, else the default one, else two people.
+
+        Args:
+            alias: Such as `champion`.
+            is_first: Whether the alias has never stood anywhere.
+        """
+        found = self.environments.get(alias) or self.environments.get(OTHERWISE) or Environment(Quorum())
+        return found.first if is_first and found.first is not None else found.approvals
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from amends.policy.engine import FACTS
 from amends.policy.evidence import numbers_from_json
-from amends.policy.references import ReadingReference
-from amends.policy.rules import Minimum, Policy, Rule
+from amends.policy.references import SIDES, ReadingReference
+from amends.policy.rules import Minimum, Policy, Quorum, Rule
 from amends.records import Guarantee
 
 MAX_APPROVALS = 100
@@ -41,9 +41,9 @@ class Sight:
     @cached_property
     def sides(self) -> dict[str, dict[str, list[dict[str, float]]]]:
         """Every reading by side and name; a list, because one that was read twice cannot be trusted."""
-        sides: dict[str, dict[str, list[dict[str, float]]]] = {"readings": {}, "before": {}}
-        for side, key in (("readings", "after"), ("before", "before")):
-            for reading in self.inputs[key]:
+        sides: dict[str, dict[str, list[dict[str, float]]]] = {side: {} for side in SIDES}
+        for side, key in (("readings", "after"), ("before", "before"), ("champion", "champion")):
+            for reading in self.inputs.get(key, ()) if side == "champion" else self.inputs[key]:
                 sides[side].setdefault(str(reading["name"]), []).append(numbers_from_json(reading))
         return sides
 
@@ -53,10 +53,25 @@ class Sight:
         sides = {side: {name: numbers[0] for name, numbers in found.items()} for side, found in self.sides.items()}
         return {**sides, "facts": self.facts, "approvals": list(self.inputs["approvals"])}
 
-    def is_asked(self, rule: Rule) -> bool:
-        """A rule for some guarantees is passed over only where the guarantee is known to be another."""
+    @property
+    def quorum(self) -> Quorum:
+        """Who must approve: where the policy knows environments, what the alias that moves needs."""
+        if not self.policy.environments:
+            return self.policy.approvals
+        return self.policy.quorum_of(self.facts["environment"], self.facts.get("first") is True)
+
+    def passes_over(self, rule: Rule) -> str:
+        """Return why a rule is not asked, or nothing where it is.
+
+        A rule for some guarantees is passed over only where the guarantee is known to be another, and a rule about the
+        champion only where it is known that the alias has never stood anywhere.
+        """
         guarantee = self.facts.get("guarantee")
-        return not rule.when or guarantee not in list(Guarantee) or guarantee in rule.when
+        if rule.when and guarantee in list(Guarantee) and guarantee not in rule.when:
+            return f"it is for {' and '.join(rule.when)}"
+        if self.facts.get("first") is True and any(read.side == "champion" for read in rule.references.readings):
+            return "the alias has never stood anywhere, so there is no champion to compare with"
+        return ""
 
     def approvers(self, roles: Collection[str]) -> set[str]:
         """Return who approved in one of the roles (in any where there are none), the requester left out."""
@@ -128,4 +143,4 @@ class Sight:
 
 
 def _title(side: str, name: str) -> str:
-    return name if side == "readings" else f"{name} of the parent"
+    return name if side == "readings" else f"{name} of the {'parent' if side == 'before' else side}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from amends.errors import BadInput, Denied, Waiting
 from amends.governor.cases.changing import ROLES as CHANGERS
 from amends.governor.cases.changing import replan_change
+from amends.governor.cases.promoting import KIND as PROMOTION
+from amends.governor.cases.promoting import replan_promotion
 from amends.governor.cases.requesting import plan_case
 from amends.governor.standstill import standstill
 from amends.governor.subjects.disclosing import seal_reason
@@ -24,9 +26,11 @@ from amends.records import Case, CaseStatus, digest_of
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from amends.ledger.people import Person
+
 APPROVERS = ("dpo", "ml-engineer", "safety-engineer", "admin")
-LAST_WORD = {"training": "measure"}  # and "judge" for whatever a policy judges
-"""The step after which a version is registered, so that nothing can be called back."""
+LAST_WORD = {"training": "measure", "promotion": "measure"}  # and "judge" for whatever a policy judges
+"""The step after which a version is registered, or an alias moves, so that nothing can be called back."""
 
 
 def mark(workspace: Workspace, case: str, record: str, mark: str, reason: str) -> Case:
@@ -61,18 +65,26 @@ def approve(workspace: Workspace, case: str, plan_digest: str = "", reason: str 
         reason: For the record.
 
     Raises:
-        Denied: The approver asked for the case, or read another plan.
+        Denied: The approver asked for the case, read another plan, or has no say on this alias.
     """
     actor = workspace.require_role(*APPROVERS)
     with workspace.database.transaction() as connection:
         found = cases.get(connection, case)
         digest = _the_plan(found, plan_digest)
+        _check_role(found, actor)
         approvals.approve(connection, case, digest, actor, "approve", reason)
         workspace.record(
             connection, f"{case}:approved:{digest[:16]}:{actor.id}", Action.CASE_APPROVED, {"plan": digest}
         )
         missing = approvals.missing(connection, case)
     return found, missing
+
+
+def _check_role(case: Case, actor: Person) -> None:
+    """Refuse an approval of a promotion that its alias does not count, before it fills a place of one that counts."""
+    roles = (case.plan or {}).get("approvals", {}).get("roles", ())
+    if case.kind == PROMOTION and roles and actor.role not in roles:
+        raise Denied(f"you are {actor.role}; a promotion to this alias is approved by {' or '.join(roles)}")
 
 
 def _the_plan(case: Case, given: str) -> str:
@@ -122,6 +134,9 @@ def replan(workspace: Workspace, case: str) -> Case:
         workspace.require_role("dpo", "operator", *(CHANGERS if is_change else ("requester",)))
         if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
             raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
+        is_promotion = cases.get(connection, case).kind == PROMOTION
+    if is_promotion:
+        return replan_promotion(workspace, case)
     return replan_change(workspace, case) if is_change else plan_case(workspace, case)
 
 

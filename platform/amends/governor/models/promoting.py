@@ -8,17 +8,30 @@ from typing import Any
 
 from amends.errors import Denied
 from amends.governor.judging import decide
+from amends.governor.models.provenance import descends_from_erased, licence_of
+from amends.governor.models.signatures import is_signed
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
 from amends.ledger.actions import Action
-from amends.records import Change, ModelVersion, Verdict
+from amends.records import Change, ModelVersion, Reading, Verdict
 
 CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A candidate for an alias with everything that the policy may look at."""
+    """A candidate for an alias with everything that the policy may look at.
+
+    Args:
+        change: The candidate, its parent, and what was read on both.
+        alias: The alias to move.
+        expected: The version that it must stand for now; None where it must not exist.
+        case: On whose behalf.
+        facts: What the case knows beside what is found out here.
+        approvals: Who approved.
+        attempt: Of the case's work; each is judged anew.
+        champion: What was read on the version that the alias stands for; None where that is the parent.
+    """
 
     change: Change
     alias: str
@@ -27,6 +40,15 @@ class Promotion:
     facts: Mapping[str, Any]
     approvals: tuple[Mapping[str, Any], ...] = ()
     attempt: int = 0
+    champion: tuple[Reading, ...] | None = None
+
+    @property
+    def beside(self) -> tuple[Reading, ...]:
+        """What was read on the version that the alias stands for."""
+        if self.champion is not None:
+            return self.champion
+        parent = self.change.parent
+        return self.change.before if parent is not None and parent.version == self.expected else ()
 
 
 def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
@@ -36,13 +58,14 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
         Denied: A rule or a reviewer says no, or the alias has moved meanwhile.
     """
     change, alias, case = promotion.change, promotion.alias, promotion.case
-    facts = {**promotion.facts, "first": promotion.expected is None}
     verdict = decide(
-        workspace, "promotion", f"{case}-promotion-{promotion.attempt}", case, change, facts, promotion.approvals
-    )
+        workspace, "promotion", f"{case}-promotion-{promotion.attempt}", case, change, _facts(workspace, promotion),
+        promotion.approvals, promotion.beside,
+    )  # fmt: skip
     if not verdict.allowed:
         raise Denied(f"{change.candidate} is not promoted: {'; '.join(verdict.reasons())}")
     candidate = change.candidate
+    check_mirror(workspace, candidate, alias, promotion.expected)
     with workspace.database.transaction() as connection:
         aliases.move(
             connection,
@@ -64,6 +87,33 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
         workspace.record(connection, f"{case}:alias:{alias}", Action.ALIAS_MOVED, body, actor)
     workspace.registry.set_alias(candidate.name, alias, candidate.version, expected=promotion.expected)
     return verdict
+
+
+def _facts(workspace: Workspace, promotion: Promotion) -> dict[str, Any]:
+    """Return what the case knows, and what is true of the candidate and the alias whatever the case."""
+    digest = promotion.change.candidate.digest
+    known = {
+        "descends_from_erased": descends_from_erased(workspace, digest),
+        "environment": promotion.alias,
+        "first": promotion.expected is None,
+        "licence": licence_of(workspace, digest),
+        "signature_verified": is_signed(workspace, digest),
+    }
+    return {"requested": False, **promotion.facts, **known}
+
+
+def check_mirror(workspace: Workspace, candidate: ModelVersion, alias: str, expected: int | None) -> None:
+    """Refuse to move an alias that somebody moved in MLflow; the ledger is not touched before that is put right.
+
+    Raises:
+        Denied: It stands neither where it is to move from nor at the candidate, as after a crash.
+    """
+    theirs = workspace.registry.alias(candidate.name, alias)
+    if theirs not in (expected, candidate.version):
+        raise Denied(
+            f"{candidate.name}@{alias} was moved in MLflow to {theirs}, outside Amends; "
+            "see `amends aliases check`, which puts it back with --enforce"
+        )
 
 
 def reconcile(workspace: Workspace) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amends.governor.models.signatures import sign_version
 from amends.governor.workspace import Workspace
 from amends.ledger import inventory, lineage
 from amends.ledger.actions import Action
@@ -62,6 +63,7 @@ def enter(workspace: Workspace, entry: Entry, action: Action, actor: str) -> Mod
             [StateBlob(entry.digest, name, blob, entry.lineage) for name, blob in (entry.state or {}).items()],
         )
         workspace.record(connection, f"version:{entry.key}", action, body, actor)
+    sign_version(workspace, entry.digest)
     return ModelVersion(entry.model, number, entry.digest)
 
 

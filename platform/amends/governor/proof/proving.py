@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
-from amends.governor.judging import find_policy
 from amends.governor.proof.certificates import verify_certificate
 from amends.governor.proof.closing import RECEIPT, receipt_of
 from amends.governor.workspace import Workspace
 from amends.ledger import audit, bundles, cases, checkpoints
-from amends.policy import check, parse_policy
-from amends.policy.fields import read_text
-from amends.policy.parsing import names_read
 from amends.records import CaseStatus
 from amends.vault.public import read_public_keys
 from amends.vault.receipts import check_receipt
@@ -141,24 +137,3 @@ def _commitment(certificate: Path) -> str:
     stem = certificate.name.removesuffix(".html").removesuffix(".dsse.json")
     envelope = json.loads(certificate.with_name(f"{stem}.dsse.json").read_bytes())
     return str(json.loads(base64.b64decode(envelope["payload"]))["predicate"]["case"]["commitment"])
-
-
-def check_policy(workspace: Workspace, name: str) -> dict[str, Any]:
-    """Check a policy by name or file: its syntax, and that the installed plugins can read what it reads.
-
-    Raises:
-        BadPolicy: It has a mistake; the sentence names file and rule.
-        BadInput: It names operations, and nobody offers any of them.
-    """
-    file = Path(name)
-    policy = parse_policy(read_text(file), file.name) if file.is_file() else find_policy(workspace, name)
-    offered = workspace.host.probes
-    check(policy, {reading for _, reading in names_read(policy) if reading.partition("/")[0] in offered})
-    for probe, settings in {**policy.probes, **policy.audit}.items():
-        for parameter in settings:
-            if parameter not in {known.name for known in workspace.host.probe(probe).parameters}:
-                raise BadInput(f"policy {policy.name!r}: probe {probe!r} has no parameter {parameter!r}")
-    rungs = [operation for operation in policy.operations if operation in workspace.host.operations]
-    for operation in rungs or policy.operations:  # one that is not installed is passed over by whoever plans
-        workspace.host.operation(operation)
-    return {"name": policy.name, "digest": policy.digest, "rules": len(policy.rules)}

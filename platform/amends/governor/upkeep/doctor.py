@@ -146,7 +146,7 @@ def look_at_aliases(workspace: Workspace) -> Finding:
     if diverged:
         return broken(
             f"{len(diverged)} aliases were moved outside Amends; {diverged[0]}",
-            "move it back in MLflow; only Amends moves an alias of its models",
+            "run `amends aliases check --enforce`; only Amends moves an alias of its models",
         )
     if idle:
         return warn(

@@ -46,8 +46,8 @@ def form(workspace: Workspace, case: str) -> Work:
 
 
 def _what(case: Case) -> str:
-    """Return what an approved case will be doing: an erasure, a change, or a search for one."""
-    if case.kind == "erasure":
+    """Return what an approved case will be doing: an erasure, a promotion, a change, or a search for one."""
+    if case.kind in ("erasure", "promotion"):
         return case.kind
     return "search" if "candidates" in (case.plan or {}) else "change"
 
@@ -181,8 +181,8 @@ def again(workspace: Workspace, case: str) -> Work:
         members = tuple(m for m in beside if cases.get(connection, m).status == S.FAILED)
         done: Steps = journal.steps_of(connection, known.lead)
         failed = cases.detail(connection, case).get("failed", "")
-        is_whole = members == known.cases and not _is_stale(connection, known, done)
-        kind = kind_of(connection, known)
+        kind = kind_of(connection, known)  # a promotion looks at everything again
+        is_whole = kind != "promotion" and members == known.cases and not _is_stale(connection, known, done)
     if not is_whole and kind != "training" and "promote" not in done:
         drop_products(workspace, known.lead)
         done = {}

@@ -15,7 +15,7 @@ from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
+from amends.governor.work.piece import Result, Work, age_days, earlier, plans_of, stopper, wait
 from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
 from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
 from amends.governor.work.running import Step, finish, operate
@@ -26,10 +26,9 @@ from amends.ledger.actions import Action
 from amends.ledger.datasets import Membership
 from amends.ledger.lineage import DataUse, Edge
 from amends.policy import Policy
+from amends.policy.judging import QUORUM
 from amends.records import Change, ModelVersion, Verdict, digest_of
 from amends.scheduler.jobs import reading_to_json
-
-QUORUM_RULE = "built-in:quorum"
 
 
 def prepare(workspace: Workspace, work: Work) -> Result:
@@ -249,6 +248,7 @@ def promote_change(workspace: Workspace, work: Work) -> Result:
     facts = {
         **known,
         "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
+        "evidence_age_days": age_days(workspace, work, "measure"),
         "digests_verified": verify_version(workspace, candidate),
     }
     promotion = Promotion(
@@ -275,7 +275,7 @@ def _promotion(workspace: Workspace, work: Work) -> Verdict | None:
 
 def _wants_only_approvals(verdict: Verdict, policy: Policy) -> bool:
     """Whether every rule that denied is about who approved."""
-    about = {rule.id for rule in policy.rules if rule.references.approvals} | {QUORUM_RULE}
+    about = {rule.id for rule in policy.rules if rule.references.approvals} | {QUORUM}
     failed = {answer.rule for answer in verdict.answers if not answer.passed and answer.severity == "deny"}
     return bool(failed) and failed <= about and not verdict.objections
 

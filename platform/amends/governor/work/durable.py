@@ -25,6 +25,7 @@ from amends.governor.work import (
     climbing,
     measuring,
     preparing,
+    promoting,
     purging,
     replacing,
     scouring,
@@ -79,12 +80,18 @@ SEARCH: Mapping[str, Run] = {
     "register": changing.register,
     "promote": changing.promote_change,
 }
+PROMOTION: Mapping[str, Run] = {
+    "prepare": promoting.prepare,
+    "measure": promoting.measure,
+    "promote": promoting.promote_version,
+}
 KINDS: Mapping[str, Mapping[str, Run]] = {
     "erasure": ERASURE,
     "purge": PURGE,
     "training": TRAINING,
     "change": CHANGE,
     "search": SEARCH,
+    "promotion": PROMOTION,
 }
 ENDS: Mapping[str, CaseStatus] = {
     "erasure": CaseStatus.SEALED,
@@ -92,6 +99,7 @@ ENDS: Mapping[str, CaseStatus] = {
     "training": CaseStatus.COMPLETE,
     "change": CaseStatus.COMPLETE,
     "search": CaseStatus.COMPLETE,
+    "promotion": CaseStatus.COMPLETE,
 }
 
 _WORKSPACE: list[Workspace] = []

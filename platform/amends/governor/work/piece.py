@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import AmendsError, BadInput, Cancelled, TaskFailed
@@ -68,6 +69,19 @@ def earlier(workspace: Workspace, work: Work, step: str) -> Result:
     if found is None:
         raise BadInput(f"case {work.lead} has not done {step!r} yet; run its steps in order")
     return found
+
+
+def age_days(workspace: Workspace, work: Work, step: str) -> int:
+    """Return how many full days ago a step finished.
+
+    Raises:
+        BadInput: It has not finished.
+    """
+    with workspace.database.read() as connection:
+        at = journal.step_at(connection, work.lead, step)
+    if at is None:
+        raise BadInput(f"case {work.lead} has not done {step!r} yet; run its steps in order")
+    return (datetime.now(UTC) - at).days
 
 
 def plans_of(workspace: Workspace, work: Work) -> list[Mapping[str, Any]]:

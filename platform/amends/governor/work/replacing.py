@@ -12,7 +12,7 @@ from amends.governor.judging import approvals_for_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, promote
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.measuring import change_of, facts_of
-from amends.governor.work.piece import Result, Work, earlier
+from amends.governor.work.piece import Result, Work, age_days, earlier
 from amends.governor.work.preparing import never_trained
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, lineage, suppression
@@ -146,7 +146,8 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
             raw_digest=None,
             status="active",
         )
-        datasets.register(connection, after, members)
+        if datasets.register(connection, after, members).status != "active":  # a case that was cancelled wrote it, too
+            datasets.set_status(connection, after.digest, "active")
         body = {"old": old, "new": blobs["train"], "records": len(rows)}
         actor = cases.get(connection, work.lead).requester
         key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
@@ -179,6 +180,7 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
     facts = {
         **facts_of(workspace, work),
         "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
+        "evidence_age_days": age_days(workspace, work, "measure"),
         "digests_verified": verify_version(workspace, candidate),
         "suppression_checked": True,
         "suppression_hits": suppressed(workspace, prepared["datasets"]),

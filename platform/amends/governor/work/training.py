@@ -13,7 +13,7 @@ from amends.governor.models.promoting import CHAMPION, Promotion, champion, prom
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, earlier, stopper, wait
+from amends.governor.work.piece import Result, Work, age_days, earlier, stopper, wait
 from amends.governor.work.replacing import suppressed, verify_version
 from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
@@ -151,6 +151,7 @@ def promote_training(workspace: Workspace, work: Work) -> Result:
         attempt=work.attempt,
         facts={
             "evidence_allowed": True,
+            "evidence_age_days": age_days(workspace, work, "measure"),
             "digests_verified": verify_version(workspace, candidate),
             "suppression_checked": True,
             "suppression_hits": suppressed(workspace, blobs),

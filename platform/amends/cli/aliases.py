@@ -1,0 +1,35 @@
+"""`amends aliases`: what stands otherwise in MLflow than Amends left it."""
+
+from __future__ import annotations
+
+import click
+
+from amends.cli.output import Screen
+from amends.cli.tables import Marked, Table
+from amends.cli.verbs import group
+
+aliases = group("aliases", "Find what moved in MLflow behind Amends' back, and put it back.")
+
+
+@aliases.verb("check", example="amends aliases check --enforce")
+@click.argument("model", required=False, default="")
+@click.option("--enforce", is_flag=True, help="Put it right, even where the policy's `reconcile` only observes.")
+def check(screen: Screen, model: str, enforce: bool) -> int:
+    """Compare every model, or one, with MLflow: aliases moved by hand, versions deleted, tags edited.
+
+    Each is recorded in the audit log. Leaves with 1 while something still differs. Needs no token, so that a timer can
+    run it.
+    """
+    from amends.governor.models.reconciling import check_aliases
+
+    with screen.workspace() as workspace:
+        report = check_aliases(workspace, is_enforced=enforce, model=model)
+    found = report.rows()
+    rows = [
+        (row["kind"], row["sentence"], "put back" if row["restored"] else Marked("differs", "red")) for row in found
+    ]
+    screen.show(
+        {"mode": str(report.mode), "found": found},
+        Table(("what", "how it stands", "now"), rows, "everything stands in MLflow as Amends left it"),
+    )
+    return 1 if any(not row["restored"] for row in found) else 0

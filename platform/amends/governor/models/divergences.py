@@ -1,0 +1,113 @@
+"""Find what stands otherwise in MLflow than Amends left it: aliases, versions, and the tags that say what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from amends.errors import UnknownModel
+from amends.governor.workspace import Workspace
+from amends.ledger import aliases, lineage
+from amends.ledger.lineage import Version
+from amends.ledger.mirror import Mirrored, look
+from amends.ledger.registry import DIGEST, MODEL_ID
+from amends.records import digest_of
+
+
+class Kind(StrEnum):
+    """What differs."""
+
+    ALIAS = "alias"
+    STRANGER = "unknown alias"
+    VERSION = "version"
+    TAG = "tag"
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """One thing that stands otherwise in MLflow than Amends left it.
+
+    Args:
+        kind: What differs; an unknown alias and a deleted version are told and left, for nothing here can mend them.
+        model: The model's name.
+        name: The alias or the tag; empty for a version.
+        version: The version that it is about: of an alias, where Amends moved it.
+        ours: What Amends left there; None where it knows nothing of it.
+        theirs: What MLflow says; None where it is gone.
+        is_mendable: Whether what Amends left can be put there again.
+    """
+
+    kind: Kind
+    model: str
+    name: str
+    version: int | None
+    ours: str | None
+    theirs: str | None
+    is_mendable: bool = False
+
+    @property
+    def key(self) -> str:
+        """Names the place, whatever stands there."""
+        return digest_of([self.kind, self.model, self.name, self.version if self.kind is not Kind.ALIAS else None])[:16]
+
+    @property
+    def sentence(self) -> str:
+        """Say it to people."""
+        there = "is gone from MLflow" if self.theirs is None else f"is {self.theirs} in MLflow"
+        if self.kind is Kind.ALIAS:
+            where = "is gone from MLflow" if self.theirs is None else f"stands for version {self.theirs} in MLflow"
+            return f"{self.model}@{self.name} {where}, but was moved to version {self.ours} here"
+        if self.kind is Kind.STRANGER:
+            return f"{self.model}@{self.name} stands for version {self.theirs} in MLflow, and nobody asked for it here"
+        if self.kind is Kind.VERSION:
+            return f"{self.model}@{self.version} {there}; restore MLflow from a backup"
+        return f"the tag {self.name} of {self.model}@{self.version} {there}, but was {self.ours}"
+
+
+def divergences(workspace: Workspace, model: str = "") -> Iterator[Divergence]:
+    """Yield what stands otherwise in MLflow than Amends left it; a purged version may be gone.
+
+    Raises:
+        UnknownModel: There is no such model.
+    """
+    with workspace.database.read() as connection:
+        names = [name for name in lineage.models(connection) if not model or name == model]
+        ours = {name: aliases.aliases_of(connection, name) for name in names}
+        alive = {name: [v for v in lineage.versions_of(connection, name) if v.status != "purged"] for name in names}
+    if model and not names:
+        raise UnknownModel(f"there is no model {model!r}; see `amends models list`")
+    for name in names:
+        mirrored = look(workspace.registry, name)
+        yield from _aliases(name, ours[name], mirrored)
+        for version in alive[name]:
+            yield from _version(version, mirrored)
+
+
+def _aliases(model: str, ours: Mapping[str, int], mirrored: Mirrored) -> Iterator[Divergence]:
+    theirs = mirrored.aliases
+    for alias, number in ours.items():
+        if (there := theirs.get(alias)) != number:
+            said, is_there = None if there is None else str(there), number in mirrored.versions
+            yield Divergence(Kind.ALIAS, model, alias, number, str(number), said, is_there)
+    for alias in sorted(theirs.keys() - ours.keys()):
+        yield Divergence(Kind.STRANGER, model, alias, theirs[alias], None, str(theirs[alias]))
+
+
+def _version(version: Version, mirrored: Mirrored) -> Iterator[Divergence]:
+    if version.mlflow_version is None:
+        return
+    tags = mirrored.versions.get(int(version.mlflow_version))
+    if tags is None:
+        yield Divergence(Kind.VERSION, version.model, "", version.number, version.mlflow_version, None)
+        return
+    for name, value in _tags(version).items():
+        if tags.get(name) != value:
+            yield Divergence(Kind.TAG, version.model, name, version.number, value, tags.get(name), True)
+
+
+def _tags(version: Version) -> dict[str, str]:
+    """Return the tags that a version must have, as the ledger knows them."""
+    known = {DIGEST: version.digest, MODEL_ID: version.mlflow_model_id, "amends.case": version.case_id}
+    known["amends.guarantee"] = None if version.guarantee is None else str(version.guarantee)
+    return {name: value for name, value in known.items() if value}

@@ -1,0 +1,53 @@
+"""Where a model's aliases stood: who moved each, when, why, on whose approval, and under which policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amends.errors import UnknownModel
+from amends.governor.workspace import Workspace
+from amends.ledger import aliases, approvals, cases, decisions, lineage, people
+from amends.ledger.aliases import Move
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def alias_history(workspace: Workspace, model: str, alias: str = "") -> list[dict[str, Any]]:
+    """Return every move of a model's aliases, or of one, the oldest first.
+
+    Raises:
+        UnknownModel: There is no such model.
+    """
+    with workspace.database.read() as connection:
+        if not lineage.versions_of(connection, model):
+            raise UnknownModel(f"there is no model {model!r}; see `amends models list`")
+        names = {person.id: person.name for person in people.everyone(connection, removed=True)}
+        wanted = [alias] if alias else list(aliases.aliases_of(connection, model))
+        moves = [move for name in wanted for move in aliases.history(connection, model, name)]
+        return [_told(connection, move, names) for move in sorted(moves, key=lambda move: move.at)]
+
+
+def _told(connection: Connection, move: Move, names: dict[str, str]) -> dict[str, Any]:
+    plan = (cases.get(connection, move.case_id).plan or {}) if move.case_id else {}
+    return {
+        **{"model": move.model, "alias": move.alias, "revision": move.revision},
+        **{"from": move.old_number, "to": move.new_number, "at": move.at},
+        "by": names.get(move.actor, move.actor),
+        "reason": plan.get("reason") or str(plan.get("kind", "")),
+        "case": move.case_id,
+        "approvals": _approvals(connection, move.case_id, names),
+        "policy_digest": _policy(connection, move.case_id),
+    }
+
+
+def _approvals(connection: Connection, case: str | None, names: dict[str, str]) -> list[str]:
+    given = approvals.standing(connection, case) if case else ()
+    return [f"{names.get(a.person, a.person)} ({a.role})" for a in given if a.decision == "approve"]
+
+
+def _policy(connection: Connection, case: str | None) -> str | None:
+    """Return the digest of the policy that allowed the move: the newest decision is the one that did."""
+    found = decisions.find(connection, case) if case else ()
+    allowed = [one.policy_digest for one in found if one.policy == "promotion" and one.verdict.allowed]
+    return allowed[-1] if allowed else None
