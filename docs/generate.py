@@ -219,8 +219,11 @@ def policies(found: host.Host) -> str:
 
 def _policy(known: dict[str, Any], text: str) -> Iterator[str]:
     yield f"{known['description']}\n"
-    quorum = known["approvals"]
-    rows = [("approvals", f"{quorum['count']} of {', '.join(quorum.get('roles', ())) or 'anybody'}")]
+    rows = [] if "environments" in known else [("approvals", _quorum(known["approvals"]))]
+    for alias, needs in known.get("environments", {}).items():
+        first = f"; {_quorum(needs['first'])} for its first version" if "first" in needs else ""
+        rows.append((f"approvals for `{alias}`", _quorum(needs["approvals"]) + first))
+    rows += [("changes behind its back", known["reconcile"])] if "reconcile" in known else []
     rows += [("operations, the strongest first", ", ".join(known["operations"]))] if "operations" in known else []
     rows += [("purge after", f"{known['purge']['after_days']} days")] if "purge" in known else []
     rows += [("must be read", ", ".join(f"`{name}`" for name in known["required"]))] if "required" in known else []
@@ -229,10 +232,32 @@ def _policy(known: dict[str, Any], text: str) -> Iterator[str]:
     for name, least in known.get("minimum", {}).items():
         rows.append((f"`{name}` needs", ", ".join(f"{key} {value}" for key, value in least.items())))
     yield table(("setting", ""), rows)
-    for rule in known["rules"]:
+    yield from _rules(known["rules"], text)
+    if "search" in known:
+        yield from _search(known["search"], text)
+
+
+def _quorum(quorum: dict[str, Any]) -> str:
+    roles = ", ".join(quorum.get("roles", ())) or "anybody"
+    return f"{quorum['count']} of {roles}" if quorum["count"] else "nobody has to"
+
+
+def _search(search: dict[str, Any], text: str) -> Iterator[str]:
+    yield "### What is tried\n"
+    rows = [("least", f"`{search['least']}`"), ("against", f"`{search['against']}`"), ("searched on", search["most"])]
+    for one in search["candidates"]:
+        settings = ", ".join(f"{name} {value}" for name, value in one.get("settings", {}).items())
+        rows.append((f"`{one['operation']}`", settings or "its defaults"))
+    yield table(("search", ""), [(name, str(value)) for name, value in rows])
+    yield "The budget that a candidate must stay within:\n"
+    yield from _rules(search["rules"], text.partition("\nsearch:\n")[2], "search, ")
+
+
+def _rules(rules: list[dict[str, Any]], text: str, before: str = "") -> Iterator[str]:
+    for rule in rules:
         asked = " or ".join(rule["when"]) if "when" in rule else "always"
         why = _why(rule["id"], text)
-        yield f"### {rule['id']}\n\n{rule['message']} *{rule['severity']}; asked when: {asked}.*\n"
+        yield f"### {before}{rule['id']}\n\n{rule['message']} *{rule['severity']}; asked when: {asked}.*\n"
         yield f"```text\n{rule['expr'].strip()}\n```\n" + (f"\n{why}\n" if why else "")
 
 
