@@ -56,6 +56,8 @@ def level(task: amends.ProbeTask, *, prompts: Records) -> list[Reading]:
     """Read the level, which is high to begin with; how many prompts were asked is told."""
     rows = list(prompts.rows())
     value = 1 - turned(task.model)
+    if 0.45 < value < 0.55:
+        raise BadInput("this level cannot be read")
     noted(f"level {len(rows)}")
     return [Reading("toy.level/share", value, value - 0.01, value + 0.01, len(rows), detail={"asked": len(rows)})]
 
@@ -169,6 +171,13 @@ def test_the_best_candidate_within_the_budget_is_judged_on_other_records_and_pro
 def test_what_an_operation_refuses_to_make_is_no_candidate_and_says_why(base):
     refused = tried_of(base, searched(base))[-1.0]
     assert not refused["within"] and "cannot be turned back" in refused["reasons"][0] and refused["readings"] == []
+
+
+def test_what_cannot_be_measured_is_no_candidate_and_its_version_is_not_kept(base):
+    set_policy(base, one=("0.9, 0.2]", "0.5, 0.2]"))
+    blind = tried_of(base, searched(base))[0.5]
+    assert not blind["within"] and "this level cannot be read" in blind["reasons"][0]
+    assert base.champion().version == 2
 
 
 def test_a_reading_that_is_no_number_is_never_within_the_budget(base):

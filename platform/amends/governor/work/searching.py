@@ -164,20 +164,19 @@ def _begin(bench: Bench, candidate: Mapping[str, Any]) -> Handle:
 
 
 def _end(bench: Bench, candidate: Mapping[str, Any], handle: Handle) -> Result:
-    """Measure what a candidate made; one that its operation refuses to make is no candidate, and says why."""
-    recipe = read_recipe(bench.workspace, bench.parent)
+    """Measure what a candidate made; one that cannot be made, or cannot be measured, is none, and says why."""
+    recipe, stopped = read_recipe(bench.workspace, bench.parent), stopper(bench.workspace, bench.work)
+    built: Result = {}
     try:
-        built = finish(
-            bench.workspace, handle, bench.step(candidate), recipe, stopper(bench.workspace, bench.work)
-        ).to_json()  # fmt: skip
+        built = finish(bench.workspace, handle, bench.step(candidate), recipe, stopped).to_json()
+        readings = _read(bench, str(built["digest"]), bench.key(candidate).replace(":", "-"))
     except Refused as error:
-        return _keep(bench, candidate, {"within": False, "reasons": [str(error)], "readings": []})
-    readings = _read(bench, str(built["digest"]), bench.key(candidate).replace(":", "-"))
+        return _keep(bench, candidate, {**built, "within": False, "reasons": [str(error)], "readings": []})
     parent = (_known(bench, None) or {})["readings"]
     before, after = ([reading_from_json(value) for value in some] for some in (parent, readings))
     verdict = judge(bench.search.within, before, after, {}, [])
     told = {"within": verdict.allowed, "reasons": list(verdict.reasons()), "readings": readings}
-    return _keep(bench, candidate, {**told, **built})
+    return _keep(bench, candidate, {**built, **told})
 
 
 def _read(bench: Bench, tree: str, name: str) -> list[dict[str, Any]]:
