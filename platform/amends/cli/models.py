@@ -62,20 +62,25 @@ def list_models(screen: Screen, model: str | None) -> None:
 def show(screen: Screen, reference: str) -> None:
     """Show a version: its steps, where it comes from, what went into it and who was given it."""
     from amends.governor import listing
+    from amends.governor.models import licences
 
     with screen.workspace() as workspace:
         found = listing.version(workspace, reference)
+        along = licences.licences_of(workspace, found["digest"], f"{found['model']}@{found['version']}")
     steps = [(n, step["operation"], step["seed"]) for n, step in enumerate(found["recipe"].get("steps", []), start=1)]
     origins = [
         *((edge["kind"], edge["parent"][:12], edge["evidence"]) for edge in found["parents"]),
         *((f"data ({use['role']})", use["dataset"][:12], use["evidence"]) for use in found["data"]),
     ]
     screen.show(
-        found,
+        {**found, "licences": licences.summary(along)},
         f"{found['model']}@{found['version']} is {found['status']}, aliases: {', '.join(found['aliases']) or 'none'}",
         f"digest: {found['digest']}",
         f"guarantee: {found['guarantee'] or '-'}, private state: {found['state_blobs']} blobs, "
         f"given to: {len(found['recipients'])} recipients",
+        f"licence: {along.label.licence.id} ({along.label.licence.family}), conflicts along the lineage: "
+        f"{len(along.conflicts)}, not known: {len(along.unknown)}",
+        *(f"licence conflict: {sentence}" for sentence in along.conflicts),
         Table(("step", "operation", "seed"), steps, "it has no steps: a base model"),
         Table(("comes from", "digest", "evidence"), origins, "it has no parents"),
     )

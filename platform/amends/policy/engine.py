@@ -21,6 +21,8 @@ FACTS: Mapping[str, type] = {
     "evidence_allowed": bool,
     "first": bool,
     "guarantee": str,
+    "licence_conflicts": int,
+    "licences_known": bool,
     "objections": int,
     "plan_digest": str,
     "received_late": bool,

@@ -8,6 +8,7 @@ from typing import Any
 
 from amends.errors import Denied
 from amends.governor.judging import decide
+from amends.governor.models.licences import licence_facts
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
 from amends.ledger.actions import Action
@@ -36,7 +37,8 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
         Denied: A rule or a reviewer says no, or the alias has moved meanwhile.
     """
     change, alias, case = promotion.change, promotion.alias, promotion.case
-    facts = {**promotion.facts, "first": promotion.expected is None}
+    licences = licence_facts(workspace, change.candidate.digest)
+    facts = {**promotion.facts, **licences, "first": promotion.expected is None}
     verdict = decide(
         workspace, "promotion", f"{case}-promotion-{promotion.attempt}", case, change, facts, promotion.approvals
     )
