@@ -1,4 +1,4 @@
-"""Licences along a lineage: what is contradicted is said in a sentence, and what is not known never counts as allowed."""
+"""Licences along a lineage: what is contradicted is said in a sentence, and what is not known never is allowed."""
 
 from __future__ import annotations
 
