@@ -48,6 +48,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("policy", "policy:", "Read, check, explain and replay policies."),
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
+        ("bundle", "bundle:", "Hand a case out to be verified offline, or take one in."),
     ),
     "Plugins": (
         ("plugins", "offers", "List the plugins and whether they are sound."),
