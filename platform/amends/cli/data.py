@@ -24,6 +24,7 @@ data = group("data", "Register training data that knows whose it is.")
 @click.option(
     "--drop-suppressed", is_flag=True, help="Leave out records of erased persons instead of refusing the file."
 )
+@click.option("--licence", default="", metavar="ID", help="What the data is under, such as CC-BY-4.0: declared.")
 def register(
     screen: Screen,
     file: Path,
@@ -32,6 +33,7 @@ def register(
     identifiers: tuple[str, ...],
     controls: float,
     drop_suppressed: bool,
+    licence: str,
 ) -> None:
     """Copy a JSON Lines file into the workspace, index whose it is, and withhold controls.
 
@@ -43,7 +45,7 @@ def register(
     with screen.workspace() as workspace:
         made = registering.register(
             workspace, name or file.stem, file, subject_field=subject_field, identifier_fields=fields,
-            controls=controls, drop_suppressed=drop_suppressed,
+            controls=controls, drop_suppressed=drop_suppressed, licence=licence,
         )  # fmt: skip
     sharing = [(size, count) for size, count in made.groups.items()]
     screen.show(

@@ -1,7 +1,9 @@
-"""`amends models`: import, list, show, follow, export and prune."""
+"""`amends models`: import, list, show, follow, describe in a passport, export and prune."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,8 +11,9 @@ import click
 from amends.cli.output import Screen
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
+from amends.errors import BadInput
 
-models = group("models", "Import, list, show, export and prune models.")
+models = group("models", "Import, list, show, follow, describe, export and prune models.")
 
 
 @models.verb("import", example="amends models import smollm2")
@@ -62,20 +65,25 @@ def list_models(screen: Screen, model: str | None) -> None:
 def show(screen: Screen, reference: str) -> None:
     """Show a version: its steps, where it comes from, what went into it and who was given it."""
     from amends.governor import listing
+    from amends.governor.models import licences
 
     with screen.workspace() as workspace:
         found = listing.version(workspace, reference)
+        along = licences.licences_of(workspace, found["digest"], f"{found['model']}@{found['version']}")
     steps = [(n, step["operation"], step["seed"]) for n, step in enumerate(found["recipe"].get("steps", []), start=1)]
     origins = [
         *((edge["kind"], edge["parent"][:12], edge["evidence"]) for edge in found["parents"]),
         *((f"data ({use['role']})", use["dataset"][:12], use["evidence"]) for use in found["data"]),
     ]
     screen.show(
-        found,
+        {**found, "licences": licences.summary(along)},
         f"{found['model']}@{found['version']} is {found['status']}, aliases: {', '.join(found['aliases']) or 'none'}",
         f"digest: {found['digest']}",
         f"guarantee: {found['guarantee'] or '-'}, private state: {found['state_blobs']} blobs, "
         f"given to: {len(found['recipients'])} recipients",
+        f"licence: {along.label.licence.id} ({along.label.licence.family}), conflicts along the lineage: "
+        f"{len(along.conflicts)}, not known: {len(along.unknown)}",
+        *(f"licence conflict: {sentence}" for sentence in along.conflicts),
         Table(("step", "operation", "seed"), steps, "it has no steps: a base model"),
         Table(("comes from", "digest", "evidence"), origins, "it has no parents"),
     )
@@ -97,6 +105,50 @@ def history(screen: Screen, model: str, alias: str) -> None:
     ]  # fmt: skip
     columns = ("when", "alias", "from", "to", "by", "why", "approved by", "policy", "case")
     screen.show(found, Table(columns, rows, f"no alias of {model} ever stood anywhere"))
+
+
+@models.verb("passport", example="amends models passport assistant@2 --output ./passports")
+@click.argument("reference", metavar="MODEL@VERSION")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this directory.")
+@click.option(
+    "--format", "kind", type=click.Choice(("html", "json", "both")), default="both", show_default=True,
+    help="A page to read, a CycloneDX 1.6 ML-BOM, or both.",
+)  # fmt: skip
+def passport(screen: Screen, reference: str, output: Path | None, kind: str) -> None:
+    """Write a version's passport: lineage, data, operations, readings, approvals, limits, licences, open questions.
+
+    Without --output it only says what the passport would; with --json, all of it.
+    """
+    from amends.governor.proof.mlbom import bom_of
+    from amends.governor.proof.passport import passport_of
+    from amends.governor.proof.sheet import render_passport
+
+    with screen.workspace() as workspace:
+        known = passport_of(workspace, reference)
+    made = {"html": lambda: render_passport(known), "json": lambda: json.dumps(bom_of(known), indent=2) + "\n"}
+    wanted = [one for one in made if output is not None and kind in (one, "both")]
+    stem = known["reference"].replace("@", "-")
+    texts = {f"{stem}.passport.html" if one == "html" else f"{stem}.cdx.json": made[one]() for one in wanted}
+    files = _write(output, texts) if output is not None else []
+    along = known["licences"]
+    screen.show(
+        {"passport": known, "files": files},
+        f"{known['reference']}: {len(known['readings']['after'])} readings, {len(known['decisions'])} decisions, "
+        f"{len(known['approvals'])} approvals, {len(known['limits'])} known limits",
+        f"licence {along['label']}: {len(along['conflicts'])} conflicts, {len(along['unknown'])} not known",
+        f"open questions: {len(known['open'])} of {len(known['questions'])}",
+        *(f"written: {file}" for file in files),
+    )
+
+
+def _write(directory: Path, texts: Mapping[str, str]) -> list[str]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (directory / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{directory} cannot be written ({error.strerror}); name another directory") from None
+    return [str(directory / name) for name in texts]
 
 
 @models.verb("export", example="amends models export assistant@champion ./assistant")

@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("version", "home", "Say which Amends this is."),
     ),
     "Models and data": (
-        ("models", "models:", "Import, list, show, export and prune models."),
+        ("models", "models:", "Import, list, show, describe, export and prune models."),
         ("data", "data:", "Register training data that knows whose it is."),
         ("train", "train", "Train a model so that erasure can be exact."),
         ("ask", "ask", "Ask a model a question."),
@@ -51,6 +51,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("policy", "policy:", "Read, check, test, explain and replay policies."),
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
+        ("bundle", "bundle:", "Hand a case out to be verified offline, or take one in."),
     ),
     "Plugins": (
         ("plugins", "offers", "List the plugins and whether they are sound."),

@@ -64,6 +64,7 @@ def _dataset(found: Dataset) -> dict[str, Any]:
         **{"records": found.records, "subjects": found.subjects, "controls": found.controls},
         "groups": dict(settings.get("groups", {})),
         "external_sha256": found.source_digest,
+        "licence": str(settings.get("licence", "")),
         "parent": found.parent,
         "registered_at": found.registered_at,
     }

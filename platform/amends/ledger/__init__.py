@@ -20,6 +20,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     checkpoints.checkpoint(connection, keyring) -> Checkpoint      checkpoints.latest(connection)
     checkpoints.verify_checkpoints(connection, public_keys) -> count
     checkpoints.inclusion(connection, seq) -> Inclusion
+    checkpoints.inclusions(connection, seqs) -> tuple[Inclusion, ...]
     bundles.export_bundle(connection, path, public_keys)  bundles.verify_bundle(path, public_keys) -> BundleReport
 
     people.add(connection, name, role) -> token           people.authenticate(connection, token) -> Person
@@ -55,6 +56,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     datasets.lookup(connection, macs) -> {mac: (pseudonym, ...)}                (people can share a name)
     datasets.macs_of(connection, pseudonym) -> tuple[(kind, mac), ...]
     datasets.remove_subject(connection, pseudonym) -> int
+    datasets.set_licence(connection, digest, licence)
     datasets.set_control(connection, digest, control, *, subjects, controls)
     suppression.add(connection, [(kind, mac)], case) -> int       suppression.hits(connection, macs) -> set
     suppression.size(connection) -> int                   suppression.entries(connection) -> tuple[(kind, mac, case)]

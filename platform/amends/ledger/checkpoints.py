@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -116,10 +116,25 @@ def inclusion(connection: Connection, seq: int) -> Inclusion:
         BadInput: No checkpoint covers the entry yet.
         Tampered: The log is not the one that was signed.
     """
+    return inclusions(connection, [seq])[0]
+
+
+def inclusions(connection: Connection, seqs: Sequence[int]) -> tuple[Inclusion, ...]:
+    """Prove for several entries, which are read once, that each is under the last signed root.
+
+    Raises:
+        BadInput: No checkpoint covers one of the entries yet.
+        Tampered: The log is not the one that was signed.
+    """
     made = latest(connection)
-    if made is None or not 1 <= seq <= made.size:
-        raise BadInput(f"no signed checkpoint covers audit entry {seq}; sign one first")
+    missing = [seq for seq in seqs if made is None or not 1 <= seq <= made.size]
+    if made is None or missing:
+        raise BadInput(f"no signed checkpoint covers audit entry {missing[0] if missing else 0}; sign one first")
     leaves = list(_leaves(audit.entries(connection, limit=made.size)))
+    return tuple(_included(seq, leaves, made) for seq in seqs)
+
+
+def _included(seq: int, leaves: Sequence[bytes], made: Checkpoint) -> Inclusion:
     path = merkle.inclusion_proof(seq - 1, leaves)
     if not merkle.verify_inclusion(leaves[seq - 1], seq - 1, made.size, path, bytes.fromhex(made.root)):
         raise Tampered(f"the log is not the one that was signed at {made.size} entries; restore it from a backup")

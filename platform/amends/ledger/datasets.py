@@ -102,6 +102,12 @@ def set_status(connection: Connection, digest: str, status: str) -> None:
     connection.execute(update(datasets).where(datasets.c.digest == digest).values(status=status))
 
 
+def set_licence(connection: Connection, digest: str, licence: str) -> None:
+    """Remember what a data set is under, as somebody declared it."""
+    settings = {**get(connection, digest).settings, "licence": licence}
+    connection.execute(update(datasets).where(datasets.c.digest == digest).values(settings=settings))
+
+
 def set_control(connection: Connection, digest: str, control: str, *, subjects: int, controls: int) -> None:
     """Name another blob of withheld records, after somebody who was never trained on was dropped from it."""
     settings = {**get(connection, digest).settings, "control": control}

@@ -26,6 +26,8 @@ FACTS: Mapping[str, type] = {
     "first": bool,
     "guarantee": str,
     "licence": str,
+    "licence_conflicts": int,
+    "licences_known": bool,
     "objections": int,
     "plan_digest": str,
     "received_late": bool,

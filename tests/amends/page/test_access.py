@@ -106,7 +106,7 @@ def test_contrast_is_the_one_of_the_standard():
 
 
 def test_all_text_of_the_page_stands_out_from_every_ground():
-    style = (TEMPLATES / "certificate.html.j2").read_text(encoding="utf-8")
+    style = (TEMPLATES / "parts" / "style.html.j2").read_text(encoding="utf-8")
     style = style[style.index("<style>") : style.index("</style>")]
     names = dict(re.findall(r"--(\w+):(#[0-9a-f]{3,6})", style))
     inks = {match for match in re.findall(r"(?<![-\w])color:var\(--(\w+)\)", style)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadRecords, Suppressed
+from amends.governor.data.declaring import check_licence, declare_licence
 from amends.governor.data.rawfiles import RawRow, read_rows, shaped_rows
 from amends.governor.data.rows import put_rows, text_of
 from amends.governor.workspace import Workspace
@@ -58,6 +59,7 @@ def register(
     identifier_fields: Sequence[str] = (),
     controls: float = CONTROL_SHARE,
     drop_suppressed: bool = False,
+    licence: str = "",
 ) -> Registered:
     """Copy a file's records into the workspace, keyed by whose they are, and withhold controls.
 
@@ -70,16 +72,22 @@ def register(
         identifier_fields: Fields that identify the first person, such as name, email, phone.
         controls: Share of persons, in [0, 0.5], drawn by keyed hash and never trained on.
         drop_suppressed: Leave out the records of erased persons instead of refusing the file.
+        licence: What the data is under, such as `CC-BY-4.0`: declared. Registering the same file again can add it.
 
     Raises:
         BadRecords: A line cannot be used.
+        BadInput: The licence is no id.
         Suppressed: The file would bring back an erased person.
     """
     actor = workspace.require_role("operator", "ml-engineer", "dpo")
     if not 0 <= controls <= 0.5:
         raise BadRecords(f"controls must be between 0 and 0.5, not {controls}; 0.05 withholds one person in twenty")
+    check_licence(licence)
     rows = list(read_rows(file, subject_field, identifier_fields))
-    return _register(workspace, name, str(file), rows, controls, drop_suppressed, digest_file(file), actor.id)
+    made = _register(workspace, name, str(file), rows, controls, drop_suppressed, digest_file(file), actor.id)
+    if licence:
+        declare_licence(workspace, made.digest, licence, actor.id)
+    return made
 
 
 def register_rows(

@@ -8,6 +8,7 @@ from typing import Any
 
 from amends.errors import Denied
 from amends.governor.judging import decide
+from amends.governor.models.licences import licence_facts
 from amends.governor.models.provenance import descends_from_erased, licence_of
 from amends.governor.models.signatures import is_signed
 from amends.governor.workspace import Workspace
@@ -93,6 +94,7 @@ def _facts(workspace: Workspace, promotion: Promotion) -> dict[str, Any]:
     """Return what the case knows, and what is true of the candidate and the alias whatever the case."""
     digest = promotion.change.candidate.digest
     known = {
+        **licence_facts(workspace, digest),
         "descends_from_erased": descends_from_erased(workspace, digest),
         "environment": promotion.alias,
         "first": promotion.expected is None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amends.governor.proof.comparisons import ATTACK, comparisons_of, is_comparison
 from amends.governor.proof.drilling import drill_of, is_drill
@@ -15,6 +15,9 @@ from amends.governor.proof.pedigree import pedigree_svg
 from amends.governor.proof.plainly import plain_verdict
 from amends.governor.proof.plots import Threshold, number, readings_svg, title, words
 from amends.records import Reading
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -32,6 +35,22 @@ def render_page(statement: Mapping[str, Any]) -> str:
 
     A statement whose predicate has a `standing` is rendered as a report of a case that nothing was attested for.
     """
+    predicate = {"standing": None, **statement["predicate"]}
+    completed = predicate["case"]["completed_at"]
+    is_late = bool(completed) and _utc(completed) > _utc(predicate["case"]["due_at"])
+    return template("certificate.html.j2").render(
+        **predicate,
+        is_late=is_late,
+        plain=plain_verdict(predicate, is_late),
+        rows=_rows(predicate),
+        claims=_CLAIMS,
+        drill=drill_of(predicate["readings"]),
+        **_drawings(predicate),
+    )
+
+
+def template(name: str) -> Template:
+    """Return a template whose pages are self-contained: everything escaped, and a name that is missing is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -45,18 +64,7 @@ def render_page(statement: Mapping[str, Any]) -> str:
         {"moment": moment, "day": day, "size": size, "number": number, "words": words, "title": title, "count": count}
         | {"percent": percent}
     )
-    predicate = {"standing": None, **statement["predicate"]}
-    completed = predicate["case"]["completed_at"]
-    is_late = bool(completed) and _utc(completed) > _utc(predicate["case"]["due_at"])
-    return environment.get_template("certificate.html.j2").render(
-        **predicate,
-        is_late=is_late,
-        plain=plain_verdict(predicate, is_late),
-        rows=_rows(predicate),
-        claims=_CLAIMS,
-        drill=drill_of(predicate["readings"]),
-        **_drawings(predicate),
-    )
+    return environment.get_template(name)
 
 
 def moment(iso: str) -> str:

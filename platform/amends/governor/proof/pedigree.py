@@ -17,12 +17,17 @@ MOST = 12  # steps of a column; those in the middle of a longer one are counted
 Told = Mapping[str, Any]
 
 
-def pedigree_svg(history: Told) -> str:
-    """Return the picture of a statement's `history`; steps that both versions share stand once, above."""
+def pedigree_svg(history: Told, alone: str = "in service") -> str:
+    """Return the picture of a statement's `history`; steps that both versions share stand once, above.
+
+    Args:
+        history: The base, and the two versions with their steps; `after` is None where there is one version.
+        alone: What that one version is called.
+    """
     before, after = history["before"], history["after"]
     shared = _shared(before["steps"], [] if after is None else after["steps"])
     trunk = [_start(history["base"]), *_steps(before["steps"][:shared])]
-    columns = [_column(before, shared, "in service" if after is None else "before")]
+    columns = [_column(before, shared, alone if after is None else "before")]
     if after is not None:
         columns.append(_column(after, shared, "after"))
     if after is not None and len(columns[0]) == 1:  # the version after goes on where the one before stands
