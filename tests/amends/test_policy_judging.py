@@ -48,6 +48,7 @@ READY = {
     "environment": "champion",
     "evidence_age_days": 0,
     "licence": "apache-2.0",
+    "licence_conflicts": 0,
     "requested": False,
     "signature_verified": True,
 }
