@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "AMENDS_CACHE": "On a worker of a cluster: this node's cache of bytes by digest, never shared between nodes.",
     "AMENDS_BLOBS": "Where `mlflow.pyfunc` finds the base of a version outside a workspace; as `blobs` above.",
     "AMENDS_DEBUG": "`1` shows tracebacks, which may hold personal data; for developers.",
+    "AMENDS_REGISTRY_KEY": "On a guarded MLflow server: the public keys that may sign permits, as a path or in base64.",
     "RAY_ADDRESS": "The Ray cluster to join; without it Amends starts a small Ray of its own.",
     "RAY_AUTH_MODE": "With `RAY_AUTH_TOKEN` or `RAY_AUTH_TOKEN_PATH`: how to sign in to that cluster.",
     "MLFLOW_TRACKING_URI": 'The MLflow server behind `blobs = "mlflow-artifacts:/…"`.',

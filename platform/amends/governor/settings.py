@@ -23,6 +23,7 @@ TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what 
 # Where MLflow keeps runs and the registry: a database URL, or an MLflow server.
 # mlflow = "sqlite:///{home}/mlflow.db"
 # artifacts = "{home}/mlartifacts"
+# guarded_registry = false        # true: that server refuses what Amends did not sign a permit for
 
 # Where bytes are kept by digest: a directory, or mlflow-artifacts:/amends through the MLflow server.
 # blobs = "{home}/blobs"
@@ -44,6 +45,7 @@ class Settings:
     workflows: str = "sqlite:///{home}/workflows.db"
     mlflow: str = "sqlite:///{home}/mlflow.db"
     artifacts: str = "{home}/mlartifacts"
+    guarded_registry: bool = False
     blobs: str = "{home}/blobs"
     scheduler: str = "ray"
     cpus: int = 0

@@ -77,9 +77,11 @@ class Workspace:
     @cached_property
     def registry(self) -> Registry:
         """MLflow."""
+        from amends.ledger.guard.writing import Permits
         from amends.ledger.registry import Registry
 
-        return Registry(self.settings.mlflow, Path(self.settings.artifacts))
+        permits = Permits(self.keyring) if self.settings.guarded_registry else None
+        return Registry(self.settings.mlflow, Path(self.settings.artifacts), permits)
 
     @cached_property
     def host(self) -> host.Host:

@@ -37,9 +37,8 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
     """
     change, alias, case = promotion.change, promotion.alias, promotion.case
     facts = {**promotion.facts, "first": promotion.expected is None}
-    verdict = decide(
-        workspace, "promotion", f"{case}-promotion-{promotion.attempt}", case, change, facts, promotion.approvals
-    )
+    decision = f"{case}-promotion-{promotion.attempt}"
+    verdict = decide(workspace, "promotion", decision, case, change, facts, promotion.approvals)
     if not verdict.allowed:
         raise Denied(f"{change.candidate} is not promoted: {'; '.join(verdict.reasons())}")
     candidate = change.candidate
@@ -62,7 +61,7 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
             "policy": verdict.policy_digest,
         }
         workspace.record(connection, f"{case}:alias:{alias}", Action.ALIAS_MOVED, body, actor)
-    workspace.registry.set_alias(candidate.name, alias, candidate.version, expected=promotion.expected)
+    workspace.registry.set_alias(candidate.name, alias, candidate.version, promotion.expected, decision)
     return verdict
 
 

@@ -78,6 +78,8 @@ def _services(workspace: Workspace, deep: bool) -> Iterator[Check]:
     yield _look("blobs", lambda: vitals.look_at_blobs(workspace))
     mlflow = _look("mlflow", lambda: vitals.look_at_mlflow(workspace))
     yield mlflow
+    if mlflow.state is State.OK and workspace.registry.is_server:
+        yield _look("guard", lambda: vitals.look_at_guard(workspace))
     yield _look("scheduler", lambda: vitals.look_at_scheduler(workspace, deep))
     if database.state is State.OK:
         yield _look("deadlines", lambda: look_at_deadlines(workspace))
