@@ -43,6 +43,7 @@ MORE = {
     "workflows": "Where DBOS keeps which work was begun: ids and step names, nothing else.",
     "artifacts": "Where MLflow keeps files, beside a database; a server has a place of its own.",
     "cpus": "How many cores an own Ray, or this process, offers.",
+    "webhooks": "Whom to tell of what happens, each in a `[[webhooks]]` table: see [Webhooks](../webhooks.md).",
     "gpus": "How many GPUs it offers; 0 keeps every operation on the CPU.",
 }
 

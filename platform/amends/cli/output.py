@@ -72,6 +72,8 @@ class Screen:
         workspace.say, workspace.bar = self.say, self.progress.bar
         try:
             yield workspace
+            if workspace.has_news:
+                workspace.deliver()
         finally:
             self.progress.stop()
             workspace.close()

@@ -48,6 +48,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("policy", "policy:", "Read, check, explain and replay policies."),
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
+        ("webhooks", "webhooks:", "Tell other systems of what happens."),
     ),
     "Plugins": (
         ("plugins", "offers", "List the plugins and whether they are sound."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
+from amends.governor.webhooks.receivers import Receiver, read_receivers
 
 FILE = "amends.toml"
 TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what is commented out shows the default.
@@ -32,6 +33,9 @@ TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what 
 # scheduler = "ray"
 # cpus = 2
 # gpus = 0
+
+# Whom to tell of what happens, each in a [[webhooks]] table with url, secret_env and events: see docs/webhooks.md.
+# webhooks = []
 """
 
 
@@ -50,6 +54,7 @@ class Settings:
     scheduler: str = "ray"
     cpus: int = 0
     gpus: int = 0
+    webhooks: tuple[Receiver, ...] = ()
 
     def placed(self, home: Path) -> Settings:
         """Return these settings with `{home}` and the number of cores filled in."""
@@ -74,6 +79,8 @@ def read_settings(home: Path) -> Settings:
         given = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: {error}; mend the line or remove it") from None
+    if "webhooks" in given:
+        given["webhooks"] = read_receivers(given["webhooks"], str(file))
     known = {field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)}
     for name, value in given.items():
         if name not in known:

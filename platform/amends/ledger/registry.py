@@ -180,18 +180,21 @@ class Registry(Tracking):
                 self._permit("delete_registered_model_alias", name, about=alias)
                 self.client.delete_registered_model_alias(name, alias)
 
-    def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Write tags on a version; a tag that says the same already is left alone.
+    def tag_version(self, name: str, version: int, tags: Mapping[str, str], description: str = "") -> None:
+        """Write tags on a version, and what people read about it; what says the same already is left alone.
 
         Raises:
             UnknownModel: There is no such version.
         """
-        found = self._version(name, version).tags
+        found = self._version(name, version)
         with answering("versions"):
             for key, value in tags.items():
-                if found.get(key) != value:
-                    self._permit("set_model_version_tag", name, version, key, value)
+                if found.tags.get(key) != value:
+                    if ours_of({key: value}):
+                        self._permit("set_model_version_tag", name, version, key, value)
                     self.client.set_model_version_tag(name, str(version), key, value)
+            if description and found.description != description:
+                self.client.update_model_version(name, str(version), description)
 
     def purge_version(self, name: str, version: int, *, uri: str | None = None) -> dict[str, Any]:
         """Delete a version's files for good, its tags and itself, and return the evidence; done again, it checks again.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from amends.errors import BadInput
 from amends.governor.settings import FILE
+from amends.governor.webhooks.delivering import waiting
 from amends.governor.workspace import Workspace
 from amends.ledger import audit, checkpoints, migrations
 from amends.ledger.database import Database
@@ -155,6 +156,19 @@ def look_at_guard(workspace: Workspace) -> Finding:
     if is_wanted:
         return broken("the registry guards nothing", "start its server with --registry-store-uri amends+…")
     return warn("anybody who reaches the registry can move an alias", "guard it: see docs/deploying.md")
+
+
+def look_at_webhooks(workspace: Workspace) -> Finding:
+    """Say whether every receiver has its secret here, and how many events wait."""
+    receivers = workspace.settings.webhooks
+    for receiver in receivers:
+        receiver.secret()
+    left = {receiver.name: waiting(workspace.database, receiver) for receiver in receivers}
+    behind = {name: count for name, count in left.items() if count}
+    if behind:
+        told = ", ".join(f"{count} for {name}" for name, count in behind.items())
+        return warn(f"events wait: {told}", "run: amends webhooks deliver, which says why")
+    return ok(f"{len(receivers)} receivers, none is behind")
 
 
 def look_at_scheduler(workspace: Workspace, deep: bool = False) -> Finding:
