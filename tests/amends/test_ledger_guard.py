@@ -19,12 +19,16 @@ from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
 
 from amends.errors import BadInput, Broken, Tampered
+from amends.governor.models.importing import import_model
+from amends.governor.models.promoting import Promotion, promote
 from amends.governor.upkeep.doctor import examine
+from amends.governor.workspace import Workspace
 from amends.ledger.columns import now
 from amends.ledger.guard import open_store, permits
 from amends.ledger.guard.permits import PREFIX, Call
 from amends.ledger.guard.writing import Permits, is_guarded
 from amends.ledger.registry import Registry
+from amends.records import Change
 from amends.store.trees import read_manifest
 from amends.vault.keys import Keyring
 
@@ -384,3 +388,29 @@ def test_the_doctor_says_whether_a_server_is_guarded_and_knows_this_workspace(se
     assert stranger.state == "broken" and "does not take this workspace's permits" in stranger.sentence
     small_workspace.keyring.public_directory(server.public)
     assert look("guarded_registry = true").state == "ok"
+
+
+def settle(workspace, server, guarded):
+    """Let a workspace use the server, and open it again as the next process does."""
+    guard = f"guarded_registry = {str(guarded).lower()}"
+    (workspace.home / "amends.toml").write_text(f'scheduler = "inline"\ncpus = 1\nmlflow = "{server.uri}"\n{guard}\n')
+    return Workspace(workspace.home, workspace.token)
+
+
+@pytest.mark.slow
+def test_a_promotion_through_amends_moves_the_alias_and_one_without_permits_does_not(
+    server, plain, small_workspace, make_tiny, tmp_path
+):
+    small_workspace.keyring.public_directory(server.public)
+    workspace = settle(small_workspace, server, True)
+    version = import_model(workspace, str(make_tiny(tmp_path / "tiny") / "model"), name="promoted", licence="MIT")
+    facts = {"evidence_allowed": True, "digests_verified": True, "suppression_checked": True, "suppression_hits": 0}
+    change = Change("training.none", None, version)
+    promotion = Promotion(change, "champion", None, "t-1", facts)
+    assert promote(workspace, promotion, workspace.actor.id).allowed
+    assert plain.get_model_version_by_alias("promoted", "champion").tags["amends.digest"] == version.digest
+    workspace.close()
+    unsigned = settle(small_workspace, server, False)
+    with pytest.raises(Broken, match="PERMISSION_DENIED"):
+        unsigned.registry.set_alias("promoted", "canary", 1, None)
+    assert set(plain.get_registered_model("promoted").aliases) == {"champion"}
