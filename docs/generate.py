@@ -182,7 +182,8 @@ def settings(found: host.Host) -> str:
     comments = dict(_comments())
     comments |= MORE
     rows = [
-        (f"`{f.name}`", f"`{f.default}`" if f.default != "" else "none", comments[f.name]) for f in fields(Settings)
+        (f"`{f.name}`", f"`{f.default}`" if f.default not in ("", ()) else "none", comments[f.name])
+        for f in fields(Settings)
     ]
     return "\n".join(
         (

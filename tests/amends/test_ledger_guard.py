@@ -205,8 +205,9 @@ def test_without_a_key_everything_guarded_is_refused_with_the_way_out(store, key
         refused(store.set_registered_model_tag, "bot", tag),
     ):
         assert "AMENDS_REGISTRY_KEY is not set; give it the directory that `amends keys show --export` wrote" in said
-    monkeypatch.setenv("AMENDS_REGISTRY_KEY", "neither/a/path/nor=base64")
-    assert "is neither a path nor base64" in refused(store.set_registered_model_alias, "bot", "champion", "2")
+    for given in ("neither/a/path/nor=base64", "A" * 5000):
+        monkeypatch.setenv("AMENDS_REGISTRY_KEY", given)
+        assert "is neither a path nor base64" in refused(store.set_registered_model_alias, "bot", "champion", "2")
 
 
 def test_the_key_may_be_given_in_the_variable_itself(store, keyring, monkeypatch):
@@ -409,6 +410,8 @@ def test_a_promotion_through_amends_moves_the_alias_and_one_without_permits_does
     promotion = Promotion(change, "champion", None, "t-1", facts)
     assert promote(workspace, promotion, workspace.actor.id).allowed
     assert plain.get_model_version_by_alias("promoted", "champion").tags["amends.digest"] == version.digest
+    moved = "set_registered_model_alias on promoted@1 (champion) by decision t-1-promotion-0"
+    assert moved in server.log.read_text(errors="replace")
     workspace.close()
     unsigned = settle(small_workspace, server, False)
     with pytest.raises(Broken, match="PERMISSION_DENIED"):

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from amends.errors import BadInput
+from amends.cli.output import Screen
+from amends.errors import BadInput, Waiting
 from amends.governor.settings import read_settings
 from amends.governor.upkeep.doctor import examine
 from amends.governor.webhooks import delivering, sending
@@ -211,6 +212,15 @@ def test_a_workspace_says_who_was_not_told_and_asks_them_no_more_in_this_process
     hooked.deliver()
     hooked.deliver()
     assert said == ["chat was not told: it answered 400; 1 events wait for it"] and len(receiver.got) == 1
+
+
+def test_a_command_that_ends_with_a_refusal_has_told_what_it_wrote(hooked, receiver, monkeypatch):
+    monkeypatch.setenv("AMENDS_HOME", str(hooked.home))
+    monkeypatch.setenv("AMENDS_TOKEN", hooked.token)
+    with pytest.raises(Waiting), Screen().workspace() as workspace:
+        write(workspace, "c-1:opened", Action.ERASURE_OPENED)
+        raise Waiting("two people have to approve")
+    assert ids(receiver) == ["c-1:opened"]
 
 
 HTTPS = 'url = "https://host/x"\nsecret_env = "S"\n'

@@ -165,6 +165,11 @@ class Workspace:
                 self._resting.add(outcome.name)
                 self.say(f"{outcome.name} was not told: {outcome.trouble}; {outcome.waiting} events wait for it")
 
+    def deliver_news(self) -> None:
+        """Tell those receivers if anything was written here since they were told."""
+        if self.has_news:
+            self.deliver()
+
     def close(self) -> None:
         """Let go of the scheduler and the database, if they were opened."""
         if "scheduler" in self.__dict__:

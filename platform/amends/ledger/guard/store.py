@@ -16,7 +16,7 @@ from amends.ledger.guard.keys import registry_keys
 from amends.ledger.guard.permits import OURS, PREFIX, Call, Permit
 from amends.ledger.guard.spent import Spent
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("mlflow.amends")  # below MLflow's own, so that its server shows it
 SCHEME = "amends+"
 
 
