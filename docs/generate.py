@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "AMENDS_CACHE": "On a worker of a cluster: this node's cache of bytes by digest, never shared between nodes.",
     "AMENDS_BLOBS": "Where `mlflow.pyfunc` finds the base of a version outside a workspace; as `blobs` above.",
     "AMENDS_DEBUG": "`1` shows tracebacks, which may hold personal data; for developers.",
+    "AMENDS_REGISTRY_KEY": "On a guarded MLflow server: the public keys that may sign permits, as a path or in base64.",
     "RAY_ADDRESS": "The Ray cluster to join; without it Amends starts a small Ray of its own.",
     "RAY_AUTH_MODE": "With `RAY_AUTH_TOKEN` or `RAY_AUTH_TOKEN_PATH`: how to sign in to that cluster.",
     "MLFLOW_TRACKING_URI": 'The MLflow server behind `blobs = "mlflow-artifacts:/…"`.',
@@ -42,6 +43,7 @@ MORE = {
     "workflows": "Where DBOS keeps which work was begun: ids and step names, nothing else.",
     "artifacts": "Where MLflow keeps files, beside a database; a server has a place of its own.",
     "cpus": "How many cores an own Ray, or this process, offers.",
+    "webhooks": "Whom to tell of what happens, each in a `[[webhooks]]` table: see [Webhooks](../webhooks.md).",
     "gpus": "How many GPUs it offers; 0 keeps every operation on the CPU.",
 }
 
@@ -180,7 +182,8 @@ def settings(found: host.Host) -> str:
     comments = dict(_comments())
     comments |= MORE
     rows = [
-        (f"`{f.name}`", f"`{f.default}`" if f.default != "" else "none", comments[f.name]) for f in fields(Settings)
+        (f"`{f.name}`", f"`{f.default}`" if f.default not in ("", ()) else "none", comments[f.name])
+        for f in fields(Settings)
     ]
     return "\n".join(
         (

@@ -72,6 +72,10 @@ class Screen:
         workspace.say, workspace.bar = self.say, self.progress.bar
         try:
             yield workspace
+            workspace.deliver_news()
+        except AmendsError:  # a case that waits or was denied is news as well
+            workspace.deliver_news()
+            raise
         finally:
             self.progress.stop()
             workspace.close()

@@ -52,6 +52,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("audit", "audit:", "Read, verify and export the audit log."),
         ("certificate", "certificate:", "List, show and verify certificates and receipts."),
         ("bundle", "bundle:", "Hand a case out to be verified offline, or take one in."),
+        ("webhooks", "webhooks:", "Tell other systems of what happens."),
     ),
     "Plugins": (
         ("plugins", "offers", "List the plugins and whether they are sound."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput
+from amends.governor.webhooks.receivers import Receiver, read_receivers
 
 FILE = "amends.toml"
 TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what is commented out shows the default.
@@ -23,6 +24,7 @@ TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what 
 # Where MLflow keeps runs and the registry: a database URL, or an MLflow server.
 # mlflow = "sqlite:///{home}/mlflow.db"
 # artifacts = "{home}/mlartifacts"
+# guarded_registry = false        # true: that server refuses what Amends did not sign a permit for
 
 # Where bytes are kept by digest: a directory, or mlflow-artifacts:/amends through the MLflow server.
 # blobs = "{home}/blobs"
@@ -31,6 +33,9 @@ TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what 
 # scheduler = "ray"
 # cpus = 2
 # gpus = 0
+
+# Whom to tell of what happens, each in a [[webhooks]] table with url, secret_env and events: see docs/webhooks.md.
+# webhooks = []
 """
 
 
@@ -44,10 +49,12 @@ class Settings:
     workflows: str = "sqlite:///{home}/workflows.db"
     mlflow: str = "sqlite:///{home}/mlflow.db"
     artifacts: str = "{home}/mlartifacts"
+    guarded_registry: bool = False
     blobs: str = "{home}/blobs"
     scheduler: str = "ray"
     cpus: int = 0
     gpus: int = 0
+    webhooks: tuple[Receiver, ...] = ()
 
     def placed(self, home: Path) -> Settings:
         """Return these settings with `{home}` and the number of cores filled in."""
@@ -72,6 +79,8 @@ def read_settings(home: Path) -> Settings:
         given = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: {error}; mend the line or remove it") from None
+    if "webhooks" in given:
+        given["webhooks"] = read_receivers(given["webhooks"], str(file))
     known = {field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)}
     for name, value in given.items():
         if name not in known:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amends import host
-from amends.errors import BadInput, Denied
+from amends.errors import AmendsError, BadInput, Denied
 from amends.governor.settings import FILE, TEMPLATE, Settings, read_settings
+from amends.governor.webhooks import delivering
 from amends.ledger import audit, people
 from amends.ledger.actions import Action
 from amends.ledger.database import Database
@@ -46,6 +47,8 @@ class Workspace:
     token: str = field(default="", repr=False)
     say: Say = field(default=lambda sentence: None, repr=False)
     bar: Bar = field(default=lambda done, total, message: None, repr=False)
+    has_news: bool = field(default=False, init=False, repr=False)
+    _resting: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def settings(self) -> Settings:
@@ -77,9 +80,11 @@ class Workspace:
     @cached_property
     def registry(self) -> Registry:
         """MLflow."""
+        from amends.ledger.guard.writing import Permits
         from amends.ledger.registry import Registry
 
-        return Registry(self.settings.mlflow, Path(self.settings.artifacts))
+        permits = Permits(self.keyring) if self.settings.guarded_registry else None
+        return Registry(self.settings.mlflow, Path(self.settings.artifacts), permits)
 
     @cached_property
     def host(self) -> host.Host:
@@ -132,6 +137,8 @@ class Workspace:
         self, connection: Connection, id: str, action: Action, body: Mapping[str, Any], actor: str = ""
     ) -> AuditEntry:
         """Append an audit entry in the caller's transaction, once per id."""
+        audit.enlist(connection, (receiver.reader for receiver in self.settings.webhooks))
+        self.has_news = True
         return audit.append(connection, id=id, actor=actor or self.actor.id, action=action, body=dict(body))
 
     def tell(self) -> None:
@@ -143,6 +150,25 @@ class Workspace:
         if fresh:
             with self.database.transaction() as connection:
                 audit.advance(connection, "plugins", fresh[-1].seq)
+
+    def deliver(self) -> None:
+        """Tell the receivers of `[[webhooks]]` as well; one that fails is asked again by the next process."""
+        self.has_news = False
+        awake = [receiver for receiver in self.settings.webhooks if receiver.name not in self._resting]
+        try:
+            outcomes = delivering.deliver(self.database, awake)
+        except AmendsError as error:  # the work is done and written down; what was to be told of it waits
+            self.say(f"nobody else was told: {error}")
+            return
+        for outcome in outcomes:
+            if outcome.trouble:
+                self._resting.add(outcome.name)
+                self.say(f"{outcome.name} was not told: {outcome.trouble}; {outcome.waiting} events wait for it")
+
+    def deliver_news(self) -> None:
+        """Tell those receivers if anything was written here since they were told."""
+        if self.has_news:
+            self.deliver()
 
     def close(self) -> None:
         """Let go of the scheduler and the database, if they were opened."""

@@ -17,6 +17,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     audit.entries(connection, after=0, limit=None) -> Iterator[AuditEntry]     audit.get(connection, seq)
     audit.head(connection) -> (seq, hash)                 audit.verify_chain(connection) -> count
     audit.position(connection, reader) -> seq             audit.advance(connection, reader, seq)
+    audit.enlist(connection, readers)                     audit.is_enlisted(connection, reader) -> bool
     checkpoints.checkpoint(connection, keyring) -> Checkpoint      checkpoints.latest(connection)
     checkpoints.verify_checkpoints(connection, public_keys) -> count
     checkpoints.inclusion(connection, seq) -> Inclusion
@@ -86,15 +87,17 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     copies.declare(connection, id, kind, *, digest, place, expires_at) -> Copy   copies.get(connection, id)
     copies.confirm_deleted(connection, id, person)        copies.pending(connection, at=None)
 
-    registry.Registry(tracking_uri, artifact_root=None)                         (imports mlflow on first use)
+    registry.Registry(tracking_uri, artifact_root=None, permits=None)           (imports mlflow on first use)
         .register_version(name, directory, manifest, *, key, tags=None, run_id=None, description="")
             -> RegisteredVersion(name, version, model_id, uri, digest)
         .find_version(name, key) -> RegisteredVersion | None      .get_version(name, version) -> RegisteredVersion
         .download(name, version, destination, digest=None) -> Manifest
-        .alias(name, alias) -> int | None                 .set_alias(name, alias, version, expected)
+        .alias(name, alias) -> int | None                 .set_alias(name, alias, version, expected, decision="")
+        .drop_alias(name, alias, version)                 .tag_version(name, version, tags, description="")
         .purge_version(name, version, *, uri=None) -> evidence    .vacuum()
         .log_case(case, kind, *, step, before, after, metrics, tags, artifacts, description, status) -> run id
-        .log_dataset(name, digest, source) -> run id
+        .page_of(kind, run id) -> address                 .log_dataset(name, digest, source) -> run id
         .mirror_checkpoint(envelope) -> path              .mirrored_checkpoints() -> Iterator[envelope]
     registry.tree_of(directory) -> Manifest               (without what MLflow adds)
+    guard.writing.Permits(keyring)                        (for a server that runs on guard.open_store)
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,18 @@ def advance(connection: Connection, reader: str, seq: int) -> None:
     """Remember the last entry that a named reader has dealt with."""
     connection.execute(delete(cursors).where(cursors.c.name == reader))
     connection.execute(insert(cursors).values(name=reader, seq=seq))
+
+
+def enlist(connection: Connection, readers: Iterable[str]) -> None:
+    """Let readers that are new begin behind the last entry; whoever writes one next calls this first."""
+    for reader in readers:
+        if not is_enlisted(connection, reader):
+            advance(connection, reader, head(connection)[0])
+
+
+def is_enlisted(connection: Connection, reader: str) -> bool:
+    """Whether a reader has a place in the log already."""
+    return connection.execute(select(cursors.c.seq).where(cursors.c.name == reader)).first() is not None
 
 
 def _existing(connection: Connection, ids: Sequence[str]) -> dict[str, AuditEntry]:

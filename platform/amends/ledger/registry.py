@@ -15,6 +15,8 @@ from typing import Any
 
 from amends.errors import BadInput, Broken, Denied, DigestMismatch, UnknownModel
 from amends.ledger.columns import now, stamp
+from amends.ledger.guard.permits import Call, ours_of, value_of
+from amends.ledger.guard.writing import Permits
 from amends.ledger.tracking import Tracking, answering, plain
 from amends.store.trees import Manifest, read_manifest
 
@@ -37,7 +39,22 @@ class RegisteredVersion:
 
 
 class Registry(Tracking):
-    """Registers, fetches, names and purges versions in one MLflow; see `Tracking` for the arguments."""
+    """Registers, fetches, names and purges versions in one MLflow.
+
+    Args:
+        tracking_uri: As `Tracking` takes it.
+        artifact_root: The same.
+        permits: Signs what a guarded server is asked for; None where the registry is not guarded.
+
+    Raises:
+        BadInput: A database beside us cannot be guarded: whoever can write it needs no registry.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None = None, permits: Permits | None = None) -> None:
+        super().__init__(tracking_uri, artifact_root)
+        if permits is not None and not self.is_server:
+            raise BadInput("guarded_registry needs an MLflow server; give its address as mlflow, or take it out")
+        self.permits = permits
 
     def register_version(
         self,
@@ -79,8 +96,11 @@ class Registry(Tracking):
                 else {"source": model.artifact_location, "run_id": run_id}
             )
             marks = {KEY: key, DIGEST: manifest.digest, MODEL_ID: model.model_id}
-            about = {"tags": {**(tags or {}), **marks}, "description": description}
-            made = self.client.create_model_version(name, **source, **about, await_creation_for=0)
+            written = {**(tags or {}), **marks}
+            self._permit("create_model_version", name, about=source["source"], value=ours_of(written))
+            made = self.client.create_model_version(
+                name, **source, tags=written, description=description, await_creation_for=0
+            )
         return RegisteredVersion(name, int(made.version), model.model_id, model.artifact_location, manifest.digest)
 
     def find_version(self, name: str, key: str) -> RegisteredVersion | None:
@@ -129,8 +149,15 @@ class Registry(Tracking):
         number = self._aliases(name).get(alias)
         return None if number is None else int(number)
 
-    def set_alias(self, name: str, alias: str, version: int, expected: int | None) -> None:
+    def set_alias(self, name: str, alias: str, version: int, expected: int | None, decision: str = "") -> None:
         """Move an alias in MLflow if it stands where we believe, and read it back; MLflow itself does not compare.
+
+        Args:
+            name: The registered model's name.
+            alias: Such as `champion`.
+            version: MLflow's number that it shall stand for.
+            expected: The number it stands for now, or None.
+            decision: What decided, for the log of a guarded server.
 
         Raises:
             Denied: It was moved outside Amends.
@@ -141,9 +168,33 @@ class Registry(Tracking):
         if found != expected:
             raise Denied(f"{name}@{alias} was moved in MLflow to {found}, outside Amends; move it back to {expected}")
         with answering("aliases"):
+            self._permit("set_registered_model_alias", name, version, alias, decision=decision)
             self.client.set_registered_model_alias(name, alias, str(version))
         if self.alias(name, alias) != version:
             raise Denied(f"{name}@{alias} was moved in MLflow by somebody else just now; look again and decide anew")
+
+    def drop_alias(self, name: str, alias: str, version: int) -> None:
+        """Take an alias away from a version in MLflow, if it still stands for that one."""
+        if self.alias(name, alias) == version:
+            with answering("aliases"):
+                self._permit("delete_registered_model_alias", name, about=alias)
+                self.client.delete_registered_model_alias(name, alias)
+
+    def tag_version(self, name: str, version: int, tags: Mapping[str, str], description: str = "") -> None:
+        """Write tags on a version, and what people read about it; what says the same already is left alone.
+
+        Raises:
+            UnknownModel: There is no such version.
+        """
+        found = self._version(name, version)
+        with answering("versions"):
+            for key, value in tags.items():
+                if found.tags.get(key) != value:
+                    if ours_of({key: value}):
+                        self._permit("set_model_version_tag", name, version, key, value)
+                    self.client.set_model_version_tag(name, str(version), key, value)
+            if description and found.description != description:
+                self.client.update_model_version(name, str(version), description)
 
     def purge_version(self, name: str, version: int, *, uri: str | None = None) -> dict[str, Any]:
         """Delete a version's files for good, its tags and itself, and return the evidence; done again, it checks again.
@@ -212,9 +263,20 @@ class Registry(Tracking):
                 self._drop(model)
             scrubbed = sorted(found.tags)
             for tag in sorted(scrubbed, key=lambda tag: tag == MODEL_ID):  # the one that a repetition needs goes last
+                if ours_of({tag: ""}):
+                    self._permit("delete_model_version_tag", name, version, tag)
                 self.client.delete_model_version_tag(name, str(version), tag)
+            self._permit("delete_model_version", name, version)
             self.client.delete_model_version(name, str(version))
         return scrubbed
+
+    def _permit(
+        self, action: str, name: str, version: int | str = "", about: str = "", value: Any = None, decision: str = ""
+    ) -> None:
+        """Hand a permit over for the call that follows, where the registry is guarded."""
+        if self.permits is not None:
+            call = Call(action, name, str(version), about, "" if value is None else value_of(value))
+            self.permits.hand_over(self.client, call, decision)
 
     def _drop(self, model: Any) -> None:
         self._files(model.artifact_location).delete_artifacts()

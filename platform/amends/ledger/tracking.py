@@ -123,6 +123,10 @@ class Tracking:
                 self.client.set_terminated(run, status)
         return run
 
+    def page_of(self, kind: str, run: str) -> str:
+        """Return the address of a case's run inside MLflow's own pages, whatever host shows them."""
+        return f"#/experiments/{self.experiment(f'amends/{kind}')}/runs/{run}"
+
     def log_dataset(self, name: str, digest: str, source: str) -> str:
         """Enter a dataset in a run of its own and return the run's id.
 

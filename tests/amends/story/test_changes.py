@@ -180,6 +180,9 @@ def test_a_change_is_planned_approved_measured_judged_and_promoted(base):
     view = case_view(base.workspace, case.id)
     assert [decision["policy"] for decision in view["decisions"]] == ["toying", "promotion"]
     assert view["approver_roles"] == ["ml-engineer", "safety-engineer", "dpo"]
+    page = base.workspace.registry.client.get_model_version("assistant", "2")
+    assert page.tags["amends.decision"] == view["decisions"][0]["id"]
+    assert page.description.startswith(f"Made by case [`{case.id}`](#/experiments/")
 
 
 def test_a_policy_that_denies_keeps_the_parent_and_can_be_mended(base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -72,6 +73,23 @@ def test_nothing_of_the_old_version_is_left_in_mlflow(after):
     models = client.search_logged_models([registry.experiment("amends/models")])
     assert {model.tags["amends.digest"] for model in models if model.name == "assistant"} == {after.champion().digest}
     assert registry.alias("assistant", "champion") == 2
+
+
+def test_the_page_of_the_new_version_in_mlflow_leads_to_its_case_decision_and_certificate(after):
+    client, case = after.workspace.registry.client, after.case_id
+    (found,) = client.search_model_versions("name = 'assistant'")
+    (signed,) = [entry for entry in after.audit(case) if entry.action == "case:certificate:signed"]
+    certificate = signed.body["certificate"]
+    assert {name: found.tags[f"amends.{name}"] for name in ("case", "guarantee", "certificate")} == {
+        "case": case, "guarantee": "exact", "certificate": certificate,
+    }  # fmt: skip
+    assert found.tags["amends.decision"] in {decision.id for decision in after.decisions(case)}
+    experiment, run = re.fullmatch(
+        rf"Made by case \[`{case}`\]\(#/experiments/(\d+)/runs/(\w+)\); `amends cases show {case}` has everything\.",
+        found.description,
+    ).groups()
+    shown = client.get_run(run)
+    assert (shown.info.experiment_id, shown.data.tags["amends.case"]) == (experiment, case)
 
 
 def test_mlflow_alone_loads_the_champion_and_it_answers(after):

@@ -59,9 +59,10 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
         Denied: A rule or a reviewer says no, or the alias has moved meanwhile.
     """
     change, alias, case = promotion.change, promotion.alias, promotion.case
+    decision = f"{case}-promotion-{promotion.attempt}"
     verdict = decide(
-        workspace, "promotion", f"{case}-promotion-{promotion.attempt}", case, change, _facts(workspace, promotion),
-        promotion.approvals, promotion.beside,
+        workspace, "promotion", decision, case, change, _facts(workspace, promotion), promotion.approvals,
+        promotion.beside,
     )  # fmt: skip
     if not verdict.allowed:
         raise Denied(f"{change.candidate} is not promoted: {'; '.join(verdict.reasons())}")
@@ -86,7 +87,7 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
             "policy": verdict.policy_digest,
         }
         workspace.record(connection, f"{case}:alias:{alias}", Action.ALIAS_MOVED, body, actor)
-    workspace.registry.set_alias(candidate.name, alias, candidate.version, expected=promotion.expected)
+    workspace.registry.set_alias(candidate.name, alias, candidate.version, promotion.expected, decision)
     return verdict
 
 

@@ -80,4 +80,13 @@ def _register(workspace: Workspace, entry: Entry) -> Any:
             shutil.copyfile(tree / name, directory / name)
         write_mlmodel(directory)
         tags = {"amends.digest": entry.digest, **(entry.tags or {})}
-        return workspace.registry.register_version(entry.model, directory, manifest, key=entry.key, tags=tags)
+        about = "" if entry.case is None else of_case(entry.case)
+        return workspace.registry.register_version(
+            entry.model, directory, manifest, key=entry.key, tags=tags, description=about
+        )
+
+
+def of_case(case: str, page: str = "") -> str:
+    """Return what MLflow says of a version: the case that made it, linked to the case's run once there is one."""
+    name = f"[`{case}`]({page})" if page else f"`{case}`"
+    return f"Made by case {name}; `amends cases show {case}` has everything."

@@ -75,9 +75,13 @@ def _services(workspace: Workspace, deep: bool) -> Iterator[Check]:
     yield database
     if database.state is State.OK:
         yield _look("audit log", lambda: vitals.look_at_audit(workspace))
+        if workspace.settings.webhooks:
+            yield _look("webhooks", lambda: vitals.look_at_webhooks(workspace))
     yield _look("blobs", lambda: vitals.look_at_blobs(workspace))
     mlflow = _look("mlflow", lambda: vitals.look_at_mlflow(workspace))
     yield mlflow
+    if mlflow.state is State.OK and workspace.registry.is_server:
+        yield _look("guard", lambda: vitals.look_at_guard(workspace))
     yield _look("scheduler", lambda: vitals.look_at_scheduler(workspace, deep))
     if database.state is State.OK:
         yield _look("deadlines", lambda: look_at_deadlines(workspace))

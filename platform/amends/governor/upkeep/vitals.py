@@ -11,9 +11,12 @@ from pathlib import Path
 
 from amends.errors import BadInput
 from amends.governor.settings import FILE
+from amends.governor.webhooks.delivering import waiting
 from amends.governor.workspace import Workspace
 from amends.ledger import audit, checkpoints, migrations
 from amends.ledger.database import Database
+from amends.ledger.guard.writing import is_guarded
+from amends.ledger.tracking import answering
 from amends.store.blobs import LocalBlobs
 from amends.vault.keyfiles import check_private, check_tree
 
@@ -132,11 +135,40 @@ def look_at_mlflow(workspace: Workspace) -> Finding:
     uri = workspace.settings.mlflow
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         return ok("no database yet, it is made with the first model")
-    from amends.ledger.tracking import answering
-
     with answering("experiments"):
         found = workspace.registry.client.search_experiments(max_results=50)
     return ok(f"{'server' if workspace.registry.is_server else 'database'} answers, {len(found)} experiments")
+
+
+def look_at_guard(workspace: Workspace) -> Finding:
+    """Say whether an MLflow server refuses what Amends did not decide, and takes what it did."""
+    registry, is_wanted = workspace.registry, workspace.settings.guarded_registry
+    with answering("registered models"):
+        found = registry.client.search_registered_models(max_results=1)
+        if not found:
+            return ok("no model yet to ask about")
+        is_there = is_guarded(registry.client, found[0].name)
+    if is_there and registry.permits is not None:
+        registry.permits.prove(registry.client, found[0].name)
+        return ok("the registry is guarded, and takes this workspace's permits")
+    if is_there:
+        return broken("the registry is guarded and this workspace signs nothing", "set guarded_registry = true")
+    if is_wanted:
+        return broken("the registry guards nothing", "start its server with --registry-store-uri amends+…")
+    return warn("anybody who reaches the registry can move an alias", "guard it: see docs/deploying.md")
+
+
+def look_at_webhooks(workspace: Workspace) -> Finding:
+    """Say whether every receiver has its secret here, and how many events wait."""
+    receivers = workspace.settings.webhooks
+    for receiver in receivers:
+        receiver.secret()
+    left = {receiver.name: waiting(workspace.database, receiver) for receiver in receivers}
+    behind = {name: count for name, count in left.items() if count}
+    if behind:
+        told = ", ".join(f"{count} for {name}" for name, count in behind.items())
+        return warn(f"events wait: {told}", "run: amends webhooks deliver, which says why")
+    return ok(f"{len(receivers)} receivers, none is behind")
 
 
 def look_at_scheduler(workspace: Workspace, deep: bool = False) -> Finding:

@@ -123,17 +123,9 @@ def _seal(workspace: Workspace, connection: Connection, dataset: str) -> list[st
         workspace.record(connection, f"restore:seal:{version.name}", Action.MODEL_SEALED, body, ACTOR)
         for alias, number in aliases.aliases_of(connection, version.model).items():
             if number == version.number and version.mlflow_version is not None:
-                _take_alias(workspace, version.model, alias, number)
+                # plain MLflow clients find nothing then, rather than a version that holds an erased person
+                workspace.registry.drop_alias(version.model, alias, number)
     return [str(version.name) for _, version in sorted(versions.items())]
-
-
-def _take_alias(workspace: Workspace, model: str, alias: str, number: int) -> None:
-    """Let plain MLflow clients find nothing under an alias, rather than a version that holds an erased person."""
-    from amends.ledger.tracking import answering
-
-    if workspace.registry.alias(model, alias) == number:
-        with answering("aliases"):
-            workspace.registry.client.delete_registered_model_alias(model, alias)
 
 
 def _enter(

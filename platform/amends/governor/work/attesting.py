@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from amends.errors import UnknownModel
+from amends.governor.models.versions import of_case
 from amends.governor.proof.closing import Entry, close_case, issue_certificate, issued_before, receipt_of
 from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, Purged, Tried
 from amends.governor.proof.plots import readings_svg
@@ -42,9 +45,21 @@ def attest(workspace: Workspace, work: Work) -> Result:
     for case in work.cases:
         commitment = receipt_of(workspace, case)[1]
         signed[case] = issued_before(workspace, case, commitment) or _sign(workspace, work, case, commitment)
-        mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
+        page = mirror(workspace, work, case, Path(signed[case]["envelope"]).parent)
+        if case == work.lead:
+            _label(workspace, work, page, signed[case]["digest"])
     drop_needles(workspace, work)
     return {"certificates": signed}
+
+
+def _label(workspace: Workspace, work: Work, page: str, certificate: str) -> None:
+    """Link the new version's page in MLflow to the case that made it, and name that case's certificate there."""
+    parent, made = earlier(workspace, work, "prepare")["parent"], earlier(workspace, work, "register")
+    if made["version"] != parent["version"]:
+        with suppress(UnknownModel):  # a later case has replaced and purged it already
+            workspace.registry.tag_version(
+                work.model, made["version"], {"amends.certificate": certificate}, of_case(work.lead, page)
+            )
 
 
 def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[str, str]:
@@ -201,16 +216,17 @@ def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
     return tuple(found)
 
 
-def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> None:
-    """Write a case's readings, certificate and picture into its MLflow run."""
+def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> str:
+    """Write a case's readings, certificate and picture into its MLflow run, and return that run's page."""
     change = change_of(workspace, work)
     with workspace.cache.scratch("mirror") as target:
         for file in sorted(certificates.glob(f"{case}.*")):
             (target / file.name).write_bytes(file.read_bytes())
         (target / "readings.svg").write_text(readings_svg(change.before, change.after), encoding="utf-8")
         tags = {"amends.case": case, "amends.parent": change.parent.digest if change.parent else ""}
-        workspace.registry.log_case(
+        run = workspace.registry.log_case(
             case, "erasure", before=change.before, after=change.after, artifacts=target, status="FINISHED",
             tags={**tags, "amends.candidate": change.candidate.digest},
             description=f"Erasure case `{case}` on `{work.model}`; `amends cases show {case}` has everything.",
         )  # fmt: skip
+    return workspace.registry.page_of("erasure", run)

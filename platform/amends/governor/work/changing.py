@@ -12,7 +12,7 @@ from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
 from amends.governor.models.recipes import read_recipe
-from amends.governor.models.versions import Entry, enter
+from amends.governor.models.versions import Entry, enter, of_case
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, plans_of, stopper, wait
@@ -194,7 +194,8 @@ def register(workspace: Workspace, work: Work) -> Result:
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}", model=work.model, digest=digest, recipe=built["recipe"],
         parents=edges, data=uses, state=built["state"], lineage=str(built["lineage"]), case=work.lead,
-        tags={"amends.case": work.lead, "amends.parent": parent},
+        tags={"amends.case": work.lead, "amends.parent": parent,
+              "amends.decision": str(earlier(workspace, work, "judge")["decision"])},
     )  # fmt: skip
     version = enter(workspace, entry, Action.MODEL_REGISTERED, str(_facts(workspace, work)["requester"]))
     drop_products(workspace, work.lead, ("apply",))
@@ -281,10 +282,12 @@ def _wants_only_approvals(verdict: Verdict, policy: Policy) -> bool:
 
 
 def _mirror(workspace: Workspace, work: Work, change: Change) -> None:
-    """Write the readings into the case's MLflow run."""
+    """Write the readings into the case's MLflow run, and link the candidate's page to it."""
     policy = str(_plan(workspace, work)["policy"])
     tags = {"amends.case": work.lead, "amends.candidate": change.candidate.digest}
-    workspace.registry.log_case(
+    registry, candidate = workspace.registry, change.candidate
+    run = registry.log_case(
         work.lead, policy, before=change.before, after=change.after, tags=tags, status="FINISHED",
         description=f"Case `{work.lead}` on `{work.model}`; `amends cases show {work.lead}` has everything.",
     )  # fmt: skip
+    registry.tag_version(candidate.name, candidate.version, {}, of_case(work.lead, registry.page_of(policy, run)))

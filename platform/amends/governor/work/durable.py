@@ -128,6 +128,8 @@ def executor(workspace: Workspace) -> Iterator[None]:
         finally:
             DBOS.destroy()
             _WORKSPACE.clear()
+    workspace.tell()
+    workspace.deliver()
 
 
 def _set_up(workspace: Workspace) -> None:

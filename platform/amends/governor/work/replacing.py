@@ -55,7 +55,11 @@ def register(workspace: Workspace, work: Work) -> Result:
         lineage=str(rebuilt["lineage"]),
         guarantee=Guarantee(compared["guarantee"]),
         case=work.lead,
-        tags={"amends.case": work.lead, "amends.guarantee": str(compared["guarantee"])},
+        tags={
+            "amends.case": work.lead,
+            "amends.guarantee": str(compared["guarantee"]),
+            "amends.decision": str(earlier(workspace, work, "judge")["decision"]),
+        },
     )
     version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
     return {"version": version.version, "digest": version.digest}

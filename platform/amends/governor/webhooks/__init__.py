@@ -1,0 +1,1 @@
+"""Webhooks out: other systems are told of what the audit log says happened, signed, at least once."""
