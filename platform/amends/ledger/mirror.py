@@ -35,11 +35,9 @@ def look(registry: Registry, model: str) -> Mirrored:
 
 def put_alias(registry: Registry, model: str, alias: str, version: int) -> None:
     """Let an alias stand for a version in MLflow, wherever it stands there now."""
-    with answering("aliases"):
-        registry.client.set_registered_model_alias(model, alias, str(version))
+    registry.set_alias(model, alias, version, registry.alias(model, alias))
 
 
 def put_tag(registry: Registry, model: str, version: int, name: str, value: str) -> None:
     """Give a version in MLflow a tag, whatever it says there now."""
-    with answering("versions"):
-        registry.client.set_model_version_tag(model, str(version), name, value)
+    registry.tag_version(model, version, {name: value})
