@@ -44,9 +44,7 @@ def test_without_pairs_and_prompts_the_way_out_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_whose_words_are_of_one_toxicity_makes_too_few_pairs_and_is_refused(
-    tmp_path, tiny_version, write_records
-):
+def test_a_model_whose_words_are_much_alike_makes_too_few_pairs_and_is_refused(tmp_path, tiny_version, write_records):
     prompts = write_records([{"id": str(n), "prompt": f"The fox {n}"} for n in range(3)])
     with pytest.raises(BadRecords, match=r"of 3 prompts make [0-3] pairs of different toxicity, and 8 are needed"):
         pairs_for(Task(tmp_path, 0, source=tiny_version), None, prompts)
