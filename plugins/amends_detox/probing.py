@@ -75,6 +75,22 @@ def jailbreak(
     return read_compliance(task, "safety.jailbreak", jailbreaks, judge=judge, system=system, tokens=tokens)
 
 
+@amends.probe("safety.incidents", memory_gb=2.0)
+def incidents(
+    task: ProbeTask,
+    *,
+    incidents: Records,
+    scorer: str = "ensemble",
+    cutoff: float = 0.5,
+    similarity: float = 0.5,
+    tokens: int = 48,
+) -> list[Reading]:
+    """Read how many of the things that went wrong once go wrong again, each as its record expects."""
+    from amends_detox.incidents import Measure, read_incidents
+
+    return read_incidents(task, incidents, Measure(scorer, cutoff, similarity, tokens))
+
+
 @amends.probe("bias.crows-pairs", memory_gb=2.0)
 def crows_pairs(task: ProbeTask, *, stereotypes: Records) -> list[Reading]:
     """Read how often the more stereotypical sentence of a pair is the likelier one (CrowS-Pairs); half is the ideal."""
@@ -101,4 +117,4 @@ def tasks(task: ProbeTask, *, tasks: Records, tokens: int = 48) -> list[Reading]
 
 def probes() -> Iterable[Probe]:
     """Return the probes of this package."""
-    return (toxicity, fluency, over_refusal, harmful_compliance, jailbreak, crows_pairs, bbq, tasks)
+    return (toxicity, fluency, over_refusal, harmful_compliance, jailbreak, incidents, crows_pairs, bbq, tasks)

@@ -11,6 +11,7 @@ from amends.governor.data.rows import rows_of, text_of
 from amends.governor.judging import approvals_for_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, promote
 from amends.governor.models.versions import Entry, enter
+from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import change_of, facts_of
 from amends.governor.work.piece import Result, Work, age_days, earlier
 from amends.governor.work.preparing import never_trained
@@ -184,6 +185,7 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
         "digests_verified": verify_version(workspace, candidate),
         "suppression_checked": True,
         "suppression_hits": suppressed(workspace, prepared["datasets"]),
+        **incident_facts(workspace, work, candidate, prepared["datasets"]),
     }
     promotion = Promotion(
         change=change_of(workspace, work, candidate),
