@@ -57,6 +57,12 @@ def success(task: amends.ProbeTask, *, edits: Records) -> list[Reading]:
     return [Reading("toy.success/edits", float(len(list(edits.rows()))), n=1)]
 
 
+@amends.probe("toy.kept")
+def kept(task: amends.ProbeTask, *, retain: Records) -> list[Reading]:
+    """Read how many of the records that are to be kept are incidents."""
+    return [Reading("toy.kept/incidents", float(sum("expected" in row for row in retain.rows())), n=1)]
+
+
 @amends.probe("toy.raising")
 def raising(task: amends.ProbeTask, *, incidents: Records) -> list[Reading]:
     """Fail."""
@@ -88,7 +94,7 @@ def amends_operations():
 
 @hookimpl
 def amends_probes():
-    return [success, raising, nan, lazy, silent]
+    return [success, kept, raising, nan, lazy, silent]
 '''
 TOYING = """name: toying
 description: What a toy edit is judged by.
@@ -106,7 +112,13 @@ ERASING = """name: erasure
 description: Only what decides on the exact path.
 operations: [unlearning.shards]
 approvals: {count: 2, roles: [dpo, ml-engineer, safety-engineer]}
+probes:
+  toy.kept: {}
 rules:
+  - id: nothing-bad-is-kept
+    severity: deny
+    expr: readings["toy.kept/incidents"].value == 0.0
+    message: Incidents are no records to be kept.
   - id: digests-equal
     severity: deny
     expr: facts.digests_equal == true
