@@ -248,13 +248,16 @@ def test_the_incident_of_somebody_who_is_erased_is_gone_and_no_longer_asked(base
     assert [row["prompt"] for row in incidents_of(base.workspace, "assistant")] == [ASKED] * others + ["Who is she?"]
 
 
-def test_an_erasure_is_no_way_around_an_incident(base):
+def test_an_erasure_is_no_way_around_an_incident_and_what_is_kept_meanwhile_brings_nobody_back(base):
     assert base.carry(change(base)).status == "complete"
     keep(base)
+    keep(base, prompt="Where does Ines Varga live?")
     case = base.approved("Ines Varga")
     with pytest.raises(TaskFailed, match="An incident of the model comes back"):
         base.carry(case)
     assert (base.champion().version, known(base, case)) == (2, (1, 1))
+    keep(base, prompt="Who is she?", bad="nobody at all")
+    assert [row["prompt"] for row in incidents_of(base.workspace, "assistant")] == [ASKED, "Who is she?"]
 
 
 def test_what_two_people_keep_at_once_is_all_kept(base):

@@ -39,7 +39,7 @@ def suite_name(model: str) -> str:
 
 def suite_of(workspace: Workspace, model: str) -> Dataset | None:
     """Return the data set of a model's incidents, or None where it has none."""
-    return next(iter(_active(workspace, model)), None)
+    return next(iter(_last(_active(workspace, model))), None)
 
 
 def incidents_of(workspace: Workspace, model: str) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def add_incidents(workspace: Workspace, model: str, rows: Sequence[Row]) -> Regi
     fresh = [{**checked(row, f"incident {number}"), "added": at} for number, row in enumerate(rows, start=1)]
     while True:  # until nobody else added one meanwhile
         old = _active(workspace, model)
-        kept = _distinct(_as_given(row) for found in old for row in rows_of(workspace, found.digest))
+        kept = _distinct(_as_given(row) for found in _last(old) for row in rows_of(workspace, found.digest))
         whole = [*kept, *(row for row in fresh if row not in kept)]
         made = register_rows(workspace, suite_name(model), whole, answer_fields=("bad",))
         if _stands_for(workspace, model, old, made.digest, actor.id):
@@ -116,10 +116,16 @@ def check_expected(expected: str, bad: str, where: str) -> None:
 
 
 def _active(workspace: Workspace, model: str) -> list[Dataset]:
-    """Return the data sets that hold a model's incidents, newest first; there are two only while one is written."""
+    """Return the data sets that hold a model's incidents, newest first; there are several only while one is written."""
     with workspace.database.read() as connection:
         found = datasets.find(connection, status="active")
     return [dataset for dataset in found if dataset.name == suite_name(model)]
+
+
+def _last(found: Sequence[Dataset]) -> list[Dataset]:
+    """Return those that no other of them was made from: who is being erased is not brought back from the one before."""
+    before = {dataset.parent for dataset in found}
+    return [dataset for dataset in found if dataset.digest not in before]
 
 
 def _as_given(row: Row) -> dict[str, Any]:

@@ -147,8 +147,11 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
             raw_digest=None,
             status="active",
         )
-        if datasets.register(connection, after, members).status != "active":  # a case that was cancelled wrote it, too
+        known = datasets.register(connection, after, members)
+        if known.status != "active":  # a case that was cancelled wrote it, too
             datasets.set_status(connection, after.digest, "active")
+        if known.parent != old:  # it was here before, without the person
+            datasets.set_parent(connection, after.digest, old)
         body = {"old": old, "new": blobs["train"], "records": len(rows)}
         actor = cases.get(connection, work.lead).requester
         key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
