@@ -43,6 +43,7 @@ READY = {
     "evidence_allowed": True,
     "suppression_checked": True,
     "suppression_hits": 0,
+    "incidents_relapsed": 0,
     "first": False,
     "descends_from_erased": False,
     "environment": "champion",
@@ -245,6 +246,7 @@ def test_a_ready_candidate_may_take_its_alias():
         {"evidence_allowed": False},
         {"suppression_checked": False},
         {"suppression_hits": 1},
+        {"incidents_relapsed": 1},
         *({name: None} for name in READY),  # of `first` too: not to know it is not to be it
         {"suppression_hits": False},
     ],

@@ -68,6 +68,16 @@ def test_a_mistake_in_an_expression_is_told_at_its_letter_however_it_is_folded(w
     assert (at, about) == (place, "rule 'only'") and sentence.startswith("found no matching overload for '_==_'")
 
 
+def test_the_probe_that_asks_incidents_is_looked_up_with_its_settings():
+    with_settings = SMALL + "incidents: {probe: some.probe, settings: {bins: 4}}\n"
+    assert found(with_settings) == [] and parse_policy(with_settings).incidents == {"some.probe": {"bins": 4}}
+    assert the_only(SMALL + "incidents: {probe: some.prob}\n") == (
+        "9:20", "incidents", "no plugin offers the probe 'some.prob'; did you mean 'some.probe'",
+    )  # fmt: skip
+    assert the_only(SMALL + "incidents: {probe: some.probe, settings: {bin: 4}}\n")[1] == "incidents"
+    assert the_only(SMALL + "incidents: {settings: {bins: 4}}\n")[2].endswith("needs 'probe'; add it")
+
+
 def test_unknown_facts_readings_probes_parameters_and_operations_are_named_with_what_is_near():
     assert the_only(SMALL.replace(EXPR, "facts.objectionz == 0")) == (
         "7:17", "rule 'only'", "there is no fact 'objectionz'; did you mean 'objections'",

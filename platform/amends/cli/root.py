@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("ask", "ask", "Ask a model a question."),
         ("promote", "promote", "Move an alias to a version, as the policy allows."),
         ("rollback", "promote", "Move an alias back to where it stood."),
+        ("incidents", "incidents:", "Keep what a model said wrong, and ask it again before any alias moves."),
         ("aliases", "aliases:", "Find what moved in MLflow behind Amends' back, and put it back."),
     ),
     "Requests": (

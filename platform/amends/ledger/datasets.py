@@ -108,6 +108,11 @@ def set_licence(connection: Connection, digest: str, licence: str) -> None:
     connection.execute(update(datasets).where(datasets.c.digest == digest).values(settings=settings))
 
 
+def set_parent(connection: Connection, digest: str, parent: str) -> None:
+    """Say what a dataset was made from, after it was made once more from another one."""
+    connection.execute(update(datasets).where(datasets.c.digest == digest).values(parent=parent))
+
+
 def set_control(connection: Connection, digest: str, control: str, *, subjects: int, controls: int) -> None:
     """Name another blob of withheld records, after somebody who was never trained on was dropped from it."""
     settings = {**get(connection, digest).settings, "control": control}

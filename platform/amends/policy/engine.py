@@ -25,6 +25,8 @@ FACTS: Mapping[str, type] = {
     "evidence_allowed": bool,
     "first": bool,
     "guarantee": str,
+    "incidents_asked": int,
+    "incidents_relapsed": int,
     "licence": str,
     "licence_conflicts": int,
     "licences_known": bool,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import yaml
+
 from amends.errors import BadPolicy
 from amends.policy.engine import CelEngine, PolicyEngine
 from amends.policy.fields import read_yaml
@@ -52,13 +54,11 @@ def _whole(text: str, file: str, tree: Tree, engine: PolicyEngine) -> Iterator[F
 def _settings(tree: Tree, known: Known) -> Iterator[Finding]:
     for key in ("probes", "audit"):
         for name, (node, settings) in tree.mapping(key).items():
-            if name not in known.probes:
-                yield Finding(place_of(node), key, f"no plugin offers the probe {name!r}; {near(name, known.probes)}")
-                continue
-            for parameter, (where, _) in entries(settings).items():
-                if parameter not in known.probes[name]:
-                    said = f"probe {name!r} has no parameter {parameter!r}; {near(parameter, known.probes[name])}"
-                    yield Finding(place_of(where), key, said)
+            yield from _probe(key, name, node, settings, known)
+    asking = tree.mapping("incidents")
+    if "probe" in asking:
+        node = asking["probe"][1]
+        yield from _probe("incidents", str(node.value), node, asking.get("settings", (node, None))[1], known)
     named = [(node, str(node.value)) for node in tree.items("required")]
     named += [(node, name) for name, (node, _) in tree.mapping("minimum").items()]
     for node, name in named:
@@ -71,3 +71,14 @@ def _settings(tree: Tree, known: Known) -> Iterator[Finding]:
         yield Finding(
             place_of(first), "operations", f"no plugin offers any of them; {near(str(first.value), known.operations)}"
         )
+
+
+def _probe(key: str, name: str, node: yaml.Node, settings: yaml.Node | None, known: Known) -> Iterator[Finding]:
+    """Yield what is wrong with a probe that is named with its settings."""
+    if name not in known.probes:
+        yield Finding(place_of(node), key, f"no plugin offers the probe {name!r}; {near(name, known.probes)}")
+        return
+    for parameter, (where, _) in entries(settings).items():
+        if parameter not in known.probes[name]:
+            said = f"probe {name!r} has no parameter {parameter!r}; {near(parameter, known.probes[name])}"
+            yield Finding(place_of(where), key, said)

@@ -44,6 +44,7 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         environments=_environments(fields),
         evidence_days=_only(fields, "evidence", "again_after_days", 30),
         reconcile=_reconcile(fields),
+        incidents=_incidents(fields),
         text=text,
     )
     fields.finish()
@@ -102,10 +103,24 @@ def _rule(where: str, value: object, engine: PolicyEngine) -> Rule:
 def _probes(fields: Fields, key: str) -> dict[str, dict[str, Any]]:
     probes = {}
     for name, settings in fields.mapping(key).items():
-        if not isinstance(settings, dict) or not all(is_scalar(value) for value in settings.values()):
-            raise BadPolicy(f"{fields.where}, probe {name!r}: settings must be texts, numbers or truths; write {{}}")
-        probes[name] = settings
+        probes[name] = _scalars(fields, name, settings)
     return probes
+
+
+def _scalars(fields: Fields, name: str, settings: object) -> dict[str, Any]:
+    if not isinstance(settings, dict) or not all(is_scalar(value) for value in settings.values()):
+        raise BadPolicy(f"{fields.where}, probe {name!r}: settings must be texts, numbers or truths; write {{}}")
+    return settings
+
+
+def _incidents(fields: Fields) -> dict[str, dict[str, Any]]:
+    given = fields.mapping("incidents")
+    if not given:
+        return {}
+    inner = Fields(f"{fields.where}, incidents", given)
+    name, settings = inner.text("probe"), inner.take("settings", {})
+    inner.finish()
+    return {name: _scalars(inner, name, settings)}
 
 
 def _search(fields: Fields, engine: PolicyEngine) -> Search | None:

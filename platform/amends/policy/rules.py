@@ -80,7 +80,8 @@ class Policy:
     `probes` are read for every change; `audit` besides, where the guarantee is approximate and readings decide.
     `strangers` is how many made-up people a finding asks about beside the person. `search` says what is tried before
     one candidate is judged, or is None. `environments` are aliases and the approvals that each needs; `evidence_days`
-    is from when on a promotion reads its evidence again.
+    is from when on a promotion reads its evidence again. `incidents` is the probe, at most one with its settings,
+    that asks a candidate about its model's incidents.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Policy:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     evidence_days: int = 30
     reconcile: Reconcile = Reconcile.OBSERVE
+    incidents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     text: str = field(default="", repr=False, compare=False)
 
     def quorum_of(self, alias: str, is_first: bool = False) -> Quorum:

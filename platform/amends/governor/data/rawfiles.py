@@ -37,6 +37,16 @@ def read_rows(file: Path, subject_field: str, identifier_fields: Sequence[str]) 
     Raises:
         BadRecords: The file or a line cannot be used; the sentence names the line, never its text.
     """
+    for number, value in read_objects(file):
+        yield _row(f"{file}, line {number}", number, value, subject_field, identifier_fields)
+
+
+def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the JSON objects of a JSON Lines file, each with the number of its line.
+
+    Raises:
+        BadRecords: The file or a line cannot be read; the sentence names the line, never its text.
+    """
     if not file.is_file():
         raise BadRecords(f"{file} is not a file; give a JSON Lines file")
     with file.open("rb") as lines:
@@ -44,11 +54,12 @@ def read_rows(file: Path, subject_field: str, identifier_fields: Sequence[str]) 
             if len(line) > LONGEST_LINE:
                 raise BadRecords(f"{file}, line {number}: longer than {LONGEST_LINE:,} bytes; split or shorten it")
             if line.strip():
-                yield _row(f"{file}, line {number}", number, line, subject_field, identifier_fields)
+                yield number, _parse(f"{file}, line {number}", line)
 
 
-def _row(where: str, number: int, line: bytes, subject_field: str, identifier_fields: Sequence[str]) -> RawRow:
-    value = _parse(where, line)
+def _row(
+    where: str, number: int, value: Mapping[str, Any], subject_field: str, identifier_fields: Sequence[str]
+) -> RawRow:
     named = [] if value.get(subject_field) is None else value[subject_field]
     people = _strings(where, subject_field, named)
     if len(people) < len(_listed(named)):

@@ -13,6 +13,7 @@ from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter, of_case
+from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, plans_of, stopper, wait
@@ -251,6 +252,7 @@ def promote_change(workspace: Workspace, work: Work) -> Result:
         "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
         "evidence_age_days": age_days(workspace, work, "measure"),
         "digests_verified": verify_version(workspace, candidate),
+        **incident_facts(workspace, work, candidate),
     }
     promotion = Promotion(
         change=change, alias=CHAMPION, expected=None if prepared["first"] else prepared["parent"]["version"],

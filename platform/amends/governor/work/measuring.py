@@ -67,11 +67,13 @@ def _beside(workspace: Workspace, prepared: Result) -> dict[str, str]:
     where those have nobody either, strangers do.
     """
     steps = read_recipe(workspace, prepared["parent"]["digest"])["steps"]
-    trained = [digest for step in steps for digest in step["records"].values() if digest not in prepared["datasets"]]
+    learnt = [digest for step in steps for digest in step["records"].values()]
+    trained = [digest for digest in learnt if digest not in prepared["datasets"]]
     with workspace.database.read() as connection:
         known = {found.digest: found for found in datasets.find(connection) if found.status != "purged"}
     others = [dict(zip(("train", "control"), blobs_of(known[d]), strict=True)) for d in trained if d in known]
-    candidates = [*prepared["datasets"].values(), *others]
+    own = sorted(prepared["datasets"].items(), key=lambda one: one[0] not in learnt)  # incidents are not to be kept
+    candidates = [*(blobs for _, blobs in own), *others]
     chosen = {}
     for name, part in (("retain", "train"), ("control", "control")):
         filled = (blobs[part] for blobs in candidates if workspace.blobs.get(blobs[part]))

@@ -12,6 +12,7 @@ from amends.governor.models.promoting import Promotion, check_mirror, promote
 from amends.governor.models.provenance import descends_from_erased, living_data
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.signatures import is_signed
+from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, earlier, plans_of
 from amends.governor.work.replacing import suppressed, verify_version
@@ -176,6 +177,7 @@ def _facts(workspace: Workspace, work: Work, measured: Result) -> dict[str, Any]
         "evidence_allowed": bool(measured["is_allowed"]),
         **{"plan_digest": str(lead.plan_digest), "requested": True, "requester": lead.requester},
         **{"suppression_checked": True, "suppression_hits": 0},
+        **incident_facts(workspace, work, candidate),
     }
 
 

@@ -11,6 +11,7 @@ from amends.governor.data.rows import rows_of, text_of
 from amends.governor.judging import approvals_for_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, promote
 from amends.governor.models.versions import Entry, enter
+from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import change_of, facts_of
 from amends.governor.work.piece import Result, Work, age_days, earlier
 from amends.governor.work.preparing import never_trained
@@ -150,8 +151,11 @@ def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[st
             raw_digest=None,
             status="active",
         )
-        if datasets.register(connection, after, members).status != "active":  # a case that was cancelled wrote it, too
+        known = datasets.register(connection, after, members)
+        if known.status != "active":  # a case that was cancelled wrote it, too
             datasets.set_status(connection, after.digest, "active")
+        if known.parent != old:  # it was here before, without the person
+            datasets.set_parent(connection, after.digest, old)
         body = {"old": old, "new": blobs["train"], "records": len(rows)}
         actor = cases.get(connection, work.lead).requester
         key = f"{work.lead}:data:{old[:16]}:{after.digest[:16]}"
@@ -188,6 +192,7 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
         "digests_verified": verify_version(workspace, candidate),
         "suppression_checked": True,
         "suppression_hits": suppressed(workspace, prepared["datasets"]),
+        **incident_facts(workspace, work, candidate, prepared["datasets"]),
     }
     promotion = Promotion(
         change=change_of(workspace, work, candidate),

@@ -12,6 +12,7 @@ from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
+from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, stopper, wait
 from amends.governor.work.replacing import suppressed, verify_version
@@ -155,6 +156,7 @@ def promote_training(workspace: Workspace, work: Work) -> Result:
             "digests_verified": verify_version(workspace, candidate),
             "suppression_checked": True,
             "suppression_hits": suppressed(workspace, blobs),
+            **incident_facts(workspace, work, candidate),
         },
     )
     promote(workspace, promotion, _actor(workspace, work))
