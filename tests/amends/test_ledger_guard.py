@@ -406,7 +406,7 @@ def test_a_promotion_through_amends_moves_the_alias_and_one_without_permits_does
     workspace = settle(small_workspace, server, True)
     version = import_model(workspace, str(make_tiny(tmp_path / "tiny") / "model"), name="promoted", licence="MIT")
     facts = {"evidence_allowed": True, "digests_verified": True, "suppression_checked": True, "suppression_hits": 0}
-    facts["evidence_age_days"] = 0
+    facts |= {"evidence_age_days": 0, "incidents_asked": 0, "incidents_relapsed": 0}
     change = Change("training.none", None, version)
     promotion = Promotion(change, "champion", None, "t-1", facts)
     assert promote(workspace, promotion, workspace.actor.id).allowed
