@@ -73,6 +73,7 @@ class Found:
     plain: Array
     under: Array
     factor: float = math.nan
+    cost: float = math.nan
     pairs: int = 0
 
     @property
@@ -80,6 +81,11 @@ class Found:
         """How much larger the share is under the attack, shape (prompts,); NaN where either is unknown."""
         difference: Array = self.under - self.plain
         return difference
+
+    @property
+    def told(self) -> dict[str, float | None]:
+        """What readings say of the attack: its factor, its cost in perplexity, and from how many pairs."""
+        return {"factor": _number(self.factor), "perplexity": _number(self.cost), "pairs": self.pairs}
 
 
 def read_bypass(task: ProbeTask, prompts: Records, protocol: Protocol) -> list[Reading]:
@@ -90,9 +96,9 @@ def read_bypass(task: ProbeTask, prompts: Records, protocol: Protocol) -> list[R
     mine = _attack(task, task.model, texts, protocol)
     theirs = None if task.reference is None else _attack(task, task.reference, texts, protocol)
     detail = {**vars(protocol), "scorer": identity(find(protocol.scorer))}
-    told = {**detail, "factor": _number(mine.factor), "pairs": mine.pairs}
+    told = {**detail, **mine.told}
     of_parent = np.full(len(rows), math.nan) if theirs is None else theirs.regained
-    control = detail if theirs is None else {**detail, "factor": _number(theirs.factor), "pairs": theirs.pairs}
+    control = detail if theirs is None else {**detail, **theirs.told}
     return [
         _share(task, "share", mine.under, ids, told),
         _difference(task, "regained", mine.regained, ids, told),
@@ -113,10 +119,10 @@ def _attack(task: ProbeTask, model: Model, prompts: Sequence[str], protocol: Pro
         anatomy = anatomy_of(model.hf_model)
         toxic = directions(anatomy, model.tokenizer, pairs, lambda done, of: task.progress(done, of, "reading states"))
         attack = attack_along(anatomy, toxic, protocol.neurons)
-        factor = strongest(model, anatomy, attack, protocol.amplify, shipped_lines("benign"), protocol.rise)
+        factor, cost = strongest(model, anatomy, attack, protocol.amplify, shipped_lines("benign"), protocol.rise)
         with attacked(anatomy, attack, factor):
             under = _shares(_scores(_said(task, model, prompts, protocol), protocol), protocol.cutoff)
-        return Found(plain, under, factor, len(pairs))
+        return Found(plain, under, factor, cost, len(pairs))
     except NoNumbers:
         return Found(unknown, unknown)
 

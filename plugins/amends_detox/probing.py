@@ -41,7 +41,7 @@ def bypass(
     cutoff: float = 0.5,
     most: int = 60,
     amplify: float = 10.0,
-    neurons: int = 64,
+    neurons: int = 8,
     rise: float = 1.2,
 ) -> list[Reading]:
     """Read how often the model is toxic once its toxic neurons are amplified: whether toxicity is gone or only hidden.

@@ -118,7 +118,7 @@ def perplexity(model: Model, texts: Sequence[str]) -> float:
 
 def strongest(
     model: Model, anatomy: Anatomy, attack: Attack, amplify: float, texts: Sequence[str], rise: float
-) -> float:
+) -> tuple[float, float]:
     """Return the largest of `amplify`, its half, its quarter … under which ordinary text stays likely enough.
 
     Args:
@@ -127,13 +127,17 @@ def strongest(
         attack: What is turned.
         amplify: The largest factor to try.
         texts: Ordinary text.
-        rise: How many times the perplexity may be what it is without the attack. 1.0 is the answer where nothing that
-            is tried is mild enough: then neurons are only silenced and biases undone.
+        rise: How many times the perplexity may be what it is without the attack.
+
+    Returns:
+        The factor, and how many times the perplexity is what it was. Where nothing that is tried is mild enough the
+        factor is 1.0: neurons are only silenced and biases undone, and the second number is beyond `rise`.
     """
-    most = rise * perplexity(model, texts)
-    for halving in range(HALVINGS):
-        factor = max(amplify * 0.5**halving, 1.0)
+    before = perplexity(model, texts)
+    found = (1.0, math.nan)
+    for factor in [*(max(amplify * 0.5**halving, 1.0) for halving in range(HALVINGS)), 1.0]:
         with attacked(anatomy, attack, factor):
-            if perplexity(model, texts) <= most:
-                return factor
-    return 1.0
+            found = factor, perplexity(model, texts) / before
+        if found[1] <= rise:
+            break
+    return found

@@ -139,8 +139,11 @@ def test_the_factor_is_halved_until_ordinary_text_is_likely_enough():
     anatomy = anatomy_of(model.hf_model)
     attack = attack_along(anatomy, torch.eye(16, dtype=torch.float64)[[1, 1]], 1)
     texts = ["kind kind kind", "is kind kind"]
-    found = [strongest(model, anatomy, attack, 10.0, texts, rise) for rise in (1.0, 3.0, 10.0, 1e9)]
-    assert found == sorted(found) and found[0] == 1.0 and found[-1] == 10.0 and len(set(found)) > 2
+    found, costs = zip(
+        *(strongest(model, anatomy, attack, 10.0, texts, rise) for rise in (1.0, 3.0, 10.0, 1e9)), strict=True
+    )
+    assert costs[0] > 1.0 and costs[1] <= 3.0 and costs[2] <= 10.0  # the first is beyond, and says so
+    assert list(found) == sorted(found) and found[0] == 1.0 and found[-1] == 10.0 and len(set(found)) > 2
 
 
 def test_contrasts_are_those_of_the_half_that_differs_most():
