@@ -12,8 +12,8 @@ from amends.policy import load_policy, parse_policy, try_policy
 
 TABLE = """given:
   facts: {descends_from_erased: false, digests_verified: true, environment: champion, evidence_age_days: 3,
-    evidence_allowed: true, incidents_relapsed: 0, first: false, licence: apache-2.0, requested: true,
-    signature_verified: true, suppression_checked: true, suppression_hits: 0}
+    evidence_allowed: true, incidents_relapsed: 0, licence_conflicts: 0, first: false, licence: apache-2.0,
+    requested: true, signature_verified: true, suppression_checked: true, suppression_hits: 0}
   approvals:
     - {user: dora, role: dpo}
     - {user: max, role: ml-engineer}

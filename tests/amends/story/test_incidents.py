@@ -28,7 +28,7 @@ import amends
 from amends import Guarantee, Reading, Records, hookimpl
 
 
-@amends.operation("toy.nudge", verified_by=["toy.success"], guarantee=Guarantee.EXACT, rebuilds="toy.nudge")
+@amends.operation("mill.nudge", verified_by=["mill.success"], guarantee=Guarantee.EXACT, rebuilds="mill.nudge")
 def nudge(task: amends.Task, *, edits: Records) -> None:
     """Add a little to one row of the embeddings for each record."""
     import torch
@@ -39,7 +39,7 @@ def nudge(task: amends.Task, *, edits: Records) -> None:
     task.save(model, tokenizer)
 
 
-@amends.operation("toy.mend", verified_by=["toy.success"])
+@amends.operation("mill.mend", verified_by=["mill.success"])
 def mend(task: amends.Task, *, edits: Records) -> None:
     """Turn the embeddings around."""
     import torch
@@ -51,37 +51,37 @@ def mend(task: amends.Task, *, edits: Records) -> None:
     task.save(model, tokenizer)
 
 
-@amends.probe("toy.success")
+@amends.probe("mill.success")
 def success(task: amends.ProbeTask, *, edits: Records) -> list[Reading]:
     """Read how many records there are to ask about."""
-    return [Reading("toy.success/edits", float(len(list(edits.rows()))), n=1)]
+    return [Reading("mill.success/edits", float(len(list(edits.rows()))), n=1)]
 
 
-@amends.probe("toy.kept")
+@amends.probe("mill.kept")
 def kept(task: amends.ProbeTask, *, retain: Records) -> list[Reading]:
     """Read how many of the records that are to be kept are incidents."""
-    return [Reading("toy.kept/incidents", float(sum("expected" in row for row in retain.rows())), n=1)]
+    return [Reading("mill.kept/incidents", float(sum("expected" in row for row in retain.rows())), n=1)]
 
 
-@amends.probe("toy.raising")
+@amends.probe("mill.raising")
 def raising(task: amends.ProbeTask, *, incidents: Records) -> list[Reading]:
     """Fail."""
     raise RuntimeError("it broke")
 
 
-@amends.probe("toy.nan")
+@amends.probe("mill.nan")
 def nan(task: amends.ProbeTask, *, incidents: Records) -> list[Reading]:
     """Read no number."""
-    return [Reading("toy.nan/asked", 1.0), Reading("toy.nan/relapsed", math.nan)]
+    return [Reading("mill.nan/asked", 1.0), Reading("mill.nan/relapsed", math.nan)]
 
 
-@amends.probe("toy.lazy")
+@amends.probe("mill.lazy")
 def lazy(task: amends.ProbeTask, *, incidents: Records) -> list[Reading]:
     """Ask nothing."""
-    return [Reading("toy.lazy/asked", 0.0), Reading("toy.lazy/relapsed", 0.0)]
+    return [Reading("mill.lazy/asked", 0.0), Reading("mill.lazy/relapsed", 0.0)]
 
 
-@amends.probe("toy.silent")
+@amends.probe("mill.silent")
 def silent(task: amends.ProbeTask, *, incidents: Records) -> list[Reading]:
     """Read nothing."""
     return []
@@ -98,14 +98,14 @@ def amends_probes():
 '''
 TOYING = """name: toying
 description: What a toy edit is judged by.
-operations: [toy.nudge]
+operations: [mill.nudge]
 approvals: {count: 2, roles: [dpo, ml-engineer]}
 probes:
-  toy.success: {}
+  mill.success: {}
 rules:
   - id: enough
     severity: deny
-    expr: readings["toy.success/edits"].value >= 1.0
+    expr: readings["mill.success/edits"].value >= 1.0
     message: There is too little to ask about.
 """
 ERASING = """name: erasure
@@ -113,11 +113,11 @@ description: Only what decides on the exact path.
 operations: [unlearning.shards]
 approvals: {count: 2, roles: [dpo, ml-engineer, safety-engineer]}
 probes:
-  toy.kept: {}
+  mill.kept: {}
 rules:
   - id: nothing-bad-is-kept
     severity: deny
-    expr: readings["toy.kept/incidents"].value == 0.0
+    expr: readings["mill.kept/incidents"].value == 0.0
     message: Incidents are no records to be kept.
   - id: digests-equal
     severity: deny
@@ -154,7 +154,7 @@ def base(install, untrained):
     return untrained
 
 
-def change(story, operation="toy.nudge", seed=0):
+def change(story, operation="mill.nudge", seed=0):
     """Open a change and have it approved."""
     given = {"model": "assistant", "policy": "toying", "records": {"edits": "facts"}, "operation": operation}
     case = open_change(story.act("sven"), **given, seed=seed)
@@ -178,7 +178,7 @@ def test_a_relapse_keeps_a_change_from_the_alias_and_one_that_mends_it_passes(ba
     with pytest.raises(TaskFailed, match="is not promoted: An incident of the model comes back"):
         base.carry(case)
     assert (base.champion().version, known(base, case)) == (1, (1, 1))
-    mending = change(base, "toy.mend")
+    mending = change(base, "mill.mend")
     assert base.carry(mending).status == "complete"
     assert (base.champion().version, known(base, mending)) == (3, (1, 0))
 
@@ -186,7 +186,7 @@ def test_a_relapse_keeps_a_change_from_the_alias_and_one_that_mends_it_passes(ba
 def test_a_promotion_that_people_asked_for_is_denied_as_well(base):
     case = change(base)
     assert base.carry(case).status == "complete" and known(base, case) == (0, 0)
-    assert base.carry(change(base, "toy.mend")).status == "complete"
+    assert base.carry(change(base, "mill.mend")).status == "complete"
     keep(base)
     back = open_promotion(base.act("sven"), "assistant@2", "champion", "it was better")
     assert base.approve(back) == 0
@@ -208,11 +208,11 @@ def test_a_training_does_not_name_a_first_champion_that_relapses(untrained, told
 @pytest.mark.parametrize(
     ("section", "sentence"),
     [
-        ("incidents: {probe: toy.raising}\n", "RuntimeError"),
-        ("incidents: {probe: toy.nan}\n", "did not read whole numbers"),
-        ("incidents: {probe: toy.silent}\n", "returned no reading"),
-        ("incidents: {probe: toy.lazy}\n", "asked 0 of 1 incidents"),
-        ("incidents: {probe: toy.absent}\n", "no plugin offers 'toy.absent'"),
+        ("incidents: {probe: mill.raising}\n", "RuntimeError"),
+        ("incidents: {probe: mill.nan}\n", "did not read whole numbers"),
+        ("incidents: {probe: mill.silent}\n", "returned no reading"),
+        ("incidents: {probe: mill.lazy}\n", "asked 0 of 1 incidents"),
+        ("incidents: {probe: mill.absent}\n", "no plugin offers 'mill.absent'"),
         ("", "names no probe that asks them"),
     ],
 )
@@ -221,7 +221,7 @@ def test_incidents_that_cannot_be_asked_deny(base, section, sentence):
     policy = base.home / "policies" / "promotion.yaml"
     start = OWN.index("incidents:\n  probe")
     policy.write_text(OWN[:start] + section + OWN[OWN.index(SETTINGS) + len(SETTINGS) :])
-    case = change(base, "toy.mend")
+    case = change(base, "mill.mend")
     with pytest.raises(TaskFailed, match=sentence):
         base.carry(case)
     assert base.champion().version == 1
