@@ -16,7 +16,7 @@ from amends.errors import BadInput, Denied, Suppressed, Tampered, Waiting
 from amends.governor.data.registering import register
 from amends.governor.data.rows import blobs_of, rows_of
 from amends.governor.models.asking import ask
-from amends.governor.models.promoting import reconcile
+from amends.governor.models.divergences import divergences
 from amends.governor.models.versions import Entry, enter
 from amends.governor.upkeep.backing import backup, restore
 from amends.governor.upkeep.doctor import examine
@@ -127,7 +127,7 @@ def test_everything_comes_back_at_another_place(origin, tmp_path):
     assert told["sealed"] == told["sentences"] == []
     again = opened(tmp_path / "new", origin)
     assert ask(again, "assistant@champion", QUESTIONS, 4) == answers
-    assert reconcile(again) == []
+    assert not list(divergences(again))
     with again.database.read() as connection:
         assert verify_version(again, aliases.resolve(connection, "assistant@champion").name)
         entries = list(audit.entries(connection))

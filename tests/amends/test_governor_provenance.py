@@ -1,10 +1,10 @@
-"""What stands behind a version: its licence, and whether somebody was erased since from what it learnt from."""
+"""What stands behind a version: whether somebody was erased since from what it learnt from, and who signed it."""
 
 from __future__ import annotations
 
 import pytest
 
-from amends.governor.models.provenance import descends_from_erased, licence_of
+from amends.governor.models.provenance import descends_from_erased
 from amends.governor.models.signatures import is_signed, sign_version, signature_file
 from amends.ledger import datasets, lineage
 from amends.ledger.actions import Action
@@ -19,8 +19,8 @@ TREES = {number: f"{number}" * 64 for number in range(1, 9)}
 def enter(small_workspace):
     """Return `enter(number, parents, data, case)`, which enters a version of `assistant` in the ledger alone."""
 
-    def enter(number, parents=(), data=(), case=None, recipe=None):
-        version = Version("assistant", number, TREES[number], recipe or {"steps": []}, case_id=case)
+    def enter(number, parents=(), data=(), case=None):
+        version = Version("assistant", number, TREES[number], {"steps": []}, case_id=case)
         edges = [Edge(TREES[number], TREES[parent], kind) for parent, kind in parents]
         uses = [DataUse(TREES[number], dataset, "train") for dataset in data]
         with small_workspace.database.transaction() as connection:
@@ -75,18 +75,6 @@ def test_a_version_whose_recipe_still_names_the_data_is_clean_where_its_own_case
 
 def test_data_that_nobody_knows_any_more_count_as_lost(learnt, enter):
     assert descends_from_erased(learnt, enter(3, data=["e" * 64]))
-
-
-def test_a_licence_is_that_of_every_base_and_unknown_where_one_has_none(small_workspace, enter):
-    def base(number, licence=None):
-        return enter(number, recipe={"steps": [], "base": {"source": "x", **({"licence": licence} if licence else {})}})
-
-    assert licence_of(small_workspace, base(1, "mit")) == "mit"
-    base(2, "apache-2.0")
-    assert licence_of(small_workspace, enter(3, parents=[(1, "step"), (2, "teacher")])) == "apache-2.0, mit"
-    base(4)
-    assert licence_of(small_workspace, enter(5, parents=[(1, "step"), (4, "teacher")])) == "unknown"
-    assert licence_of(small_workspace, enter(6)) == "unknown"
 
 
 def test_only_this_workspaces_signature_over_this_digest_counts(small_workspace):

@@ -143,13 +143,26 @@ def test_the_lineage_lends_its_bases_its_teachers_and_the_data_of_all_of_them(sm
         (f"data set poems@{poems[:12]}", "data", "CC-BY-NC-4.0"),
     ]
     assert len(found.conflicts) == 3  # the label against teacher and data, and these against each other
-    assert licence_facts(small_workspace, made) == {"licence_conflicts": 3, "licences_known": True}
-    assert licence_facts(small_workspace, base) == {"licence_conflicts": 1, "licences_known": True}
+    assert licence_facts(small_workspace, made) == {
+        "licence": "Apache-2.0, llama3.1", "licence_conflicts": 3, "licences_known": True,
+    }  # fmt: skip
+    alone = {"licence": "Apache-2.0", "licence_conflicts": 1, "licences_known": True}
+    assert licence_facts(small_workspace, base) == alone
+
+
+def test_one_model_of_the_lineage_without_a_licence_leaves_that_of_the_version_unknown(small_workspace):
+    base, teacher = put(small_workspace, "base", 1, "MIT"), put(small_workspace, "teacher", 1, "")
+    made = put(small_workspace, "assistant", 2, "MIT", [(base, "step"), (teacher, "teacher")])
+    assert licence_facts(small_workspace, made)["licence"] == "unknown"
 
 
 def test_a_version_without_a_licence_is_not_known_and_one_that_is_not_there_is_refused(small_workspace):
     digest = put(small_workspace, "base", 1, "")
-    assert licence_facts(small_workspace, digest) == {"licence_conflicts": 0, "licences_known": False}
+    assert licence_facts(small_workspace, digest) == {
+        "licence": "unknown",
+        "licence_conflicts": 0,
+        "licences_known": False,
+    }
     with pytest.raises(UnknownModel, match="no version has the digest"):
         licence_facts(small_workspace, "9" * 64)
 

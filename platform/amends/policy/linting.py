@@ -35,7 +35,8 @@ def lint(text: str, file: str, known: Known, engine: PolicyEngine | None = None)
         tree = Tree.read(text)
     except BadPolicy as error:
         return [told(error, "the file", START)]
-    found = [*lint_rules(tree, known, engine), *_settings(tree, known)]
+    parts = (tree, *tree.section("search"))
+    found = [one for part in parts for one in (*lint_rules(part, known, engine), *_settings(part, known))]
     if not found:
         found += _whole(text, file, tree, engine)
     return sorted(set(found))
@@ -65,12 +66,22 @@ def _settings(tree: Tree, known: Known) -> Iterator[Finding]:
         if name.rpartition("/")[0] not in known.probes:
             said = f"no probe reads {name!r}; {near(name.rpartition('/')[0], known.probes)}"
             yield Finding(place_of(node), "required" if node in tree.items("required") else "minimum", said)
+    for node in tree.items("candidates"):
+        yield from _candidate(node, known)
     operations = tree.items("operations")
     if operations and not any(node.value in known.operations for node in operations):
         first = operations[0]
         yield Finding(
             place_of(first), "operations", f"no plugin offers any of them; {near(str(first.value), known.operations)}"
         )
+
+
+def _candidate(node: yaml.Node, known: Known) -> Iterator[Finding]:
+    """Yield a candidate of a search that no plugin offers; unlike a list of operations, a search needs each."""
+    parts = entries(node)
+    if "operation" in parts and (name := str(parts["operation"][1].value)) not in known.operations:
+        said = f"no plugin offers {name!r}; {near(name, known.operations)}"
+        yield Finding(place_of(parts["operation"][1]), "candidates", said)
 
 
 def _probe(key: str, name: str, node: yaml.Node, settings: yaml.Node | None, known: Known) -> Iterator[Finding]:

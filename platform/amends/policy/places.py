@@ -42,6 +42,11 @@ class Tree:
         found = entries(self.root).get(key, (None, None))[1]
         return list(found.value) if isinstance(found, yaml.SequenceNode) else []
 
+    def section(self, key: str) -> tuple[Tree, ...]:
+        """Return the mapping below a key as a document of its own, which stands where it stands; or nothing."""
+        found = entries(self.root).get(key, (None, None))[1]
+        return (Tree(self.text, found),) if isinstance(found, yaml.MappingNode) else ()
+
     def inside(self, node: yaml.Node, offset: int) -> Place:
         """Return where a letter of a text stands in the file, whichever way YAML folded or quoted the text.
 

@@ -9,11 +9,12 @@ import pytest
 from amends.cli.casetext import lines_of_plan, tried_tables
 from amends.errors import BadInput, BadPolicy, TaskFailed
 from amends.governor.cases.changing import open_change
+from amends.governor.cases.promoting import open_promotion
 from amends.governor.cases.viewing import case_view
 from amends.governor.data.registering import register_rows
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.versions import Entry, enter
-from amends.ledger import aliases, lineage
+from amends.ledger import aliases, cases, lineage
 from amends.ledger.actions import Action
 from amends.policy import load_policy
 
@@ -100,6 +101,21 @@ search:
   candidates:
     - operation: toy.knob
       settings: {turn: [0.1, -1.0, 0.3, 0.9, 0.2]}
+"""
+PROMOTION = """name: promotion
+description: Reads what no case recorded, so that all is read again.
+approvals: {count: 0}
+environments: {tested: {approvals: {count: 0}}}
+probes: {utility.perplexity: {}}
+rules:
+  - id: evidence-allowed
+    severity: deny
+    expr: facts.evidence_allowed == true
+    message: The policy that judges the evidence did not allow the candidate.
+  - id: reads
+    severity: deny
+    expr: readings["utility.perplexity/perplexity"].value > 0.0
+    message: It cannot be read.
 """
 PROMPTS = [{"id": f"p{n}", "prompt": f"Prompt number {n} of the mill"} for n in range(5)]
 
@@ -197,7 +213,7 @@ def test_only_the_chosen_version_is_kept(base):
     assert len(weights) == 1
 
 
-def test_a_later_case_on_the_same_parent_tries_nothing_again(base, log):
+def test_a_later_case_on_the_same_parent_measures_nothing_again(base, log):
     set_policy(base, calm=("<= 0.8", "<= 0.1"))
     with pytest.raises(TaskFailed, match="not calm enough"):
         searched(base)
@@ -205,7 +221,34 @@ def test_a_later_case_on_the_same_parent_tries_nothing_again(base, log):
     set_policy(base)
     case = searched(base)
     again = [line for line in log() if line.startswith("made")][len(made) :]
-    assert case.status == "complete" and again == ["made 0.3"]  # the chosen one's bytes alone
+    assert case.status == "complete" and log().count("level 2") == 1 + 4
+    assert again == ["made -1.0", "made 0.3"]  # what was refused, and the chosen one's bytes
+
+
+def test_a_later_case_asks_its_own_budget_about_what_an_earlier_one_measured(base, log):
+    set_policy(base, calm=("<= 0.8", "<= 0.1"))
+    with pytest.raises(TaskFailed, match="not calm enough"):
+        searched(base)
+    made = len([line for line in log() if line.startswith("made")])
+    set_policy(base, calm=("<= 0.8", "<= 0.9"), cheap=("<= 1.2", "<= 1.05"))
+    case = searched(base)  # in which 0.3 costs too much: 1.09
+    assert {turn for turn, one in tried_of(base, case).items() if one["within"]} == {0.1, 0.2}
+    again = [line for line in log() if line.startswith("made")][made:]
+    assert again == ["made -1.0", "made 0.2"]  # what was refused is tried anew, and the chosen one made
+
+
+def test_a_promotion_that_reads_again_asks_what_judged_and_not_what_was_searched_on(base, log):
+    searched(base)
+    (base.home / "policies" / "promotion.yaml").write_text(PROMOTION)
+    before = len(log())
+    assert open_promotion(base.act("sven"), "assistant@2", "tested").status == "complete"
+    assert set(log()[before:]) == {"level 3"}
+    with base.workspace.database.read() as connection:
+        (asked,) = cases.find(connection, kind="promotion")
+    view = case_view(base.workspace, asked.id)
+    assert [(found["policy"], found["allowed"]) for found in view["decisions"]] == [
+        ("calming", True), ("promotion", True)
+    ]  # fmt: skip
 
 
 def test_a_search_without_a_candidate_within_the_budget_is_denied_and_keeps_the_champion(base):

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import UnknownModel
-from amends.governor.models.terms import KEEPING, UNPAID, Family, Licence, licence_named
+from amends.governor.models.terms import KEEPING, UNKNOWN, UNPAID, Family, Licence, licence_named
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, lineage
 
@@ -130,9 +130,14 @@ def licences_of(workspace: Workspace, digest: str, reference: str = "") -> Licen
 
 
 def licence_facts(workspace: Workspace, digest: str) -> dict[str, Any]:
-    """Return what a policy may read about a version's licences: `licence_conflicts` and `licences_known`."""
+    """Return what a policy may read of licences: `licence` of the models, `licence_conflicts`, `licences_known`.
+
+    `licence` is `unknown` where any model of the lineage names none.
+    """
     found = licences_of(workspace, digest)
-    return {"licence_conflicts": len(found.conflicts), "licences_known": not found.unknown}
+    models = {source.licence.id for source in (found.label, *found.sources) if source.kind != "data"}
+    named = UNKNOWN if UNKNOWN in models else ", ".join(sorted(models))
+    return {"licence": named, "licence_conflicts": len(found.conflicts), "licences_known": not found.unknown}
 
 
 def summary(found: Licences) -> dict[str, Any]:

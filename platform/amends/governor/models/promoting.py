@@ -9,7 +9,7 @@ from typing import Any
 from amends.errors import Denied
 from amends.governor.judging import decide
 from amends.governor.models.licences import licence_facts
-from amends.governor.models.provenance import descends_from_erased, licence_of
+from amends.governor.models.provenance import descends_from_erased
 from amends.governor.models.signatures import is_signed
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
@@ -99,7 +99,6 @@ def _facts(workspace: Workspace, promotion: Promotion) -> dict[str, Any]:
         "descends_from_erased": descends_from_erased(workspace, digest),
         "environment": promotion.alias,
         "first": promotion.expected is None,
-        "licence": licence_of(workspace, digest),
         "signature_verified": is_signed(workspace, digest),
     }
     return {"requested": False, **promotion.facts, **known}
@@ -117,19 +116,6 @@ def check_mirror(workspace: Workspace, candidate: ModelVersion, alias: str, expe
             f"{candidate.name}@{alias} was moved in MLflow to {theirs}, outside Amends; "
             "see `amends aliases check`, which puts it back with --enforce"
         )
-
-
-def reconcile(workspace: Workspace) -> list[str]:
-    """Return one sentence for each alias that stands elsewhere in MLflow than we moved it."""
-    sentences = []
-    with workspace.database.read() as connection:
-        ours = {model: aliases.aliases_of(connection, model) for model in lineage.models(connection)}
-    for model, names in ours.items():
-        for alias, number in names.items():
-            theirs = workspace.registry.alias(model, alias)
-            if theirs != number:
-                sentences.append(f"{model}@{alias} is version {theirs} in MLflow, but was moved to {number} here")
-    return sentences
 
 
 def standing(workspace: Workspace, model: str) -> ModelVersion | None:

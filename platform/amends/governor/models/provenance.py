@@ -1,4 +1,4 @@
-"""What stands behind a version: its licence, and the data that it and its ancestors learnt from."""
+"""What stands behind a version: the data that it and its ancestors learnt from, and who was erased from them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from amends.ledger.lineage import Version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-UNKNOWN = "unknown"
-
-
-def licence_of(workspace: Workspace, digest: str) -> str:
-    """Return the licences of every base that a version comes from; `unknown` where one of them has none."""
-    with workspace.database.read() as connection:
-        behind = (*lineage.by_digest(connection, digest), *lineage.ancestors(connection, digest))
-    bases = [version.recipe["base"] for version in behind if version.recipe.get("base")]
-    named = {str(base.get("licence") or UNKNOWN) for base in bases} or {UNKNOWN}
-    return UNKNOWN if UNKNOWN in named else ", ".join(sorted(named))
 
 
 def data_behind(connection: Connection, digest: str) -> set[str]:

@@ -25,6 +25,9 @@ class Family(StrEnum):
     UNKNOWN = "unknown"
 
 
+UNKNOWN = "unknown"
+"""The id of a licence that nobody named."""
+
 KEEPING = {Family.STRONG, Family.SHARE_ALIKE, Family.NON_COMMERCIAL_SHARE_ALIKE, Family.RESTRICTED}
 """Families whose terms must stand on whatever is made from such a thing; weak copyleft asks that of models alone."""
 
@@ -91,4 +94,4 @@ def licence_named(text: str) -> Licence:
     """Return the licence of an id, however it is capitalised; whatever is not in the table is of no known family."""
     wanted = text.strip().lower()
     found = KNOWN.get(_ALIASES.get(wanted, wanted).lower())
-    return found or Licence(text.strip() or "unknown", Family.UNKNOWN, is_spdx=False)
+    return found or Licence(text.strip() or UNKNOWN, Family.UNKNOWN, is_spdx=False)

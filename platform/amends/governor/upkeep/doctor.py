@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from amends.errors import AmendsError
-from amends.governor.models.promoting import reconcile
+from amends.governor.models.divergences import Kind, divergences
 from amends.governor.upkeep import vitals
 from amends.governor.upkeep.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
@@ -146,7 +146,8 @@ def look_at_purges(workspace: Workspace) -> Finding:
 def look_at_aliases(workspace: Workspace) -> Finding:
     """Compare where aliases stand in MLflow with where Amends moved them, and name those that stand for nothing."""
     idle = tuple(_idle_aliases(workspace))
-    diverged = [sentence for sentence in reconcile(workspace) if not sentence.startswith(tuple(f"{n} " for n in idle))]
+    moved = [one for one in divergences(workspace) if one.kind is Kind.ALIAS]
+    diverged = [one.sentence for one in moved if f"{one.model}@{one.name}" not in idle]
     if diverged:
         return broken(
             f"{len(diverged)} aliases were moved outside Amends; {diverged[0]}",

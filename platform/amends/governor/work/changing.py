@@ -16,7 +16,7 @@ from amends.governor.models.versions import Entry, enter, of_case
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, age_days, earlier, plans_of, stopper, wait
+from amends.governor.work.piece import Result, Work, age_days, earlier, operation_of, plans_of, probed, stopper, wait
 from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
 from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
 from amends.governor.work.running import Step, finish, operate
@@ -136,7 +136,7 @@ def measure(workspace: Workspace, work: Work) -> Result:
         return {"before": [], "after": []}
     handle = submit(
         workspace, f"{work.lead}-measure", probes, model=str(earlier(workspace, work, "apply")["digest"]),
-        before=parent, reference=parent, records={**prepared["records"], **plan.get("judging", {})},
+        before=parent, reference=parent, records=probed(plan, prepared["records"]),
         seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))
@@ -172,7 +172,7 @@ def _applied(workspace: Workspace, work: Work) -> tuple[str, Mapping[str, str]]:
     """Return which operation made the candidate and what records it was given: the plan's, or what a search chose."""
     plan, built = _plan(workspace, work), earlier(workspace, work, "apply")
     given = earlier(workspace, work, "prepare")["records"]
-    return str(built.get("operation", plan["operation"])), built.get("records", given)
+    return operation_of(plan, built), built.get("records", given)
 
 
 def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:

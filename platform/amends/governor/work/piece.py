@@ -91,6 +91,21 @@ def plans_of(workspace: Workspace, work: Work) -> list[Mapping[str, Any]]:
     return [plan for plan in plans if plan is not None]
 
 
+def probed(plan: Mapping[str, Any], records: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the records that a change's probes are given: those that judge in place of those it was made with.
+
+    Args:
+        plan: The change's.
+        records: What it was made with, where that is not what the plan saw.
+    """
+    return {**(plan["records"] if records is None else records), **plan.get("judging", {})}
+
+
+def operation_of(plan: Mapping[str, Any], applied: Result) -> str:
+    """Return which operation made a change's candidate: the plan's, or what a search chose."""
+    return str(applied.get("operation", plan["operation"]))
+
+
 def is_current(connection: Connection, work: Work) -> bool:
     """Whether every case of this work is still being carried out, by this attempt and no later one."""
     for case in work.cases:

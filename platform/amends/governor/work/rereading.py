@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from amends.errors import UnknownCase
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Work, stopper, wait
+from amends.governor.work.piece import Work, operation_of, probed, stopper, wait
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, decisions, journal, lineage
@@ -83,7 +83,7 @@ def plan_to_repeat(workspace: Workspace, version: ModelVersion) -> tuple[Case, M
         if maker is None or plan is None or plan.get("kind") != "change" or "dropped" in plan:
             return None
         held = {found.digest: found.status for found in datasets.find(connection)}
-    return (maker, plan) if all(held.get(name) == "active" for name in plan["records"].values()) else None
+    return (maker, plan) if all(held.get(name) == "active" for name in probed(plan).values()) else None
 
 
 def read_again(workspace: Workspace, work: Work, candidate: ModelVersion, probes: Settings, old: Evidence) -> Evidence:
@@ -100,7 +100,7 @@ def read_again(workspace: Workspace, work: Work, candidate: ModelVersion, probes
             return Evidence(old.before, (*kept, *fresh.after), old.at, old.is_allowed)
         return Evidence((), fresh.after, fresh.at, are_finite(fresh.after))
     maker, plan = repeated
-    records, parent = dict(plan["records"]), _parent(workspace, plan)
+    records, parent = probed(plan), _parent(workspace, plan)
     wanted = {**readable(workspace, probes, records), **find_policy(workspace, plan["policy"]).probes}
     fresh = _read(workspace, work, "measure", candidate.digest, parent, wanted, records)
     return Evidence(fresh.before, fresh.after, fresh.at, _judged(workspace, work, maker, plan, candidate, fresh))
@@ -147,7 +147,9 @@ def _judged(
 ) -> bool:
     """Let the policy of the change judge again, with the approvals that the change had."""
     parent = ModelVersion(plan["model"], int(plan["parent"]["version"]), plan["parent"]["digest"])
-    change = Change(str(plan["operation"]), parent, candidate, fresh.before, fresh.after)
+    with workspace.database.read() as connection:
+        made = journal.step_result(connection, maker.id, "apply") or {}
+    change = Change(operation_of(plan, made), parent, candidate, fresh.before, fresh.after)
     facts = {
         **plan.get("facts", {}), "plan_digest": str(maker.plan_digest), "requester": maker.requester,
         "suppression_checked": True, "suppression_hits": 0,

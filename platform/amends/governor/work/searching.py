@@ -1,8 +1,8 @@
 """Try a policy's candidates from one parent, each measured on the records that are searched on, and take the best.
 
 What was tried stays in the journal: operation, parameters, seed, readings, and why it was not taken. Of the versions
-themselves only the best so far is kept, for each is as large as the model. Nothing is tried twice: a restart, another
-attempt or a later case on the same parent reads what is known.
+themselves only the best so far is kept, for each is as large as the model. Nothing is measured twice: a restart,
+another attempt or a later case on the same parent takes the readings there are, and asks its own budget about them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from amends.scheduler import Handle
 
 PARENT = "parent"
-TOLD = ("within", "reasons", "readings")
 PICTURES = "frontiers"
 
 
@@ -68,10 +67,12 @@ class Bench:
         return int(self.parent[:8], 16)
 
     def key(self, candidate: Mapping[str, Any] | None) -> str:
-        """Return what names a trial: parent, operation, records, parameters, seed, and how it is measured."""
+        """Return what names a trial: parent, operation, records, parameters, seed, how it is measured, by what code."""
         told = {**candidate, "seed": self.plan["seed"]} if candidate else PARENT
         probes = {name: dict(settings) for name, settings in self.search.within.probes.items()}
-        return TRY + digest_of([self.parent, told, probes, dict(self.records)])[:24]
+        run = (*probes, str(candidate["operation"])) if candidate else tuple(probes)
+        code = {name: self.workspace.host.source_of(name).version for name in run}
+        return TRY + digest_of([self.parent, told, probes, code, dict(self.records)])[:24]
 
     def step(self, candidate: Mapping[str, Any]) -> Step:
         """Return a candidate as a step of a recipe."""
@@ -172,11 +173,15 @@ def _end(bench: Bench, candidate: Mapping[str, Any], handle: Handle) -> Result:
         readings = _read(bench, str(built["digest"]), bench.key(candidate).replace(":", "-"))
     except Refused as error:
         return _keep(bench, candidate, {**built, "within": False, "reasons": [str(error)], "readings": []})
+    return _keep(bench, candidate, {**built, **_judged(bench, readings)})
+
+
+def _judged(bench: Bench, readings: list[dict[str, Any]]) -> Result:
+    """Ask this case's budget about a candidate's readings, beside those of the parent."""
     parent = (_known(bench, None) or {})["readings"]
     before, after = ([reading_from_json(value) for value in some] for some in (parent, readings))
     verdict = judge(bench.search.within, before, after, {}, [])
-    told = {"within": verdict.allowed, "reasons": list(verdict.reasons()), "readings": readings}
-    return _keep(bench, candidate, {**built, **told})
+    return {"within": verdict.allowed, "reasons": list(verdict.reasons()), "readings": readings}
 
 
 def _read(bench: Bench, tree: str, name: str) -> list[dict[str, Any]]:
@@ -189,17 +194,21 @@ def _read(bench: Bench, tree: str, name: str) -> list[dict[str, Any]]:
 
 
 def _known(bench: Bench, candidate: Mapping[str, Any] | None) -> Result | None:
-    """Return what this trial gave, here or in an earlier case on the same parent, of which only the readings count."""
+    """Return what this trial gave here, or by the readings of an earlier case on the same parent.
+
+    What an earlier case could not make or measure is tried anew: it may have been its machine.
+    """
     key, work = bench.key(candidate), bench.work
     with bench.workspace.database.read() as connection:
         own = journal.step_result(connection, work.lead, key)
         if own is not None:
             return own
         others = cases.find(connection, model=work.model, kind=bench.policy.name, limit=None)
-        found = next((told for case in others if (told := journal.step_result(connection, case.id, key))), None)
-    if found is None:
+        found = (journal.step_result(connection, case.id, key) for case in others)
+        readings = next((told["readings"] for told in found if told and told["readings"]), None)
+    if readings is None:
         return None
-    return _keep(bench, candidate, {name: found[name] for name in TOLD if name in found})
+    return _keep(bench, candidate, {"readings": readings} if candidate is None else _judged(bench, readings))
 
 
 def _keep(bench: Bench, candidate: Mapping[str, Any] | None, told: Result) -> Result:
