@@ -23,6 +23,18 @@ rules:
     expr: readings["some.probe/score"].value <= 0.5
     message: It is not so.
 """
+SEARCH = """search:
+  probes: {some.probe: {bins: 3}}
+  least: readings["some.probe/score"].high
+  against: readings["some.probe/score"].value
+  rules:
+    - id: cheap
+      severity: deny
+      expr: readings["some.probe/score"].low <= 1.0
+      message: It costs too much.
+  candidates:
+    - operation: some.change
+"""
 EXPR = 'readings["some.probe/score"].value <= 0.5'
 
 
@@ -93,6 +105,19 @@ def test_unknown_facts_readings_probes_parameters_and_operations_are_named_with_
     assert the_only(SMALL + "minimum: {nothing/here: {n: 2}}\n")[:2] == ("9:11", "minimum")
     assert the_only(SMALL + "operations: [editing.rom]\n")[2].endswith("did you mean 'editing.rome'")
     assert found(SMALL + "operations: [editing.absent, editing.rome]\n") == []
+
+
+def test_a_search_is_linted_as_the_policy_is():
+    text = SMALL + SEARCH
+    known = Known({**KNOWN.probes}, ("some.change",))
+    assert found(text, known) == []
+    for old, new, said in (
+        ("{some.probe: {bins: 3}}", "{some.probe: {bens: 3}}", "probe 'some.probe' has no parameter 'bens'"),
+        ("some.change", "some.chance", "no plugin offers 'some.chance'; did you mean 'some.change'"),
+        (".low <= 1.0", ".low <= 1.0 || true", "it holds whatever is read"),
+    ):
+        broken = text.replace(old, new)
+        assert broken != text and any(said in sentence for _, _, sentence in found(broken, known)), said
 
 
 def test_every_mistake_is_told_and_not_only_the_first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,10 +65,10 @@ def fit(embeddings: Tensor, targets: Tensor, how: Fit) -> Head:
         optimizer.zero_grad()
         squares = sum(tensor.square().sum() for name, tensor in tensors.items() if name.endswith("weight"))
         loss = soft_logistic_loss(head.logits(x), y) + how.ridge / 2 * squares
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise BadInput("the fit found no finite head; raise the ridge")
     return Head({name: tensor.detach().float() for name, tensor in tensors.items()})
@@ -85,5 +86,6 @@ def _draw(shape: Sequence[int], is_random: bool, generator: torch.Generator) -> 
     """Return the first values of a parameter: zeros, or normal ones of variance 1 / inputs."""
     if not is_random:
         return torch.zeros(*shape, dtype=torch.float64, requires_grad=True)
-    drawn = torch.randn(*shape, dtype=torch.float64, generator=generator) / shape[-1] ** 0.5
-    return drawn.requires_grad_()  # type: ignore[no-any-return]
+    drawn = torch.randn(*shape, dtype=torch.float64, generator=generator) / math.sqrt(shape[-1])
+    drawn.requires_grad = True
+    return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -173,6 +174,16 @@ def test_a_file_that_holds_a_name_twice_is_refused(given, tmp_path):
         archive.writestr("case.json", b"{}")
     with pytest.raises(BadInput, match="is no bundle"):
         verify_bundle(tmp_path / "twice.zip", given.keyring.public_keys())
+
+
+def test_an_encrypted_file_is_refused_in_a_sentence(given, tmp_path):
+    data = bytearray(given.file.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(mark), bytes(data)):
+            data[found.start() + place] |= 1
+    (tmp_path / "closed.zip").write_bytes(data)
+    with pytest.raises(BadInput, match="is no bundle"):
+        verify_bundle(tmp_path / "closed.zip", given.keyring.public_keys())
 
 
 def edited(name, change):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ def verify_bundle(file: Path, public_keys: Mapping[str, str], name: str = "") ->
     try:
         files = standalone.read_bundle(file)
         digest = standalone.sha256(file.read_bytes()) if file.is_file() else None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, standalone.Failed):
+    except (standalone.Failed, *standalone.UNREADABLE):
         raise BadInput(f"{name} is no bundle of a case; write one with amends bundle export") from None
     keys = standalone.read_keys({name: pem.encode() for name, pem in public_keys.items()})
     checks = list(standalone.check_bundle(files, keys))

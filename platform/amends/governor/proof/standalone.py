@@ -30,6 +30,8 @@ MANIFEST_TYPE = "application/vnd.amends.bundle+json"
 CHECKPOINT_TYPE = "application/vnd.amends.checkpoint+json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 MOST_BYTES = 500_000_000  # of an unpacked bundle
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What a file that is no zip, a damaged, an encrypted, or an oddly packed one raises, by where it is so."""
 APPROVED, EXPORTED = "case:plan:approved", "case:bundle:exported"
 CARRIED_OUT = ("in progress", "sealed", "complete")
 
@@ -306,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = read_bundle(given.bundle)
         pems = enclosed_keys(files) if given.public_key is None else _given_keys(given.public_key)
         checks = list(check_bundle(files, read_keys(pems)))
-    except (Failed, OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (Failed, *UNREADABLE) as error:
         sys.stdout.write(f"FAIL  the bundle or a key cannot be read: {error}\n")
         return 1
     if given.public_key is None:

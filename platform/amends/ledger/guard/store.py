@@ -20,7 +20,7 @@ logger = logging.getLogger("mlflow.amends")  # below MLflow's own, so that its s
 SCHEME = "amends+"
 
 
-class GuardedStore(SqlAlchemyStore):  # type: ignore[misc]
+class GuardedStore(SqlAlchemyStore):  # type: ignore[misc]  # MLflow leaves its base untyped
     """Refuses, unless a permit fits: moving and deleting aliases, deleting and renaming, stages, and our tags.
 
     What it does not guard stays as it was: creating models and versions, their descriptions, and all other tags.
@@ -137,7 +137,7 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc]
         for key, value in self._rows(name).items():
             try:
                 found.append(permits.read(key, value, keys))
-            except AmendsError:
+            except AmendsError:  # expired, or written past this store: it permits nothing
                 continue
         return found
 
