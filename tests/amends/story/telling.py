@@ -45,6 +45,22 @@ class Story:
         while self.opened:
             self.opened.pop().close()
 
+    def crown(self, model="assistant"):
+        """Name a copy of the imported base a model's first version and champion, and return it."""
+        from amends.governor.models.versions import Entry, enter
+        from amends.ledger import aliases, lineage
+        from amends.ledger.actions import Action
+
+        workspace = self.act("max")
+        with workspace.database.read() as connection:
+            base = lineage.get(connection, "tiny", 1)
+        entry = Entry(key=model, model=model, digest=base.digest, recipe=base.recipe)
+        version = enter(workspace, entry, Action.MODEL_REGISTERED, workspace.actor.id)
+        with workspace.database.transaction() as connection:
+            aliases.move(connection, model=model, alias="champion", expected=None, new=1, actor=workspace.actor.id)
+        workspace.registry.set_alias(model, "champion", 1, expected=None)
+        return version
+
     def train(self, model="assistant", **changed):
         from amends.governor.work.carrying import train
 

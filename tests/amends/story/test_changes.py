@@ -12,11 +12,9 @@ from amends.governor.cases.viewing import case_list, case_view
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.models.recipes import read_recipe
-from amends.governor.models.versions import Entry, enter
 from amends.governor.subjects.locating import locate
 from amends.governor.work.carrying import resume, retry
-from amends.ledger import aliases, datasets, lineage
-from amends.ledger.actions import Action
+from amends.ledger import datasets, lineage
 from amends.records import DataSubject, Disclosure
 
 PLUGIN = '''
@@ -110,17 +108,8 @@ def set_policies(story, count=2, least=0.0):
 
 def begin(story, names=NAMES):
     """Name a copy of the base the champion of `assistant`, and register edits about people."""
-    workspace = story.act("max")
-    with workspace.database.read() as connection:
-        base = lineage.get(connection, "tiny", 1)
-    entry = Entry(key="assistant", model="assistant", digest=base.digest, recipe=base.recipe)
-    version = enter(workspace, entry, Action.MODEL_REGISTERED, workspace.actor.id)
-    with workspace.database.transaction() as connection:
-        aliases.move(
-            connection, model="assistant", alias="champion", expected=None, new=1, actor=workspace.actor.id, case=None
-        )
-    workspace.registry.set_alias("assistant", "champion", 1, expected=None)
-    register_rows(workspace, "facts", [edit_of(name) for name in names])
+    version = story.crown()
+    register_rows(story.act("max"), "facts", [edit_of(name) for name in names])
     set_policies(story)
     return version
 

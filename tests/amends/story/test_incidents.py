@@ -12,12 +12,10 @@ from amends.governor.cases.promoting import open_promotion
 from amends.governor.data.incidents import add_incidents, incidents_of, suite_name, suite_of
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
-from amends.governor.models.versions import Entry, enter
 from amends.governor.subjects.locating import locate
 from amends.governor.work.carrying import retry
 from amends.governor.work.incidents import run_incidents
-from amends.ledger import aliases, datasets, lineage
-from amends.ledger.actions import Action
+from amends.ledger import datasets
 from amends.records import DataSubject, Disclosure
 
 PLUGIN = '''
@@ -142,15 +140,8 @@ def base(install, untrained):
     (untrained.home / "policies").mkdir(exist_ok=True)
     for name, text in (("toying", TOYING), ("erasure", ERASING), ("promotion", OWN)):
         (untrained.home / "policies" / f"{name}.yaml").write_text(text)
-    workspace = untrained.act("max")
-    with workspace.database.read() as connection:
-        tiny = lineage.get(connection, "tiny", 1)
-    entry = Entry(key="assistant", model="assistant", digest=tiny.digest, recipe=tiny.recipe)
-    enter(workspace, entry, Action.MODEL_REGISTERED, workspace.actor.id)
-    with workspace.database.transaction() as connection:
-        aliases.move(connection, model="assistant", alias="champion", expected=None, new=1, actor=workspace.actor.id)
-    workspace.registry.set_alias("assistant", "champion", 1, expected=None)
-    register_rows(workspace, "facts", [edit_of("Ines Varga"), edit_of("Tobin Hale")])
+    untrained.crown()
+    register_rows(untrained.act("max"), "facts", [edit_of("Ines Varga"), edit_of("Tobin Hale")])
     return untrained
 
 

@@ -17,12 +17,10 @@ from amends.governor.judging import replay_decision
 from amends.governor.models.history import alias_history
 from amends.governor.models.reconciling import check_aliases
 from amends.governor.models.signatures import signature_file
-from amends.governor.models.versions import Entry, enter
 from amends.governor.staffing import remove_person
 from amends.governor.work import durable
 from amends.governor.work.carrying import resume, retry
 from amends.ledger import aliases, datasets, lineage
-from amends.ledger.actions import Action
 from amends.ledger.mirror import look, put_alias, put_tag
 from amends.ledger.registry import Registry
 
@@ -115,15 +113,8 @@ def begin(story):
     """Make two versions of `assistant`: a base that is champion, and an edit of it that waits for a promotion."""
     (story.home / "policies").mkdir(exist_ok=True)
     (story.home / "policies" / "toying.yaml").write_text(TOYING)
-    workspace = story.act("max")
-    with workspace.database.read() as connection:
-        base = lineage.get(connection, "tiny", 1)
-    entry = Entry(key="assistant", model="assistant", digest=base.digest, recipe=base.recipe)
-    enter(workspace, entry, Action.MODEL_REGISTERED, workspace.actor.id)
-    with workspace.database.transaction() as connection:
-        aliases.move(connection, model="assistant", alias="champion", expected=None, new=1, actor=workspace.actor.id)
-    workspace.registry.set_alias("assistant", "champion", 1, expected=None)
-    register_rows(workspace, "facts", [EDIT])
+    story.crown()
+    register_rows(story.act("max"), "facts", [EDIT])
     for seed in (5, 6):
         made = open_change(story.act("sven"), model="assistant", policy="toying", records={"edits": "facts"}, seed=seed)
         assert made.reason.startswith("registered, not promoted: Two different people")

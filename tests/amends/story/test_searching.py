@@ -13,9 +13,7 @@ from amends.governor.cases.promoting import open_promotion
 from amends.governor.cases.viewing import case_view
 from amends.governor.data.registering import register_rows
 from amends.governor.models.recipes import read_recipe
-from amends.governor.models.versions import Entry, enter
-from amends.ledger import aliases, cases, lineage
-from amends.ledger.actions import Action
+from amends.ledger import cases
 from amends.policy import load_policy
 
 PLUGIN = '''
@@ -134,17 +132,9 @@ def base(install, untrained, monkeypatch, tmp_path):
     """Return a story whose champion is a base model, with prompts to search on and others to judge on."""
     install(PLUGIN)
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "toy.log"))
-    workspace = untrained.act("max")
-    with workspace.database.read() as connection:
-        found = lineage.get(connection, "tiny", 1)
-    enter(workspace, Entry(key="assistant", model="assistant", digest=found.digest, recipe=found.recipe),
-          Action.MODEL_REGISTERED, workspace.actor.id)  # fmt: skip
-    with workspace.database.transaction() as connection:
-        aliases.move(connection, model="assistant", alias="champion", expected=None, new=1, actor=workspace.actor.id,
-                     case=None)  # fmt: skip
-    workspace.registry.set_alias("assistant", "champion", 1, expected=None)
-    register_rows(workspace, "search", PROMPTS[:2])
-    register_rows(workspace, "judge", PROMPTS[2:])
+    untrained.crown()
+    register_rows(untrained.act("max"), "search", PROMPTS[:2])
+    register_rows(untrained.act("max"), "judge", PROMPTS[2:])
     set_policy(untrained)
     return untrained
 
