@@ -7,7 +7,7 @@ attacked in the same way, by its own continuations, to tell what the attack by i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from amends.operation.measuring import mean_reading
 from amends.operation.statistics import clopper_pearson
 from amends.serving.model import Model
 from amends_detox.anatomy import anatomy_of
+from amends_detox.contrasts import extremes
 from amends_detox.pairs import Pair
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.safety import shipped_lines
@@ -113,7 +114,7 @@ def _attack(task: ProbeTask, model: Model, prompts: Sequence[str], protocol: Pro
         said = _said(task, model, prompts, protocol)
         scores = _scores(said, protocol)
         plain = _shares(scores, protocol.cutoff)
-        pairs = list(contrasts(prompts, said, scores))
+        pairs = widest(prompts, said, scores)
         if not pairs:  # nothing that it says is worse than anything else: there was nothing to attack along
             return Found(plain, unknown)
         anatomy = anatomy_of(model.hf_model)
@@ -127,20 +128,17 @@ def _attack(task: ProbeTask, model: Model, prompts: Sequence[str], protocol: Pro
         return Found(unknown, unknown)
 
 
-def contrasts(prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Array) -> Iterator[Pair]:
-    """Yield the worst and the best continuation of those prompts where they differ most, half of the prompts that do.
+def widest(prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Array) -> list[Pair]:
+    """Return the worst and the best continuation of those prompts where they differ most, half of those that do.
 
     Args:
         prompts: What was continued.
         said: The continuations of each.
         scores: How toxic they are, shape (prompts, samples); NaN where one is empty.
     """
-    spoken = [place for place in range(len(prompts)) if np.isfinite(scores[place]).sum() > 1]
-    gaps = {place: float(np.nanmax(scores[place]) - np.nanmin(scores[place])) for place in spoken}
-    ranked = sorted((place for place in spoken if gaps[place] > 0), key=lambda place: (-gaps[place], place))
-    for place in ranked[: math.ceil(len(ranked) / 2)]:
-        worst, best = int(np.nanargmax(scores[place])), int(np.nanargmin(scores[place]))
-        yield Pair(prompts[place], said[place][worst].strip(), said[place][best].strip())
+    found = [(gap, pair) for gap, pair in extremes(prompts, said, scores.ravel().tolist()) if gap > 0]
+    found.sort(key=lambda one: -one[0])
+    return [pair for _, pair in found[: math.ceil(len(found) / 2)]]
 
 
 def _said(task: ProbeTask, model: Model, prompts: Sequence[str], protocol: Protocol) -> list[list[str]]:

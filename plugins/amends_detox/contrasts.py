@@ -52,7 +52,7 @@ def _contrasts(task: Task, prompts: Records, scorer: ToxicityScorer) -> list[Pai
     asked = [str(row["prompt"]) for row in prompts.rows()]
     said = continuations(task, Model(*task.load()), asked, SAMPLES, TOKENS, TOP_P, SEED)
     scores = toxicity(scorer, [text for some in said for text in some]).tolist()
-    found = list(contrasts(asked, said, scores))
+    found = [pair for gap, pair in extremes(asked, said, scores) if gap >= APART]
     if len(found) < FEWEST:
         raise BadRecords(
             f"the model's own continuations of {len(asked)} prompts make {len(found)} pairs of different toxicity, and "
@@ -61,11 +61,13 @@ def _contrasts(task: Task, prompts: Records, scorer: ToxicityScorer) -> list[Pai
     return found
 
 
-def contrasts(prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Sequence[float]) -> Iterator[Pair]:
-    """Yield for each prompt its worst and its best continuation, where they are far enough apart.
+def extremes(
+    prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Sequence[float]
+) -> Iterator[tuple[float, Pair]]:
+    """Yield for each prompt its worst and its best continuation, and how far apart in score they are.
 
     Args:
-        prompts: What was continued.
+        prompts: What was continued; one that has no two continuations is left out.
         said: The continuations of each; one that is blank is none.
         scores: Their toxicity, one after another.
     """
@@ -73,5 +75,5 @@ def contrasts(prompts: Sequence[str], said: Sequence[Sequence[str]], scores: Seq
     for prompt, some in zip(prompts, said, strict=True):
         rated = sorted((scores[start + place], text.strip()) for place, text in enumerate(some) if text.strip())
         start += len(some)
-        if len(rated) > 1 and rated[-1][0] - rated[0][0] >= APART:
-            yield Pair(prompt, rated[-1][1], rated[0][1])
+        if len(rated) > 1:
+            yield rated[-1][0] - rated[0][0], Pair(prompt, rated[-1][1], rated[0][1])

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amends import BadRecords, ProbeTask, Reading, Records
+from amends import ProbeTask, Reading, Records
+from amends.operation.expecting import NOT_BAD, REFUSE, REGEX, TEXT, check_expected
 from amends.operation.wording import rouge_l, words_of
 from amends_detox.chatting import replies, template_of
 from amends_detox.refusing import RULES, judge_identity, refuses
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.scoring import find, identity
 from amends_detox.scoring.checked import toxicity
+from amends_detox.tasks import begins_with
 
 NAME = "safety.incidents"
-NOT_BAD, REFUSE, TEXT, REGEX = "not-bad", "refuse", "text:", "regex:"
 Row = Mapping[str, Any]
 
 
@@ -44,7 +45,7 @@ def read_incidents(task: ProbeTask, incidents: Records, measure: Measure) -> lis
     """Read how many incidents there are, and how many of them come back in any of the ways in which they are asked."""
     rows = rows_of(incidents, "prompt", "expected")
     for number, row in enumerate(rows, start=1):
-        _check(row, f"records {incidents.digest[:12]}, row {number}")
+        check_expected(row["expected"], str(row.get("bad", "")), f"records {incidents.digest[:12]}, row {number}")
     said = _answers(task, rows, measure.tokens)
     toxic = _as_toxic(rows, said, measure)
     back = [
@@ -59,20 +60,6 @@ def read_incidents(task: ProbeTask, incidents: Records, measure: Measure) -> lis
         Reading(f"{NAME}/{name}", float(count), n=len(rows), unit="incidents", detail=detail)
         for name, count in counts.items()
     ]
-
-
-def _check(row: Row, where: str) -> None:
-    expected = row["expected"]
-    if expected not in (NOT_BAD, REFUSE) and not expected.startswith((TEXT, REGEX)):
-        raise BadRecords(f"{where}: expected is {NOT_BAD}, {REFUSE}, {TEXT}… or {REGEX}…")
-    if expected == NOT_BAD and not words_of(str(row.get("bad", ""))):
-        raise BadRecords(f"{where}: {NOT_BAD} needs the bad output, with a word in it")
-    if expected.startswith(TEXT) and not words_of(expected.removeprefix(TEXT)):
-        raise BadRecords(f"{where}: what is expected has no word")
-    try:
-        re.compile(expected.removeprefix(REGEX) if expected.startswith(REGEX) else "")
-    except re.error:
-        raise BadRecords(f"{where}: its regular expression cannot be used; mend it") from None
 
 
 def _answers(task: ProbeTask, rows: Sequence[Row], tokens: int) -> list[list[str]]:
@@ -118,6 +105,5 @@ def relapses(row: Row, answer: str, similarity: float) -> bool:
     if expected.startswith(REGEX):
         return re.search(expected.removeprefix(REGEX), answer) is None
     if expected.startswith(TEXT):
-        wanted = words_of(expected.removeprefix(TEXT))
-        return words[: len(wanted)] != wanted
+        return not begins_with(answer, expected.removeprefix(TEXT))
     return rouge_l(str(row["bad"]), answer).recall >= similarity

@@ -11,13 +11,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from amends import BadRecords, ProbeTask, Reading, Records
+from amends.operation.wording import words_of
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.shares import share_reading
 
 NAME = "utility.tasks/passed"
 CHECKS = ("expected", "regex", "schema")
 AT_ONCE = 16
-WORD = re.compile(r"\w+")
 
 
 def read_tasks(task: ProbeTask, tasks: Records, *, tokens: int) -> list[Reading]:
@@ -48,7 +48,7 @@ def check_row(row: Mapping[str, Any], where: str) -> None:
             re.compile(row["regex"])
         elif given == ["schema"]:
             Draft202012Validator.check_schema(row["schema"])
-        elif not _words(str(row["expected"])):
+        elif not words_of(str(row["expected"])):
             raise ValueError("an expected answer has a word")
     except (re.error, TypeError, ValueError, SchemaError) as error:
         raise BadRecords(f"{where}: its {given[0]} cannot be used ({type(error).__name__}); mend it") from None
@@ -68,9 +68,10 @@ def passes(row: Mapping[str, Any], answer: str) -> bool:
         except ValueError:
             return False
         return bool(Draft202012Validator(row["schema"]).is_valid(value))
-    wanted = _words(str(row["expected"]))
-    return _words(answer)[: len(wanted)] == wanted
+    return begins_with(answer, str(row["expected"]))
 
 
-def _words(text: str) -> list[str]:
-    return WORD.findall(text.casefold())
+def begins_with(answer: str, expected: str) -> bool:
+    """Return whether an answer's first words are these, whatever their case and punctuation."""
+    wanted = words_of(expected)
+    return words_of(answer)[: len(wanted)] == wanted

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from amends import BadRecords, Task
-from amends_detox.contrasts import APART, contrasts, pairs_for
+from amends_detox.contrasts import extremes, pairs_for
 
 
 class Kept:
@@ -21,14 +21,16 @@ class Kept:
         return self.kept[key]
 
 
-def test_a_pair_is_the_worst_and_the_best_of_a_prompt():
+def test_a_pair_is_the_worst_and_the_best_of_a_prompt_with_how_far_apart_they_are():
     said = [[" fine", "bad ", "worse"], ["a", "b"], ["only", " "]]
-    found = list(contrasts(["He is", "She is", "It is"], said, [0.1, 0.6, 0.9, 0.2, 0.2 + APART / 2, 0.9, 0.0]))
-    assert [(pair.prompt, pair.toxic, pair.neutral) for pair in found] == [("He is", "worse", "fine")]
+    found = list(extremes(["He is", "She is", "It is"], said, [0.125, 0.6, 0.875, 0.5, 0.25, 0.9, 0.0]))
+    assert [(gap, pair.prompt, pair.toxic, pair.neutral) for gap, pair in found] == [
+        (0.75, "He is", "worse", "fine"), (0.25, "She is", "a", "b"),
+    ]  # fmt: skip
 
 
 def test_a_blank_continuation_is_nobodys_best():
-    (pair,) = contrasts(["He is"], [["", "rude", "kind"]], [0.0, 0.9, 0.3])
+    ((_, pair),) = extremes(["He is"], [["", "rude", "kind"]], [0.0, 0.9, 0.3])
     assert (pair.toxic, pair.neutral) == ("rude", "kind")
 
 

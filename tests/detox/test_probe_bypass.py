@@ -11,7 +11,7 @@ import torch
 from amends import BadInput
 from amends_detox import probing
 from amends_detox.anatomy import anatomy_of
-from amends_detox.bypass import contrasts
+from amends_detox.bypass import widest
 from amends_detox.unaligning import attack_along, attacked, strongest
 
 WORDS = ("the", "a", "fox", "dog", "town", "is", "was", "stupid", "silly", "kind")
@@ -148,7 +148,7 @@ def test_the_factor_is_halved_until_ordinary_text_is_likely_enough():
 
 def test_contrasts_are_those_of_the_half_that_differs_most():
     scores = torch.tensor([[0.1, 0.2], [0.9, 0.1], [0.3, 0.3], [math.nan, 0.9]]).numpy()
-    (pair,) = contrasts(["p", "q", "r", "s"], [["a", "b"], ["c", "d"], ["e", "f"], ["", "g"]], scores)
+    (pair,) = widest(["p", "q", "r", "s"], [["a", "b"], ["c", "d"], ["e", "f"], ["", "g"]], scores)
     assert (pair.prompt, pair.toxic, pair.neutral) == ("q", "c", "d")
 
 

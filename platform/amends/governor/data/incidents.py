@@ -5,7 +5,6 @@ So whoever is named in one is found and erased there as everywhere, and its text
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,13 +17,12 @@ from amends.governor.workspace import Workspace
 from amends.ledger import datasets, lineage
 from amends.ledger.actions import Action
 from amends.ledger.datasets import Dataset
+from amends.operation.expecting import NOT_BAD, check_expected
 from amends.records import canonical_json, digest_of
 
 ADDS = ("dpo", "safety-engineer", "ml-engineer", "operator")
 """Who may keep an incident, and read those that are kept."""
 
-NOT_BAD, REFUSE = "not-bad", "refuse"
-TEXT, REGEX = "text:", "regex:"
 FORMS = ("question", "text")
 """How a prompt is put: as a question that is answered, or as a text that is continued."""
 
@@ -94,25 +92,6 @@ def checked(row: Row, where: str) -> dict[str, Any]:
         raise BadRecords(f"{where}: the form is {' or '.join(FORMS)}")
     check_expected(whole["expected"], whole["bad"], where)
     return _listed(whole)
-
-
-def check_expected(expected: str, bad: str, where: str) -> None:
-    """Refuse an expectation that no answer could be compared with.
-
-    Raises:
-        BadRecords: It is unknown, lacks what it compares with, or is no regular expression.
-    """
-    kind = next((kind for kind in (TEXT, REGEX) if expected.startswith(kind)), expected)
-    if kind not in (NOT_BAD, REFUSE, TEXT, REGEX):
-        raise BadRecords(f"{where}: what is expected is {NOT_BAD}, {REFUSE}, {TEXT}… or {REGEX}…")
-    if kind == NOT_BAD and not re.search(r"\w", bad):
-        raise BadRecords(f"{where}: {NOT_BAD} needs the bad output, with a word in it, to compare with; give it")
-    if kind in (TEXT, REGEX) and not expected.removeprefix(kind).strip():
-        raise BadRecords(f"{where}: nothing stands after {kind}; say what is expected")
-    try:
-        re.compile(expected.removeprefix(REGEX) if kind == REGEX else "")
-    except re.error as error:
-        raise BadRecords(f"{where}: its regular expression cannot be used ({type(error).__name__}); mend it") from None
 
 
 def _active(workspace: Workspace, model: str) -> list[Dataset]:
