@@ -1,1 +1,1 @@
-"""Carry what one model knows into another, with its lineage: distillation, parametric transfer and weight projection."""
+"""Carry what one model knows into another: distillation, parametric transfer and weight projection."""

@@ -1,1 +1,1 @@
-"""Ground a model in documents: retrieval at its input, inside it and at its output, with erasure that reaches the index."""
+"""Ground a model in documents: at its input, inside it and at its output, with erasure that reaches the index."""
