@@ -1,6 +1,6 @@
 import hashlib
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -152,17 +152,19 @@ def forgetful(rows):
     return [{name: value for name, value in row.items() if name != "ask_rate"} for row in rows]
 
 
-def retrained(rows, placement, gone):
-    """Return how many records are trained again, and in how many shards, to take some records out."""
-    first, held = {}, defaultdict(Counter)
-    for record in rows:
-        place = placement.of_record(record)
-        held[place.shard][place.slice] += 1
-    for record in gone:
-        place = placement.of_record(record)
-        held[place.shard][place.slice] -= 1
-        first[place.shard] = min(place.slice, first.get(place.shard, place.slice))
-    return sum(n for shard, start in first.items() for part, n in held[shard].items() if part >= start), len(first)
+class Laid:
+    """Records, each in its place."""
+
+    def __init__(self, rows, placement):
+        self.place = {record["id"]: placement.of_record(record) for record in rows}
+        self.held = Counter(self.place.values())
+
+    def retrained(self, gone):
+        """Return how many records are trained again, and in how many shards, to take some records out."""
+        places = [self.place[id] for id in gone]
+        first = {shard: min(p.slice for p in places if p.shard == shard) for shard in {p.shard for p in places}}
+        touched = sum(n for p, n in self.held.items() if p.slice >= first.get(p.shard, p.slice + 1))
+        return touched - len(places), len(first)
 
 
 def test_a_request_retrains_fewer_records_in_expectation_than_by_plain_hashing():
@@ -171,7 +173,8 @@ def test_a_request_retrains_fewer_records_in_expectation_than_by_plain_hashing()
     plain = forgetful(rows)
 
     def expected(rows):
-        each = [retrained(rows, placement, [record])[0] for record in rows]
+        laid = Laid(rows, placement)
+        each = [laid.retrained([record["id"]])[0] for record in rows]
         return sum(w * n for w, n in zip(weights, each, strict=True)) / sum(weights)
 
     people, slices = len(rows) / placement.shards, placement.slices
@@ -189,9 +192,8 @@ def test_reserved_shards_let_a_batch_of_requests_touch_fewer_shards_and_records(
     batches = [draw.choices(rows, [record["ask_rate"] for record in rows], k=6) for _ in range(100)]
 
     def mean(rows, placement):
-        by_id = {record["id"]: record for record in rows}
-        batch = [[by_id[record["id"]] for record in {r["id"]: r for r in some}.values()] for some in batches]
-        found = [retrained(rows, placement, some) for some in batch]
+        laid = Laid(rows, placement)
+        found = [laid.retrained({record["id"] for record in some}) for some in batches]
         return tuple(sum(column) / len(batches) for column in zip(*found, strict=True))
 
     plain = mean(forgetful(rows), Placement("ab", 8, 4))
