@@ -37,7 +37,7 @@ POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 CLIP = 1.0
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
-SPARED = 64  # kept records whose inputs an adapter is kept clear of
+SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
 
 @dataclass(frozen=True)
