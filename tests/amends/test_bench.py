@@ -72,6 +72,19 @@ def test_the_platform_in_miniature_gives_its_figures(tmp_path):
     assert {"audit: append 200, one a transaction", "cases list of 200, first hundred"} <= names
 
 
+@pytest.mark.slow
+def test_governance_in_miniature_says_what_judging_comparing_and_promoting_take(tmp_path):
+    figures = measured("governance", tmp_path, "--n", "3", "--seed", "3")
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    judged = by_name["3 rules, judge: compile, evaluate and say why"]
+    assert 0 < by_name["3 rules, evaluate alone"]["value"] < judged["value"]
+    assert by_name["reconcile 3 versions, put right"]["baseline"] == by_name["reconcile 1 versions, put right"]["value"]
+    steps = [f"a promotion: carried out, step {step}, on the clock" for step in ("prepare", "measure", "promote")]
+    whole = by_name["a promotion: all, on the clock"]
+    assert whole["n"] == 3 and 0 < sum(by_name[step]["low"] for step in steps) < whole["high"]
+
+
 def counterfact_of_nobody(folder):
     """Write facts about people who do not exist, and running text beside them, where the benchmark looks for both."""
     names = [f"{first} {last}" for first in ("Ada", "Pax", "Una", "Ode") for last in ("Quill", "Marr", "Orrel", "Sel")]

@@ -52,21 +52,21 @@ def check_aliases(workspace: Workspace, *, is_enforced: bool = False, model: str
     if is_enforced:
         workspace.require_unattended_or(*WRITERS)
     found = tuple(divergences(workspace, model))
-    mended = set()
-    for one in found:
-        _record(workspace, one)
-        if mode is Reconcile.ENFORCE and _mend(workspace, one):
-            mended.add(one.key)
+    _record(workspace, found)
+    mended = {one.key for one in found if mode is Reconcile.ENFORCE and _mend(workspace, one)}
     return Report(mode, found, frozenset(mended))
 
 
-def _record(workspace: Workspace, one: Divergence) -> None:
-    """Enter a divergence in the audit log, once until it is put right."""
-    action = Action.ALIAS_DIVERGED if one.kind in (Kind.ALIAS, Kind.STRANGER) else Action.VERSION_DIVERGED
+def _record(workspace: Workspace, found: tuple[Divergence, ...]) -> None:
+    """Enter each divergence in the audit log, once until it is put right, before anything is."""
+    if not found:
+        return
     with workspace.database.transaction() as connection:
-        times = audit.count(connection, f"restored:{one.key}:")
-        id = f"diverged:{one.key}:{times}:{digest_of([one.ours, one.theirs])[:12]}"
-        workspace.record(connection, id, action, _body(one), ACTOR)
+        for one in found:
+            action = Action.ALIAS_DIVERGED if one.kind in (Kind.ALIAS, Kind.STRANGER) else Action.VERSION_DIVERGED
+            times = audit.count(connection, f"restored:{one.key}:")
+            id = f"diverged:{one.key}:{times}:{digest_of([one.ours, one.theirs])[:12]}"
+            workspace.record(connection, id, action, _body(one), ACTOR)
 
 
 def _mend(workspace: Workspace, one: Divergence) -> bool:
