@@ -1,8 +1,9 @@
-"""How fast policies are read and judge: a thousand rules, a hundred to a policy, which is the most that one may have."""
+"""How fast policies are read and judge: a hundred rules to a policy, which is the most that one may have."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from figures import Reading, median, read
 from harness import stopwatch
@@ -16,7 +17,7 @@ HEAD = "name: speed\ndescription: As many rules as there may be.\napprovals: {co
 MOST = 100
 
 
-def policies(rules: int) -> list[str]:
+def texts_of(rules: int) -> list[str]:
     """Return policies with so many rules together, each of which reads a reading of its own on both sides."""
     texts = []
     for first in range(0, rules, MOST):
@@ -35,25 +36,31 @@ def measure(rules: int, repeats: int) -> list[Reading]:
     taken: dict[str, list[float]] = {name: [] for name in ("read", "compile", "evaluate", "judge")}
     seen = [Read(f"speed.probe/v{n}", 1.0, low=0.9, high=1.2, n=100) for n in range(rules)]
     sides = [seen[first : first + MOST] for first in range(0, rules, MOST)]
-    texts, engine = policies(rules), CelEngine()
-
-    def timed(name: str, action: Any) -> Any:
-        with stopwatch() as watch:
-            result = action()
-        taken[name].append(watch.cpu)
-        return result
-
+    texts, engine = texts_of(rules), CelEngine()
     for _ in range(repeats):
-        read_ = timed("read", lambda: [parse_policy(text) for text in texts])
-        programs = timed("compile", lambda: [engine.compile(r.expression) for policy in read_ for r in policy.rules])
-        sights = [Sight(p, inputs_to_json(some, some, {}, ())) for p, some in zip(read_, sides, strict=True)]
+        with _timed(taken["read"]):
+            policies = [parse_policy(text) for text in texts]
+        every = [(policy, rule) for policy in policies for rule in policy.rules]
+        with _timed(taken["compile"]):
+            programs = [engine.compile(rule.expression) for _, rule in every]
+        beside = list(zip(policies, sides, strict=True))
+        beside = list(zip(policies, sides, strict=True))
+        sights = [Sight(policy, inputs_to_json(some, some, {}, ())) for policy, some in beside]
         given = [sight.given_to(rule) for sight in sights for rule in sight.policy.rules]
-        told = zip(programs, given, strict=True)
-        answers = timed("evaluate", lambda told=told: [engine.evaluate(program, what) for program, what in told])
-        verdicts = timed("judge", lambda p=read_: [judge(*one, {}, ()) for one in zip(p, sides, sides, strict=True)])
+        with _timed(taken["evaluate"]):
+            answers = [engine.evaluate(program, what) for program, what in zip(programs, given, strict=True)]
+        with _timed(taken["judge"]):
+            verdicts = [judge(policy, some, some, {}, ()) for policy, some in beside]
         if not all(answer.passed for answer in answers) or not all(verdict.allowed for verdict in verdicts):
             raise RuntimeError("a rule that holds did not; the figures would be about something else")
     return [_reading(name, rules, times) for name, times in taken.items()]
+
+
+@contextmanager
+def _timed(times: list[float]) -> Iterator[None]:
+    with stopwatch() as watch:
+        yield
+    times.append(watch.cpu)
 
 
 def _reading(name: str, rules: int, times: list[float]) -> Reading:

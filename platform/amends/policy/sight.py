@@ -54,7 +54,7 @@ class Sight:
         return {**sides, "facts": self.facts, "approvals": list(self.inputs["approvals"])}
 
     def given_to(self, rule: Rule) -> dict[str, Any]:
-        """What a rule's program is given: just what its expression names, for each number is converted at every call."""
+        """What a rule's program is given: what its expression names, for every number is converted at every call."""
         read = rule.references
         sides = {side: {r.name: self.visible[side][r.name] for r in read.readings if r.side == side} for side in SIDES}
         approvals = self.visible["approvals"] if read.approvals else []
