@@ -30,6 +30,7 @@ def measure(bench: Bench, few: int, many: int, repeats: int) -> list[Reading]:
 
 def _grow(workspace: Any, count: int) -> None:
     """Register versions of a few bytes each, by the registry's own call, until there are so many."""
+    from amends.governor.models.signatures import sign_version
     from amends.ledger import lineage
     from amends.ledger.lineage import Version
     from amends.store.trees import put_tree, read_manifest
@@ -43,6 +44,7 @@ def _grow(workspace: Any, count: int) -> None:
             digest, manifest = put_tree(workspace.blobs, folder), read_manifest(folder)
             (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
             made = workspace.registry.register_version(MODEL, folder, manifest, key=f"{MODEL}-{number}")
+        sign_version(workspace, digest)
         with workspace.database.transaction() as connection:
             lineage.add_version(connection, Version(MODEL, made.version, digest, recipe))
             about = {"version": str(made.version), "model_id": made.model_id, "run_id": "", "uri": made.uri}

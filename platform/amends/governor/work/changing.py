@@ -12,12 +12,13 @@ from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
 from amends.governor.models.recipes import read_recipe
+from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter, of_case
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, operation_of, plans_of, probed, stopper, wait
-from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
+from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed
 from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
