@@ -82,7 +82,7 @@ def _rest(workspace: Workspace, dropped: Mapping[str, Any]) -> dict[str, dict[st
     old, ids = dropped["dataset"], set(dropped["ids"])
     with workspace.database.read() as connection:
         control = blobs_of(datasets.get(connection, old))[1]
-    train = put_rows(workspace, (row for row in rows_of(workspace, old) if row["id"] not in ids))
+    train = put_rows(workspace, (row for row in rows_of(workspace, old) if row["id"] not in ids), like=[old])
     return {old: {"train": train, "control": control, "from": old, "old_control": control}}
 
 
