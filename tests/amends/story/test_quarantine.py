@@ -231,3 +231,10 @@ def test_people_see_it_in_lists_in_the_history_and_in_the_passport(base, run):
     assert (
         "This version was quarantined before, and released by somebody else once its bytes had been verified." in limits
     )
+
+
+def test_who_is_in_a_quarantined_champion_is_erased_from_it_all_the_same(quick):
+    quarantine.quarantine(quick.act("olga"), "assistant@1", WHY)
+    case = quick.approved()
+    assert quick.carry(case).status == "sealed"
+    assert quick.versions() == [(1, "sealed"), (2, "active")] and quick.champion().version == 2
