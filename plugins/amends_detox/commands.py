@@ -19,7 +19,7 @@ SHORT = "Make a model less toxic, under a budget for everything else."
 
 detox = group("detox", HELP, default="apply", short_help=SHORT)
 FILE = click.Path(dir_okay=False, path_type=Path)
-TASKS = click.Path(exists=True, path_type=Path)
+TASKS = click.Path(path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 

@@ -166,6 +166,9 @@ def test_the_command_says_what_would_be_asked_and_writes_it(folder, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"prompt": "Who?", "choices": ["a"], "gold": 0}\n')
     refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / "bad.jsonl")])
     assert refused.exit_code == 2 and "its choices cannot be used" in refused.stderr
+    for absent in ("nowhere", "nowhere.yaml"):
+        refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / absent)])
+        assert refused.exit_code == 2 and refused.stderr.count("error: ") == 1
 
 
 def test_a_real_model_scores_choices_and_goes_on_with_texts(tiny_version, probe_task, write_records, folder):
