@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from amends.errors import BadRecords
 
@@ -46,10 +47,12 @@ class Records:
 
     Each row is a mapping with at least `id`, `prompt`, `answer` and `subjects`
     (a list of pseudonyms). `names`, `paraphrases`, `wrong` and whatever else a plugin knows may follow.
+    `opened` turns the file's bytes into these lines where they rest sealed; so read them by `rows`, not by `path`.
     """
 
     digest: str
     path: Path | None = field(default=None, compare=False, repr=False)
+    opened: Callable[[bytes], bytes] | None = field(default=None, compare=False, repr=False)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows in file order.
@@ -59,12 +62,17 @@ class Records:
         """
         if self.path is None:
             raise BadRecords(f"records {self.digest[:12]} are not on this machine; materialise them first")
-        with self.path.open(encoding="utf-8") as lines:
+        with self._lines(self.path) as lines:
             for number, line in enumerate(lines, start=1):
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise BadRecords(f"records {self.digest[:12]}, line {number}: a row must be a JSON object")
                 yield row
+
+    def _lines(self, path: Path) -> IO[str]:
+        if self.opened is None:
+            return path.open(encoding="utf-8")
+        return io.StringIO(self.opened(path.read_bytes()).decode())  # sealed at rest, and in clear nowhere but here
 
 
 def texts_of(row: Mapping[str, Any]) -> Iterator[str]:

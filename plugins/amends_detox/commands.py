@@ -19,6 +19,7 @@ SHORT = "Make a model less toxic, under a budget for everything else."
 
 detox = group("detox", HELP, default="apply", short_help=SHORT)
 FILE = click.Path(dir_okay=False, path_type=Path)
+TASKS = click.Path(path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -37,6 +38,7 @@ def add_detox(cli: click.Group) -> None:
 )
 @click.option("--pairs", type=FILE, metavar="FILE", help="Toxic and neutral texts; without, the model makes its own.")
 @click.option("--text", type=FILE, metavar="FILE", help="Plain text, a passage a line, that is to stay as it is.")
+@click.option("--tasks", type=TASKS, metavar="PATH", help="What utility.tasks asks: JSON Lines, or lm-eval's YAML.")
 @click.option("--most-pairs", type=click.IntRange(0), default=0, help="Keep so many pairs; 0 keeps all.")
 @click.option("--method", default="", metavar="OPERATION", help="Run this alone; by default the policy's are searched.")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter. Repeatable.")
@@ -56,6 +58,27 @@ def apply(screen: Screen, method: str, parameters: tuple[str, ...], drop_suppres
     request = workflow.Request(method=method, parameters=values_for(method, parameters), **given)
     with screen.workspace() as workspace:
         return workflow.open_and_follow(screen, workspace, request, drop_suppressed)
+
+
+@detox.verb("tasks", example="amends detox tasks ./capitals --output tasks.jsonl")
+@click.argument("place", type=TASKS, metavar="PATH")
+@click.option("--output", type=FILE, metavar="FILE", help="Write the rows as JSON Lines.")
+def tasks(screen: Screen, place: Path, output: Path | None) -> None:
+    """Say what utility.tasks would ask of a file of tasks, or of a folder with tasks in lm-eval's form."""
+    from collections import Counter
+
+    from amends.records import canonical_json
+    from amends_detox.files import read_tasks
+    from amends_detox.tasks import CHECKS
+
+    rows = read_tasks(place)
+    if output is not None:
+        output.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+    checks = [next(name for name in CHECKS if row.get(name)) for row in rows]
+    counted = Counter((str(row.get("task", "-")), check) for row, check in zip(rows, checks, strict=True))
+    shown = [(name, check, count) for (name, check), count in sorted(counted.items())]
+    found = [{"task": name, "check": check, "rows": count} for name, check, count in shown]
+    screen.show(found, Table(("task", "checked by", "rows"), shown))
 
 
 @detox.verb("scorers", example="amends detox scorers")

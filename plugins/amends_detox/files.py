@@ -70,6 +70,26 @@ def read_text(file: Path) -> list[Row]:
     return [{"id": _digest(text)[:24], "prompt": text} for text in found]
 
 
+def read_tasks(place: Path) -> list[Row]:
+    """Return tasks for `utility.tasks`: rows of JSON Lines as they are, or those that tasks of lm-eval become.
+
+    Args:
+        place: A file of JSON Lines, a `.yaml` file, or a folder with some.
+
+    Raises:
+        BadRecords: A task cannot be read or checked.
+    """
+    from amends_detox.lmeval import read_harness
+    from amends_detox.tasks import check_row
+
+    if place.is_dir() or place.suffix in (".yaml", ".yml"):
+        return read_harness(place)
+    rows = [(where, dict(row)) for where, row in _lines(place)]
+    for where, row in rows:
+        check_row(row, where)
+    return [row for _, row in rows]
+
+
 def split(prompts: Sequence[Row], most: int) -> tuple[list[Row], list[Row]]:
     """Return the prompts to search on, and those that judge: once, by digest, so that nobody chooses.
 

@@ -134,7 +134,7 @@ def bbq(task: ProbeTask, *, questions: Records) -> list[Reading]:
 
 @amends.probe("utility.tasks", memory_gb=2.0)
 def tasks(task: ProbeTask, *, tasks: Records, tokens: int = 48) -> list[Reading]:
-    """Read how often an answer is as expected: a text, a regular expression, or JSON of a schema."""
+    """Read how often an answer is as expected: a text, a pattern, JSON of a schema, or the right one of choices."""
     from amends_detox.tasks import read_tasks
 
     return read_tasks(task, tasks, tokens=tokens)

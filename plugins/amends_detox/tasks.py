@@ -1,10 +1,16 @@
-"""Whether a model still does tasks whose answer a machine can check: a text, a pattern, or a shape of JSON."""
+"""Whether a model still does tasks whose answer a machine can check: a text, a pattern, a shape of JSON, a choice.
+
+A row has a `prompt` and one of `CHECKS`. With `expected`, `regex` or `schema` the prompt is a question in Amends'
+template; with `exact` or `choices`, which tasks of lm-eval become, it is a text that goes on as it stands.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -12,29 +18,65 @@ from jsonschema.exceptions import SchemaError
 
 from amends import BadRecords, ProbeTask, Reading, Records
 from amends.operation.wording import words_of
+from amends_detox.lmdocs import exact, likeliest
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.shares import share_reading
 
 NAME = "utility.tasks/passed"
-CHECKS = ("expected", "regex", "schema")
+CHECKS = ("expected", "regex", "schema", "exact", "choices")
 AT_ONCE = 16
+Row = Mapping[str, Any]
 
 
 def read_tasks(task: ProbeTask, tasks: Records, *, tokens: int) -> list[Reading]:
-    """Read the share of prompts whose greedy answer passes its check."""
+    """Read the share of prompts whose greedy answer passes its check, or whose right choice is the likeliest."""
     rows = rows_of(tasks, "prompt")
     for number, row in enumerate(rows, start=1):
         check_row(row, f"records {tasks.digest[:12]}, row {number}")
-    passed: list[float] = []
-    for start in range(0, len(rows), AT_ONCE):
-        task.progress(start, len(rows), "answering")
-        some = rows[start : start + AT_ONCE]
-        said = task.model.generate([row["prompt"] for row in some], tokens)
-        passed += [float(passes(row, answer)) for row, answer in zip(some, said, strict=True)]
-    return [share_reading(NAME, passed, ids_of(rows), seed=task.seed, unit="share of tasks")]
+    alike: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        alike[_kind(row), int(row.get("tokens") or tokens)].append(place)
+    passed = [math.nan] * len(rows)
+    done = 0
+    for (kind, longest), places in alike.items():
+        for start in range(0, len(places), AT_ONCE):
+            task.progress(done, len(rows), "answering")
+            some = places[start : start + AT_ONCE]
+            for place, value in zip(some, _asked(task, kind, [rows[at] for at in some], longest), strict=True):
+                passed[place] = value
+            done += len(some)
+    detail = {"by_task": _by_task(rows, passed)} if any("task" in row for row in rows) else None
+    return [share_reading(NAME, passed, ids_of(rows), seed=task.seed, unit="share of tasks", detail=detail)]
 
 
-def check_row(row: Mapping[str, Any], where: str) -> None:
+def _kind(row: Row) -> str:
+    return "choices" if row.get("choices") else "exact" if row.get("exact") else "answer"
+
+
+def _asked(task: ProbeTask, kind: str, rows: Sequence[Row], tokens: int) -> Iterator[float]:
+    """Yield 1 or 0 for each row, in order; NaN where the model gives no number for a choice."""
+    prompts = [row["prompt"] for row in rows]
+    if kind == "choices":
+        for row in rows:
+            scores = task.model.score_continuations([(row["prompt"], choice) for choice in row["choices"]])
+            logps = [float(score.logp.sum()) for score in scores]
+            yield float(likeliest(row, logps)) if all(map(math.isfinite, logps)) else math.nan
+    elif kind == "exact":
+        said = task.model.complete(prompts, tokens)
+        yield from (float(exact(row, answer)) for row, answer in zip(rows, said, strict=True))
+    else:
+        said = task.model.generate(prompts, tokens)
+        yield from (float(passes(row, answer)) for row, answer in zip(rows, said, strict=True))
+
+
+def _by_task(rows: Sequence[Row], passed: Sequence[float]) -> dict[str, float]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for row, value in zip(rows, passed, strict=True):
+        found[str(row.get("task", ""))].append(value)
+    return {name: sum(values) / len(values) for name, values in sorted(found.items())}
+
+
+def check_row(row: Row, where: str) -> None:
     """Refuse a row that cannot be checked.
 
     Raises:
@@ -48,13 +90,17 @@ def check_row(row: Mapping[str, Any], where: str) -> None:
             re.compile(row["regex"])
         elif given == ["schema"]:
             Draft202012Validator.check_schema(row["schema"])
-        elif not words_of(str(row["expected"])):
+        elif given == ["choices"] and not (0 <= row["gold"] < len(row["choices"]) and len(row["choices"]) > 1):
+            raise ValueError("the right choice is one of them")
+        elif given == ["exact"] and not isinstance(row["exact"], list):
+            raise TypeError("the right answers are a list")
+        elif given == ["expected"] and not words_of(str(row["expected"])):
             raise ValueError("an expected answer has a word")
-    except (re.error, TypeError, ValueError, SchemaError) as error:
+    except (re.error, KeyError, TypeError, ValueError, SchemaError) as error:
         raise BadRecords(f"{where}: its {given[0]} cannot be used ({type(error).__name__}); mend it") from None
 
 
-def passes(row: Mapping[str, Any], answer: str) -> bool:
+def passes(row: Row, answer: str) -> bool:
     """Return whether an answer passes.
 
     `expected`: its words are the answer's first, whatever their case and punctuation; `regex`: it is found somewhere;

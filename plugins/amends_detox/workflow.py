@@ -29,6 +29,7 @@ class Request:
         prompts: The file of prompts.
         pairs: A file of toxic and neutral texts, or None: then the operations make their own from the prompts.
         text: A file of plain text, a passage a line, that a change must leave as it is, or None.
+        tasks: What `utility.tasks` asks, as `files.read_tasks` takes it, or None.
         hardest: How many of the prompts to keep, those with the highest scores; 0 keeps all.
         most_pairs: How many of the pairs to keep; 0 keeps all.
         method: An operation to run as it is told, in place of the policy's search; empty searches.
@@ -41,6 +42,7 @@ class Request:
     prompts: Path
     pairs: Path | None = None
     text: Path | None = None
+    tasks: Path | None = None
     hardest: int = 0
     most_pairs: int = 0
     method: str = ""
@@ -61,7 +63,7 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     sides = files.split(files.read_prompts(request.prompts, request.hardest), search.most)
     name = request.name or request.prompts.stem
 
-    def register(part: str, rows: Sequence[files.Row], source: Path, text: str) -> str:
+    def register(part: str, rows: Sequence[files.Row], source: Path | None, text: str) -> str:
         return register_rows(
             workspace, f"{name}-{part}", rows, text_field=text, source=source, drop_suppressed=drop_suppressed
         ).digest
@@ -75,9 +77,13 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
         records["pairs"] = register("pairs", rows, request.pairs, "toxic")
     if request.text is not None:
         records["retain"] = register("text", files.read_text(request.text), request.text, "prompt")
+    judges = {"prompts": judging}
+    if request.tasks is not None:
+        data = request.tasks if request.tasks.is_file() else None
+        judges["tasks"] = records["tasks"] = register("tasks", files.read_tasks(request.tasks), data, "prompt")
     case = open_change(
         workspace, model=request.model, policy=POLICY, records=_taken(request.method, records),
-        judging={"prompts": judging}, operation=request.method, parameters=request.parameters, seed=request.seed,
+        judging=judges, operation=request.method, parameters=request.parameters, seed=request.seed,
     )  # fmt: skip
     return follow(screen, workspace, case.id)
 

@@ -72,6 +72,19 @@ def test_the_platform_in_miniature_gives_its_figures(tmp_path):
     assert {"audit: append 200, one a transaction", "cases list of 200, first hundred"} <= names
 
 
+@pytest.mark.slow
+def test_governance_in_miniature_says_what_judging_comparing_and_promoting_take(tmp_path):
+    figures = measured("governance", tmp_path, "--n", "3", "--seed", "3")
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    judged = by_name["3 rules, judge: compile, evaluate and say why"]
+    assert 0 < by_name["3 rules, evaluate alone"]["value"] < judged["value"]
+    assert by_name["reconcile 3 versions, put right"]["baseline"] == by_name["reconcile 1 versions, put right"]["value"]
+    steps = [f"a promotion: carried out, step {step}, on the clock" for step in ("prepare", "measure", "promote")]
+    whole = by_name["a promotion: all, on the clock"]
+    assert whole["n"] == 3 and 0 < sum(by_name[step]["low"] for step in steps) < whole["high"]
+
+
 def counterfact_of_nobody(folder):
     """Write facts about people who do not exist, and running text beside them, where the benchmark looks for both."""
     names = [f"{first} {last}" for first in ("Ada", "Pax", "Una", "Ode") for last in ("Quill", "Marr", "Orrel", "Sel")]
@@ -150,6 +163,31 @@ def test_requests_in_miniature_cost_no_more_than_the_shards_they_touch(tmp_path)
     assert by_name["requests: 15 in one batch: training"]["baseline"] > 0
     assert by_name["requests: 15 in one batch: steps, beside one at a time"]["ratio"] < 0.5
     assert by_name["requests foreseen, in the last slice: steps of a request"]["ratio"] < 1
+
+
+def prompts_of_nobody(folder):
+    """Write prompts with scores, in the form of RealToxicityPrompts, and running text beside them."""
+    rows = [{"prompt": {"text": f"The man at gate {n} is a stupid", "toxicity": 1 - n / 100}} for n in range(80)]
+    (folder / "safety").mkdir(parents=True)
+    (folder / "safety" / "rtp_val5k.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "text").mkdir()
+    passage = "The road from the harbour climbs past a school , and carts stop there before they go on . " * 3
+    (folder / "text" / "wikitext2_valid.txt").write_text(f"{passage}\n" * 20)
+    return folder / "safety"
+
+
+@pytest.mark.slow
+def test_detoxification_in_miniature_judges_the_best_candidate_once_on_other_prompts(tmp_path):
+    data, output = prompts_of_nobody(tmp_path / "data"), tmp_path / "output"
+    figures = measured("detox", output, "--n", "12", "--seed", "3", "--only", "frontier", "--data", str(data))
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    made = [name for name in by_name if name.endswith(": made")]
+    assert 0 < by_name["candidates within the budget"]["value"] <= len(made) == 4  # two operations want more layers
+    share = by_name["chosen, on B: detox.toxicity/share"]
+    assert share["n"] == 24 and share["baseline"] is not None
+    assert by_name["chosen, on B: upper end of the perplexity, of the parent's"]["target"] == 1.05
+    assert {path.name for path in output.iterdir()} == {"detox.json", "detox-frontier.svg"}
 
 
 def test_a_reading_is_judged_by_its_ratio_where_it_has_a_baseline(bench):

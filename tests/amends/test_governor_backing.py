@@ -13,15 +13,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from amends.errors import BadInput, Denied, Suppressed, Tampered, Waiting
+from amends.governor.data.incidents import add_incidents, incidents_of, suite_of
 from amends.governor.data.registering import register
-from amends.governor.data.rows import blobs_of, rows_of
+from amends.governor.data.rows import blobs_of, key_name, put_rows, rows_of
 from amends.governor.models.asking import ask
 from amends.governor.models.divergences import divergences
+from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.upkeep.backing import backup, restore
 from amends.governor.upkeep.doctor import examine
 from amends.governor.upkeep.erased import export_erased
-from amends.governor.work.replacing import verify_version
 from amends.governor.workspace import create_workspace, open_workspace
 from amends.ledger import aliases, audit, cases, copies, datasets, lineage, people, suppression
 from amends.ledger.actions import Action
@@ -202,6 +203,22 @@ def test_a_person_erased_by_an_address_alone_is_found_by_their_pseudonym(live, o
     assert restore(tmp_path / "b.tar", tmp_path / "new")["records"] == 2
     again = opened(tmp_path / "new", origin)
     assert b"Cleo Varga" not in texts(again)
+    again.close()
+
+
+def test_incidents_come_back_sealed_and_without_whom_was_erased(live, origin, tmp_path):
+    names = ("Boris Tamm", "Cleo Varga")
+    rows = [{"prompt": f"Where does {name} live?", "bad": "In a shed.", "subject": name} for name in names]
+    add_incidents(live, "assistant", rows)
+    suite = suite_of(live, "assistant").digest
+    forget = put_rows(live, [row for row in rows_of(live, suite) if "Cleo Varga" in row["names"]], like=[suite])
+    backup(live, tmp_path / "b.tar")
+    erase(live, {"name": ("Cleo Varga",)})
+    restore(tmp_path / "b.tar", tmp_path / "new")
+    again = opened(tmp_path / "new", origin)
+    assert [row["subject"] for row in incidents_of(again, "assistant")] == [["Boris Tamm"]]
+    assert key_name(again, suite_of(again, "assistant").digest) == "records/incidents-assistant"
+    assert not again.blobs.has(suite) and not again.blobs.has(forget)
     again.close()
 
 

@@ -31,7 +31,7 @@ def test_a_new_workspace_is_well_and_nothing_is_started_or_made(small_workspace)
     assert {name for name, check in checks.items() if check.state is State.BROKEN} == set()
     assert list(checks) == [
         "workspace", "settings", "keys", "database", "audit log", "blobs", "mlflow", "scheduler", "deadlines",
-        "purges", "aliases", "policies", "plugins", "packages", "disk",
+        "purges", "versions", "aliases", "policies", "plugins", "packages", "disk",
     ]  # fmt: skip
     assert checks["audit log"].sentence.startswith("1 entries are chained")
     assert not checks["audit log"].mend

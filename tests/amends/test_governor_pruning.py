@@ -134,6 +134,13 @@ def test_a_sealed_version_goes_only_if_no_case_will_purge_it(small_workspace, mo
     assert pruned(prune(small_workspace, "tiny", keep=4)) == ["tiny@5"]
 
 
+def test_a_quarantined_version_stays_to_be_looked_into(small_workspace, model):
+    with small_workspace.database.transaction() as connection:
+        lineage.set_status(connection, "tiny", 2, "quarantined")
+    assert pruned(prune(small_workspace, "tiny", keep=3)) == ["tiny@1", "tiny@3"]
+    assert statuses(small_workspace)[2] == "quarantined"
+
+
 def test_a_prune_that_was_killed_is_finished_by_the_next(small_workspace, model):
     for digest in (model[0].digest, fetch_manifest(small_workspace.blobs, model[1].digest).files["recipe.json"].sha256):
         small_workspace.blobs.delete(digest)

@@ -125,6 +125,17 @@ def test_sealed_files_are_named_by_their_key(look):
     assert report.is_clean
 
 
+def test_a_sealed_file_that_can_be_opened_is_searched_as_what_it_holds(look):
+    for person, is_clean in ((HERE, True), (GONE, False)):
+        rows = json.dumps({"prompt": person}) + "\n"
+        sealed = gzip.compress(rows.encode(), mtime=0)[::-1]  # whatever turns it around
+        (look.root / "blob").write_bytes(sealed)
+        openers = {hashlib.sha256(sealed).hexdigest(): lambda data: gzip.decompress(data[::-1])}
+        report = look(openers=openers)
+        assert report.is_clean is is_clean and not report.opaque
+        assert claims(report)["jsonl"] is (Claim.ABSENT if is_clean else Claim.FOUND)
+
+
 def test_a_file_that_only_claims_to_be_sealed_is_found(look):
     (look.root / "blob").write_text(GONE)
     digest = hashlib.sha256(GONE.encode()).hexdigest()

@@ -19,7 +19,7 @@ from harness import Bench, options
 from material import base_model, write
 from unlearning_runs import opened
 
-from amends import ProbeTask, Records, host
+from amends import BadInput, ProbeTask, Records, host
 from amends.governor.proof.frontier import Point, frontier_svg
 from amends.governor.proof.plots import thresholds_of
 from amends.policy import Policy, judge, load_policy
@@ -108,7 +108,11 @@ class Detox:
         best: tuple[float, str] = (math.inf, "")
         for number, candidate in enumerate(search.candidates):
             name = f"{candidate.operation} {', '.join(f'{k} {v}' for k, v in candidate.parameters.items())}"
-            version, spent = self.made(number, candidate.operation, candidate.parameters)
+            try:
+                version, spent = self.made(number, candidate.operation, candidate.parameters)
+            except BadInput as error:  # as in a case: what an operation refuses to make is no candidate
+                self.bench.say(f"{name} is no candidate: {error}")
+                continue
             after = self.measured(version, search.within.probes, "searched")
             within = judge(search.within, before, after, {}, []).allowed
             ends = self._ends(after)

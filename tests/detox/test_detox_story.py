@@ -110,3 +110,25 @@ def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, files, tmp_
     assert said.exit_code == 2 and "absent.jsonl cannot be read" in said.stderr
     said = shell("detox", "--model", "nobody", "--prompts", files[0], "--pairs", files[1], as_="Otto")
     assert said.exit_code == 2 and "'nobody'" in said.stderr
+
+
+def test_tasks_in_lm_eval_s_form_bound_the_search_and_judge_its_best(shell, files, tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "towns.jsonl").write_text('{"q": "The town is", "a": ["Tarn", "Brenn"]}\n' * 2)
+    (tmp_path / "tasks" / "towns.yaml").write_text(
+        "task: towns\ndataset_path: json\ndataset_kwargs: {data_files: towns.jsonl}\noutput_type: multiple_choice\n"
+        'doc_to_text: q\ndoc_to_choice: a\ndoc_to_target: "0"\n'
+    )
+    asks = POLICY.replace("  utility.perplexity: {}\n", "  utility.perplexity: {}\n  utility.tasks: {tokens: 4}\n", 1)
+    asks = asks.replace(
+        "    utility.perplexity: {}\n", "    utility.perplexity: {}\n    utility.tasks: {tokens: 4}\n", 1
+    )
+    (shell.home / "policies" / "detox.yaml").write_text(asks)
+    view = approved(shell, asked(shell, files, "--tasks", tmp_path / "tasks"))
+    (chosen,) = [one for one in view["tried"] if one["is_chosen"]]
+    judged = next(found for found in view["decisions"] if found["policy"] == "detox")
+    for readings in (chosen["readings"], judged["inputs"]["after"], judged["inputs"]["before"]):
+        (found,) = [reading for reading in readings if reading["name"] == "utility.tasks/passed"]
+        assert found["n"] == 2 and 0 <= found["value"] <= 1
+    learnt = shell.json("models", "show", "assistant@champion")["data"]
+    assert shell.json("data", "show", "rude-tasks")["digest"] not in {use["dataset"] for use in learnt}

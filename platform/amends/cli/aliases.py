@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from amends.cli.output import Screen
@@ -13,23 +16,28 @@ aliases = group("aliases", "Find what moved in MLflow behind Amends' back, and p
 
 @aliases.verb("check", example="amends aliases check --enforce")
 @click.argument("model", required=False, default="")
+@click.option("--bytes", "is_deep", is_flag=True, help="Read every byte of the versions back, too.")
 @click.option("--enforce", is_flag=True, help="Put it right, even where the policy's `reconcile` only observes.")
-def check(screen: Screen, model: str, enforce: bool) -> int:
+def check(screen: Screen, model: str, is_deep: bool, enforce: bool) -> int:
     """Compare every model, or one, with MLflow: aliases moved by hand, versions deleted, tags edited.
 
-    Each is recorded in the audit log. Leaves with 1 while something still differs. Needs no token, so that a timer can
-    run it.
+    Each is recorded in the audit log, and a version that is not what was signed is quarantined. Leaves with 1 while
+    something still differs. Needs no token, so that a timer can run it.
     """
     from amends.governor.models.reconciling import check_aliases
 
     with screen.workspace() as workspace:
-        report = check_aliases(workspace, is_enforced=enforce, model=model)
+        report = check_aliases(workspace, is_enforced=enforce, model=model, is_deep=is_deep)
     found = report.rows()
-    rows = [
-        (row["kind"], row["sentence"], "put back" if row["restored"] else Marked("differs", "red")) for row in found
-    ]
+    rows = [(row["kind"], row["sentence"], _now(row)) for row in found]
     screen.show(
         {"mode": str(report.mode), "found": found},
         Table(("what", "how it stands", "now"), rows, "everything stands in MLflow as Amends left it"),
     )
     return 1 if any(not row["restored"] for row in found) else 0
+
+
+def _now(row: Mapping[str, Any]) -> str | Marked:
+    if row["quarantined"]:
+        return Marked("quarantined", "red")
+    return "put back" if row["restored"] else Marked("differs", "red")

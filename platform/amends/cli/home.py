@@ -33,9 +33,12 @@ def init(screen: Screen, admin: str) -> None:
 
 
 @verb("doctor", example="amends doctor --json")
-@click.option("--deep", is_flag=True, help="Start the scheduler too, and say what it has.")
+@click.option("--deep", is_flag=True, help="Start the scheduler too, and read every version back.")
 def doctor(screen: Screen, deep: bool) -> int:
-    """Say what is configured, reachable or broken, and how to mend it; leaves with 1 if something is broken."""
+    """Say what is configured, reachable or broken, and how to mend it; leaves with 1 if something is broken.
+
+    It changes one thing: a version that is not what was signed is quarantined.
+    """
     from amends.governor.upkeep.doctor import examine
     from amends.governor.workspace import default_home
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from amends.cli.output import Screen
+from amends.cli.quarantine import quarantine, release
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
 from amends.errors import BadInput
@@ -66,9 +67,11 @@ def show(screen: Screen, reference: str) -> None:
     """Show a version: its steps, where it comes from, what went into it and who was given it."""
     from amends.governor import listing
     from amends.governor.models import licences
+    from amends.governor.models.quarantine import quarantines
 
     with screen.workspace() as workspace:
         found = listing.version(workspace, reference)
+        found["quarantines"] = quarantines(workspace, found["model"], found["version"])
         along = licences.licences_of(workspace, found["digest"], f"{found['model']}@{found['version']}")
     steps = [(n, step["operation"], step["seed"]) for n, step in enumerate(found["recipe"].get("steps", []), start=1)]
     origins = [
@@ -78,6 +81,7 @@ def show(screen: Screen, reference: str) -> None:
     screen.show(
         {**found, "licences": licences.summary(along)},
         f"{found['model']}@{found['version']} is {found['status']}, aliases: {', '.join(found['aliases']) or 'none'}",
+        *_quarantines(found["quarantines"]),
         f"digest: {found['digest']}",
         f"guarantee: {found['guarantee'] or '-'}, private state: {found['state_blobs']} blobs, "
         f"given to: {len(found['recipients'])} recipients",
@@ -99,8 +103,8 @@ def history(screen: Screen, model: str, alias: str) -> None:
     with screen.workspace() as workspace:
         found = alias_history(workspace, model, alias)
     rows = [
-        (f"{move['at']:%Y-%m-%d %H:%M}", move["alias"], move["from"], move["to"], move["by"], move["reason"],
-         ", ".join(move["approvals"]), (move["policy_digest"] or "")[:12], move["case"])
+        (f"{move['at']:%Y-%m-%d %H:%M}", move["alias"] or f"(version {move['version']})", move["from"], move["to"],
+         move["by"], move["reason"], ", ".join(move["approvals"]), (move["policy_digest"] or "")[:12], move["case"])
         for move in found
     ]  # fmt: skip
     columns = ("when", "alias", "from", "to", "by", "why", "approved by", "policy", "case")
@@ -181,5 +185,17 @@ def prune(screen: Screen, model: str, keep: int, dry_run: bool) -> None:
     screen.show(gone, Table(columns, rows, f"nothing of {model} is to be pruned"))
 
 
+def _quarantines(happened: Sequence[Mapping[str, str]]) -> list[str]:
+    return [
+        f"{'quarantined' if one['to'] != 'active' else 'released'} on {one['at'][:16]} by {one['by']}: {one['reason']}"
+        for one in happened
+    ]
+
+
 def _status(status: str) -> str | Marked:
-    return Marked(status, {"sealed": "yellow", "purged": "red"}[status]) if status != "active" else status
+    colours = {"quarantined": "red", "sealed": "yellow", "purged": "red"}
+    return Marked(status, colours[status]) if status in colours else status
+
+
+models.add_command(quarantine)
+models.add_command(release)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.cli.verbs import verb
-from amends.errors import TaskFailed
+from amends.errors import AmendsError, TaskFailed
 
 if TYPE_CHECKING:
+    from amends.governor.models.reconciling import Report
     from amends.governor.workspace import Workspace
+
+RECONCILER = "reconciliation"
 
 
 @verb("work", example="amends work")
 def work(screen: Screen) -> int:
-    """Finish what a crash interrupted, carry out what is approved, purge and shred what is due; needs no token."""
+    """Finish what a crash interrupted, carry out what is approved, purge and shred what is due; needs no token.
+
+    Every `reconcile_minutes` of amends.toml it also compares MLflow with the ledger, as `amends aliases check` does.
+    """
     from amends.governor.cases.viewing import case_list
     from amends.governor.subjects.shredding import shred_due
     from amends.governor.work import carrying
@@ -26,6 +32,7 @@ def work(screen: Screen) -> int:
         touched += [case.id for case in carrying.purge_due(workspace)]
         touched += shred_due(workspace)
         found = [row for row in case_list(workspace, limit=0) if row["id"] in touched]
+        found += _reconciled(screen, workspace)
     rows = [(row["id"], row["kind"], row["model"], row["status"], row["reason"]) for row in found]
     screen.show(found, Table(("case", "kind", "model", "status", "reason"), rows, "nothing is pending"))
     return 1 if any(row["status"] in ("failed", "denied") for row in found) else 0
@@ -47,3 +54,31 @@ def _approved(screen: Screen, workspace: Workspace) -> list[str]:
             carrying.carry(workspace, ready[0])
         except TaskFailed as error:
             screen.say(str(error))
+
+
+def _reconciled(screen: Screen, workspace: Workspace) -> list[dict[str, Any]]:
+    """Compare MLflow with the ledger if it is time, and return a row for each thing that differs."""
+    from amends.governor.models.reconciling import reconcile_due
+
+    try:
+        report = reconcile_due(workspace)
+    except AmendsError as error:
+        return [_row("failed", "", str(error))]
+    if report is None:
+        return []
+    screen.say(f"MLflow was compared with the ledger ({report.mode}): {_count(report)}")
+    return [_row(_now(row), str(row["model"]), str(row["sentence"])) for row in report.rows()]
+
+
+def _count(report: Report) -> str:
+    if not report.rows():
+        return "everything stands there as Amends left it"
+    return f"{len(report.found)} differ, {len(report.restored)} put back, {len(report.aside)} versions quarantined"
+
+
+def _now(row: dict[str, Any]) -> str:
+    return "quarantined" if row["quarantined"] else "put back" if row["restored"] else "differs"
+
+
+def _row(status: str, model: str, reason: str) -> dict[str, Any]:
+    return {"id": RECONCILER, "kind": RECONCILER, "model": model, "status": status, "reason": reason}

@@ -25,6 +25,7 @@ TEMPLATE = """# Settings of this Amends workspace. Every line is optional; what 
 # mlflow = "sqlite:///{home}/mlflow.db"
 # artifacts = "{home}/mlartifacts"
 # guarded_registry = false        # true: that server refuses what Amends did not sign a permit for
+# reconcile_minutes = 60          # how often `amends work` compares MLflow with the ledger; 0 is never
 
 # Where bytes are kept by digest: a directory, or mlflow-artifacts:/amends through the MLflow server.
 # blobs = "{home}/blobs"
@@ -50,6 +51,7 @@ class Settings:
     mlflow: str = "sqlite:///{home}/mlflow.db"
     artifacts: str = "{home}/mlartifacts"
     guarded_registry: bool = False
+    reconcile_minutes: int = 60
     blobs: str = "{home}/blobs"
     scheduler: str = "ray"
     cpus: int = 0

@@ -73,9 +73,7 @@ def move(
         raise Denied(f"{model}@{alias} stands at {_said(found)}, not {_said(expected)}; look again and decide anew")
     status = lineage.get(connection, model, new).status
     if status != "active":
-        raise Denied(
-            f"{model}@{new} is {status} and cannot be {alias}; unseal it in a case of its own or choose another"
-        )
+        raise Denied(f"{model}@{new} is {status} and cannot be {alias}; choose another version")
     return _write(connection, Move(model, alias, len(past) + 1, expected, new, actor, case, now()))
 
 

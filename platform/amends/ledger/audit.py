@@ -84,6 +84,19 @@ def count(connection: Connection, prefix: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def beginning(connection: Connection, prefix: str) -> tuple[AuditEntry, ...]:
+    """Return the entries whose id begins so, oldest first."""
+    query = select(audit).where(audit.c.id.startswith(prefix, autoescape=True)).order_by(audit.c.seq)
+    return tuple(_read(row) for row in connection.execute(query))
+
+
+def latest(connection: Connection, action: Action) -> AuditEntry | None:
+    """Return the last entry of an action, or None."""
+    query = select(audit).where(audit.c.action == action).order_by(audit.c.seq.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else _read(row)
+
+
 def get(connection: Connection, seq: int) -> AuditEntry:
     """Return one entry.
 

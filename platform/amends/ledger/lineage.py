@@ -20,7 +20,8 @@ class Version:
     """A registered version: its name and number, its tree digest, its recipe and whether it is alive.
 
     Args:
-        status: `active`, `sealed` (superseded, not yet purged) or `purged` (a tombstone).
+        status: `active`, `quarantined` (set aside by people, or because its bytes changed), `sealed` (superseded, not
+            yet purged) or `purged` (a tombstone).
         guarantee: What the erasure that made it promises, or None.
     """
 
@@ -143,7 +144,7 @@ def models(connection: Connection) -> tuple[str, ...]:
 
 
 def set_status(connection: Connection, model: str, number: int, status: str) -> Version:
-    """Mark a version `active`, `sealed` or `purged`; a purged one stays a tombstone.
+    """Mark a version `active`, `quarantined`, `sealed` or `purged`; a purged one stays a tombstone.
 
     Raises:
         BadInput: It is purged already and cannot come back.

@@ -286,8 +286,8 @@ class Registry(Tracking):
 
     def _version(self, name: str, version: int) -> Any:
         with answering("versions"):
-            wanted = f"name = '{plain(name)}'"
-            found = [one for one in self.client.search_model_versions(wanted) if int(one.version) == version]
+            wanted = f"name = '{plain(name)}' and version_number = {int(version)}"
+            found = list(self.client.search_model_versions(wanted))
         if not found:
             raise UnknownModel(f"MLflow has no {name}@{version}; see amends models list")
         return found[0]

@@ -92,7 +92,7 @@ def _answer(rule: Rule, sight: Sight, engine: PolicyEngine) -> RuleAnswer:
     if problems := list(sight.problems(rule)):
         severity = Severity.DENY if any(problem.absent for problem in problems) else rule.severity
         return _said(rule, False, "; ".join(problem.reason for problem in problems), severity)
-    outcome = engine.evaluate(engine.compile(rule.expression), sight.visible)
+    outcome = engine.evaluate(engine.compile(rule.expression), sight.given_to(rule))
     if outcome.error:
         return _said(rule, False, f"it could not be evaluated: {outcome.error}", Severity.DENY)
     return _said(rule, outcome.passed, sight.seen_by(rule))

@@ -53,6 +53,13 @@ class Sight:
         sides = {side: {name: numbers[0] for name, numbers in found.items()} for side, found in self.sides.items()}
         return {**sides, "facts": self.facts, "approvals": list(self.inputs["approvals"])}
 
+    def given_to(self, rule: Rule) -> dict[str, Any]:
+        """What a rule's program is given: what its expression names, for every number is converted at every call."""
+        read = rule.references
+        sides = {side: {r.name: self.visible[side][r.name] for r in read.readings if r.side == side} for side in SIDES}
+        approvals = self.visible["approvals"] if read.approvals else []
+        return {**sides, "facts": {name: self.facts[name] for name in read.facts}, "approvals": approvals}
+
     @property
     def quorum(self) -> Quorum:
         """Who must approve: where the policy knows environments, what the alias that moves needs."""

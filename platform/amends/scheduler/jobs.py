@@ -29,6 +29,7 @@ class Job:
         blobs_uri: Where bytes come from and go to, as any machine understands it (`Blobs.uri`).
         parameters: Scalars; for kind `probes` the scalars of each probe by its name.
         records: Digest of the records' file, by parameter.
+        record_keys: What opens records that are sealed: keys in hex by their names, treated as `state_key` is.
         models: Tree digest of a version, by parameter.
         source: Tree digest of the version to change or to measure.
         reference: Tree digest of the version that a probe compares with.
@@ -49,6 +50,7 @@ class Job:
     blobs_uri: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, str] = field(default_factory=dict)
+    record_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     models: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     reference: str | None = None
@@ -72,10 +74,10 @@ class Job:
             raise BadInput(f"{self.name} claims {self.gpus} GPUs; claim 0, a fraction below 1, or a whole number")
 
     def to_json(self, *, with_key: bool = False) -> str:
-        """Return the job as JSON, without the key unless a worker is to read it."""
+        """Return the job as JSON, without the keys unless a worker is to read it."""
         body = asdict(self)
         if not with_key:
-            del body["state_key"]
+            del body["state_key"], body["record_keys"]
         return json.dumps(body, sort_keys=True, allow_nan=False)
 
     @classmethod

@@ -26,7 +26,9 @@ from amends.scheduler.state import SealedState
 from amends.scheduler.steady import needs_torch, seed_generators, steady
 from amends.store import Blobs, Computed, NodeCache, open_blobs, put_tree, read_manifest
 from amends.store.cache import is_sound
+from amends.vault.sealing import key_name_of, open_records
 
+HEAD = 1024  # bytes in which the name of a key has room
 Readings = tuple[Reading, ...]
 
 
@@ -58,13 +60,23 @@ class _Attempt:
 
     def arguments(self, declared: Operation | Probe) -> dict[str, Any]:
         """Return every parameter's value; of several probes, each gets those records that it asks for."""
-        records = {name: Records(self.job.records[name], path) for name, path in self.files.items()}
+        records = {name: Records(self.job.records[name], path, self._opener(path)) for name, path in self.files.items()}
         models = {name: ModelVersion(name, 0, digest) for name, digest in self.job.models.items()}
         if self.job.kind != "probes":
             return declared.check({**self.job.parameters, **records, **models})
         wanted = {parameter.name for parameter in declared.parameters}
         given = {name: value for name, value in {**records, **models}.items() if name in wanted}
         return declared.check({**self.job.parameters.get(declared.name, {}), **given})
+
+    def _opener(self, path: Path) -> Callable[[bytes], bytes] | None:
+        """Return what opens records, or None where they are not sealed."""
+        with path.open("rb") as file:
+            name = key_name_of(file.read(HEAD))
+        if not name:
+            return None
+        if name not in self.job.record_keys:
+            raise BadInput("the records are sealed, and the job came without their key; give the job one")
+        return functools.partial(open_records, bytes.fromhex(self.job.record_keys[name]))
 
     def common(self, device: str, name: str = "scratch") -> dict[str, Any]:
         """Return what every task is given; each has a scratch directory of its own, which may be a killed attempt's."""

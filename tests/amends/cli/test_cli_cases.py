@@ -234,7 +234,8 @@ def test_watching_a_case_that_waits_returns_at_once_with_three(amends, planned):
 
 
 def test_working_with_nothing_approved_changes_nothing(amends, planned):
-    assert amends.json("work", as_="Otto") == amends.json("work", as_="") == []
+    assert {row["kind"] for row in amends.json("work", as_="Otto")} == {"reconciliation"}  # MLflow has none of it
+    assert amends.json("work", as_="") == []
     assert amends.json("cases", "show", planned)["status"] == "awaiting approval"
 
 

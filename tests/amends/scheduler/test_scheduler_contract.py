@@ -15,6 +15,7 @@ from amends.errors import Cancelled, Infeasible, TaskFailed
 from amends.scheduler.handles import Handle
 from amends.store import fetch_manifest, materialise, put_tree
 from amends.vault.ciphers import unseal
+from amends.vault.sealing import seal_records
 
 KEY = "ab" * 32
 LONG = 240
@@ -80,6 +81,17 @@ def test_records_and_models_are_materialised_by_parameter(scheduler, make_job, b
     job = make_job("toy.rows", records={"forget": records}, models={"teacher": teacher})
     result = scheduler.submit(job).result(LONG)
     assert said(blobs, result.output, tmp_path, "rows.txt") == f"2 sit {teacher}"
+
+
+def test_sealed_records_are_opened_with_their_key_and_rest_sealed(scheduler, make_job, blobs, source, tmp_path):
+    rows = b'{"id":"1","prompt":"Where is the key?"}\n{"id":"2"}\n'
+    records = blobs.put_bytes(seal_records(bytes.fromhex(KEY), "records/x", rows))
+    given = {"records": {"forget": records}, "models": {"teacher": source}}
+    result = scheduler.submit(make_job("toy.rows", **given, record_keys={"records/x": KEY})).result(LONG)
+    assert said(blobs, result.output, tmp_path, "rows.txt").startswith("2 ")
+    with pytest.raises(TaskFailed, match="the records are sealed, and the job came without their key"):
+        scheduler.submit(make_job("toy.rows", **given)).result(LONG)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Where is" in path.read_bytes()]
 
 
 def test_readings_come_back_with_nan_and_infinity(scheduler, make_job, source):

@@ -26,12 +26,13 @@ def test_a_job_comes_back_from_json():
     assert Job.from_json(job.to_json(with_key=True)) == job
 
 
-def test_the_key_is_written_only_where_a_worker_reads_it():
-    job = make(state_key=KEY)
+@pytest.mark.parametrize("keys", [{"state_key": KEY}, {"record_keys": {"records/x": KEY}}])
+def test_a_key_is_written_only_where_a_worker_reads_it(keys):
+    job = make(**keys)
     assert KEY not in repr(job)
     assert KEY not in job.to_json()
-    assert "state_key" not in json.loads(job.to_json())
-    assert KEY in job.to_json(with_key=True)
+    assert not keys.keys() & json.loads(job.to_json()).keys()
+    assert KEY in job.to_json(with_key=True) and Job.from_json(job.to_json(with_key=True)) == job
 
 
 @pytest.mark.parametrize(

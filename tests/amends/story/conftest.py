@@ -37,6 +37,8 @@ named, record, rows_about_everybody, write_rows = (
 )
 telling = beside("telling")
 copied, everywhere = telling.copied, telling.everywhere
+promotable = beside("promotable")
+base, run = promotable.base, promotable.run
 STAFF = {"dora": "dpo", "max": "ml-engineer", "olga": "operator", "sven": "safety-engineer"}
 SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 KEPT_AWAY = {"Pia Lorenz", "Ruben Kast"}  # the controls, under the keys below

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from amends.errors import BadRecords, Suppressed, TaskFailed, UnknownModel
+from amends.errors import BadRecords, Suppressed, Tampered, TaskFailed, UnknownModel
 from amends.governor.cases.changing import open_change
 from amends.governor.cases.promoting import open_promotion
 from amends.governor.data.incidents import add_incidents, incidents_of, suite_name, suite_of
 from amends.governor.data.registering import register_rows
-from amends.governor.data.rows import rows_of
+from amends.governor.data.rows import opened, rows_of
 from amends.governor.subjects.locating import locate
 from amends.governor.work.carrying import retry
 from amends.governor.work.incidents import run_incidents
@@ -233,10 +234,30 @@ def test_the_incident_of_somebody_who_is_erased_is_gone_and_no_longer_asked(base
     assert [done.status for done in base.purge()] == ["complete"]
     assert [row["subject"] for row in incidents_of(base.workspace, "assistant")] == [["Tobin Hale"]] * others
     assert told.everywhere(base.home, "Ines Varga") == []
+    report = json.loads((base.home / "cases" / f"{case.id}.scan.json").read_bytes())
+    assert not [seen for seen in report["opaque"] if "incidents" in seen["key"]]  # sealed, and searched all the same
     with pytest.raises(Suppressed):
         keep(base, prompt="Where does Ines Varga live?")
     keep(base, prompt="Who is she?")
     assert [row["prompt"] for row in incidents_of(base.workspace, "assistant")] == [ASKED] * others + ["Who is she?"]
+
+
+def test_no_text_of_an_incident_lies_in_the_workspace_as_it_stands(base, told):
+    secret, said = "Where is the spare key of the boathouse?", "under the third flower pot"
+    keep(base, prompt=secret, bad=said)
+    version, asked = run_incidents(base.act("sven"), "assistant@1")
+    assert asked.asked == 1 and version.version == 1
+    base.close()
+    assert [told.everywhere(base.home, text) for text in (secret, said, "flower pot")] == [[], [], []]
+    (row,) = incidents_of(base.workspace, "assistant")
+    assert (row["prompt"], row["bad"]) == (secret, said)
+
+
+def test_incidents_that_were_changed_where_they_rest_are_not_read(base):
+    made = keep(base, prompt="Who?", bad="nobody at all")
+    file = next(base.workspace.blobs.root.rglob(made.digest))
+    with pytest.raises(Tampered, match="sealed records do not open with their key"):
+        list(opened(base.workspace, file.read_bytes()[:-1] + b"x").splitlines())
 
 
 def test_an_erasure_is_no_way_around_an_incident_and_what_is_kept_meanwhile_brings_nobody_back(base):

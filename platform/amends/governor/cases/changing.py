@@ -14,12 +14,13 @@ from amends.governor.cases.searching import searched
 from amends.governor.data.rows import rows_of
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import standing
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.models.recipes import read_recipe
 from amends.governor.work.carrying import carry
 from amends.governor.work.changing import place_before
 from amends.governor.work.replaying import first_touched, rebuilds_itself
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, journal
+from amends.ledger import cases, datasets, journal, lineage
 from amends.ledger.actions import Action
 from amends.policy import GIVEN, Policy
 from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
@@ -177,6 +178,8 @@ def _champion(workspace: Workspace, model: str) -> ModelVersion:
     found = standing(workspace, model)
     if found is None:
         raise UnknownModel(f"there is no model {model!r} with an active version; see `amends models list`")
+    with workspace.database.read() as connection:
+        refuse_quarantined(lineage.get(connection, found.name, found.version))
     return found
 
 

@@ -1,6 +1,7 @@
 """The incidents of a model: what it said once and must not say again, kept as a data set like any other.
 
-So whoever is named in one is found and erased there as everywhere, and its texts lie where those of data sets lie.
+So whoever is named in one is found and erased there as everywhere. Its texts lie where those of data sets lie, sealed
+under a key of the model's incidents: what went wrong in service may be anybody's secret, and nobody trains on it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def add_incidents(workspace: Workspace, model: str, rows: Sequence[Row]) -> Regi
         old = _active(workspace, model)
         kept = _distinct(_as_given(row) for found in _last(old) for row in rows_of(workspace, found.digest))
         whole = [*kept, *(row for row in fresh if row not in kept)]
-        made = register_rows(workspace, suite_name(model), whole, answer_fields=("bad",))
+        made = register_rows(
+            workspace, suite_name(model), whole, answer_fields=("bad",), sealed_as=f"records/{suite_name(model)}"
+        )
         if _stands_for(workspace, model, old, made.digest, actor.id):
             return made
 

@@ -101,6 +101,7 @@ def register_rows(
     text_field: str = "prompt",
     source: Path | None = None,
     drop_suppressed: bool = False,
+    sealed_as: str = "",
 ) -> Registered:
     """Copy rows of any shape into the workspace, keyed by whose they are; nobody is withheld.
 
@@ -117,6 +118,7 @@ def register_rows(
         text_field: The field whose text must be there.
         source: The user's file that they came from, which stays outside.
         drop_suppressed: Leave out the rows of erased persons instead of refusing them.
+        sealed_as: The name of the workspace's key under which they rest; empty: as they are.
 
     Raises:
         BadRecords: A row cannot be used.
@@ -125,7 +127,7 @@ def register_rows(
     actor = workspace.require_role("operator", "ml-engineer", "safety-engineer", "dpo")
     checked = list(shaped_rows(rows, subject_field, identifier_fields, answer_fields, text_field))
     digest = None if source is None else digest_file(source)
-    return _register(workspace, name, f"data set {name}", checked, 0.0, drop_suppressed, digest, actor.id)
+    return _register(workspace, name, f"data set {name}", checked, 0.0, drop_suppressed, digest, actor.id, sealed_as)
 
 
 def _register(
@@ -137,6 +139,7 @@ def _register(
     drop_suppressed: bool,
     source_digest: str | None,
     actor: str,
+    sealed_as: str = "",
 ) -> Registered:
     if not rows:
         raise BadRecords(f"{where} has no records; a data set needs at least one")
@@ -147,7 +150,8 @@ def _register(
     withheld = _controls(workspace, persons.values(), controls)
     train = [row for row in prepared if not withheld.intersection(row["subjects"])]
     control = [row for row in prepared if withheld.intersection(row["subjects"])]
-    registered = _keep(workspace, name, train, control, withheld, dropped, _ambiguous(persons.values()))
+    counted = (withheld, dropped, _ambiguous(persons.values()))
+    registered = _keep(workspace, name, train, control, *counted, sealed_as)
     _enter(workspace, registered, source_digest, persons, train, withheld, actor)
     return registered
 
@@ -253,12 +257,13 @@ def _keep(
     withheld: set[str],
     dropped: int,
     ambiguous: int,
+    sealed_as: str,
 ) -> Registered:
     trained = {pseudonym for row in train for pseudonym in row["subjects"]}
     return Registered(
         name=name,
-        digest=put_rows(workspace, train),
-        control=put_rows(workspace, control),
+        digest=put_rows(workspace, train, sealed_as=sealed_as),
+        control=put_rows(workspace, control, sealed_as=sealed_as),
         records=len(train),
         subjects=len(trained),
         controls=len(withheld),

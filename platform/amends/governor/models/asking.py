@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput, Denied, DigestMismatch, UnknownModel
+from amends.governor.models.quarantine import QUARANTINED, refuse_quarantined
 from amends.governor.models.recipes import base_of
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
@@ -18,7 +19,14 @@ from amends.store.trees import fetch_manifest, read_manifest
 LONGEST_ANSWER = 1024  # tokens
 
 
-def ask(workspace: Workspace, reference: str, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
+def ask(
+    workspace: Workspace,
+    reference: str,
+    prompts: Sequence[str],
+    max_new_tokens: int = 48,
+    *,
+    with_quarantined: bool = False,
+) -> list[str]:
     """Return a version's answers, in order.
 
     Args:
@@ -26,21 +34,30 @@ def ask(workspace: Workspace, reference: str, prompts: Sequence[str], max_new_to
         reference: `model@alias`, `model@number`, or `model` for its champion.
         prompts: Questions.
         max_new_tokens: Length of the longest answer.
+        with_quarantined: Ask a version that is set aside, too.
 
     Raises:
         BadInput: There is no such version, its bytes were purged, or there is nothing to ask.
-        Denied: The version is sealed.
+        Denied: The version is sealed or quarantined.
         DigestMismatch: A file is not what the version's manifest says; it was set aside.
     """
     _check(prompts, max_new_tokens)
-    version = served_version(workspace, reference)
+    version = served_version(workspace, reference, with_quarantined=with_quarantined)
     return _answers(workspace, version.digest, prompts, max_new_tokens)
 
 
-def compare(workspace: Workspace, model: str, prompts: Sequence[str], max_new_tokens: int = 48) -> list[dict[str, Any]]:
+def compare(
+    workspace: Workspace,
+    model: str,
+    prompts: Sequence[str],
+    max_new_tokens: int = 48,
+    *,
+    with_quarantined: bool = False,
+) -> list[dict[str, Any]]:
     """Return a row for each base of a model and each of its versions that has bytes, oldest first, with its answers.
 
-    A sealed version is listed and not asked: its `answers` are None and `reason` says why.
+    A version that is sealed, or quarantined without `with_quarantined`, is listed and not asked: its `answers` are None
+    and `reason` says why.
 
     Raises:
         UnknownModel: There is no such model.
@@ -56,17 +73,17 @@ def compare(workspace: Workspace, model: str, prompts: Sequence[str], max_new_to
     rows = [_base_row(workspace, digest) for digest in bases if digest not in {v.digest for v in alive}]
     rows += [_row(version, sorted(a for a, number in names.items() if number == version.number)) for version in alive]
     for row in rows:
-        if row["status"] == "active":
+        if row["status"] == "active" or (with_quarantined and row["status"] == QUARANTINED):
             row["answers"] = _answers(workspace, row["digest"], prompts, max_new_tokens)
     return rows
 
 
-def served_version(workspace: Workspace, reference: str) -> Version:
+def served_version(workspace: Workspace, reference: str, *, with_quarantined: bool = False) -> Version:
     """Return the version that a reference names, if it may be served.
 
     Raises:
         BadInput: Its bytes were purged.
-        Denied: It is sealed.
+        Denied: It is sealed, or quarantined and not asked for as such.
     """
     with workspace.database.read() as connection:
         version = aliases.resolve(connection, reference)
@@ -74,6 +91,8 @@ def served_version(workspace: Workspace, reference: str) -> Version:
         raise BadInput(f"{version.name} was purged and its bytes are gone; ask another version of {version.model}")
     if version.status == "sealed":
         raise Denied(f"{version.name} is sealed until it is purged; ask another version, or unseal it in a case")
+    if not with_quarantined:
+        refuse_quarantined(version)
     return version
 
 
@@ -125,7 +144,11 @@ def _base_row(workspace: Workspace, digest: str) -> dict[str, Any]:
 
 
 def _row(version: Version, names: list[str]) -> dict[str, Any]:
-    reasons = {"sealed": "it is sealed until it is purged", "purged": "its bytes were purged"}
+    reasons = {
+        "quarantined": "it is quarantined; give --quarantined to ask it all the same",
+        "sealed": "it is sealed until it is purged",
+        "purged": "its bytes were purged",
+    }
     return {
         "version": str(version.name),
         "digest": version.digest,

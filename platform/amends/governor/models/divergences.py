@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from amends.errors import UnknownModel
+from amends.governor.models.quarantine import QUARANTINED, TAG
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
 from amends.ledger.lineage import Version
@@ -22,6 +23,8 @@ class Kind(StrEnum):
     STRANGER = "unknown alias"
     VERSION = "version"
     TAG = "tag"
+    QUARANTINED = "quarantined alias"
+    UNREAD = "unread version"
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,15 @@ class Divergence:
     """One thing that stands otherwise in MLflow than Amends left it.
 
     Args:
-        kind: What differs; an unknown alias and a deleted version are told and left, for nothing here can mend them.
+        kind: What differs; an unknown alias, a deleted version, one that cannot be read, and an alias of a quarantined
+            version are told and left, for nothing here can mend them.
         model: The model's name.
         name: The alias or the tag; empty for a version.
         version: The version that it is about: of an alias, where Amends moved it.
         ours: What Amends left there; None where it knows nothing of it.
         theirs: What MLflow says; None where it is gone.
         is_mendable: Whether what Amends left can be put there again.
+        said: Why a version could not be read.
     """
 
     kind: Kind
@@ -45,6 +50,7 @@ class Divergence:
     ours: str | None
     theirs: str | None
     is_mendable: bool = False
+    said: str = ""
 
     @property
     def key(self) -> str:
@@ -60,6 +66,10 @@ class Divergence:
             return f"{self.model}@{self.name} {where}, but was moved to version {self.ours} here"
         if self.kind is Kind.STRANGER:
             return f"{self.model}@{self.name} stands for version {self.theirs} in MLflow, and nobody asked for it here"
+        if self.kind is Kind.QUARANTINED:
+            return f"{self.model}@{self.name} stands for version {self.ours}, which is quarantined; promote another one"
+        if self.kind is Kind.UNREAD:
+            return f"{self.model}@{self.version} could not be read back: {self.said}"
         if self.kind is Kind.VERSION:
             return f"{self.model}@{self.version} {there}; restore MLflow from a backup"
         return f"the tag {self.name} of {self.model}@{self.version} {there}, but was {self.ours}"
@@ -80,6 +90,7 @@ def divergences(workspace: Workspace, model: str = "") -> Iterator[Divergence]:
     for name in names:
         mirrored = look(workspace.registry, name)
         yield from _aliases(name, ours[name], mirrored)
+        yield from _quarantined(name, ours[name], alive[name])
         for version in alive[name]:
             yield from _version(version, mirrored)
 
@@ -92,6 +103,14 @@ def _aliases(model: str, ours: Mapping[str, int], mirrored: Mirrored) -> Iterato
             yield Divergence(Kind.ALIAS, model, alias, number, str(number), said, is_there)
     for alias in sorted(theirs.keys() - ours.keys()):
         yield Divergence(Kind.STRANGER, model, alias, theirs[alias], None, str(theirs[alias]))
+
+
+def _quarantined(model: str, ours: Mapping[str, int], alive: Iterable[Version]) -> Iterator[Divergence]:
+    """Yield the aliases that stand for a version which is set aside; nobody moves them but people."""
+    aside = {version.number for version in alive if version.status == QUARANTINED}
+    for alias, number in ours.items():
+        if number in aside:
+            yield Divergence(Kind.QUARANTINED, model, alias, number, str(number), None)
 
 
 def _version(version: Version, mirrored: Mirrored) -> Iterator[Divergence]:
@@ -110,4 +129,5 @@ def _tags(version: Version) -> dict[str, str]:
     """Return the tags that a version must have, as the ledger knows them."""
     known = {DIGEST: version.digest, MODEL_ID: version.mlflow_model_id, "amends.case": version.case_id}
     known["amends.guarantee"] = None if version.guarantee is None else str(version.guarantee)
+    known[TAG] = "yes" if version.status == QUARANTINED else None
     return {name: value for name, value in known.items() if value}

@@ -27,7 +27,7 @@ def export(workspace: Workspace, reference: str, destination: Path) -> dict[str,
 
     Raises:
         BadInput: The destination holds something, lies in the workspace, or has no room.
-        Denied: The version is sealed.
+        Denied: The version is sealed or quarantined.
         DigestMismatch: A file of the version is not what its manifest says.
     """
     from amends.serving.exporting import export_peft

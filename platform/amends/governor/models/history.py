@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import UnknownModel
+from amends.governor.models.quarantine import QUARANTINED, quarantines
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, approvals, cases, decisions, lineage, people
 from amends.ledger.aliases import Move
+from amends.ledger.lineage import Version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 def alias_history(workspace: Workspace, model: str, alias: str = "") -> list[dict[str, Any]]:
     """Return every move of a model's aliases, or of one, the oldest first.
+
+    Without an alias, quarantines and releases of its versions stand among them, with `version` and no alias.
 
     Raises:
         UnknownModel: There is no such model.
@@ -25,7 +30,26 @@ def alias_history(workspace: Workspace, model: str, alias: str = "") -> list[dic
         names = {person.id: person.name for person in people.everyone(connection, removed=True)}
         wanted = [alias] if alias else list(aliases.aliases_of(connection, model))
         moves = [move for name in wanted for move in aliases.history(connection, model, name)]
-        return [_told(connection, move, names) for move in sorted(moves, key=lambda move: move.at)]
+        found = [_told(connection, move, names) for move in moves]
+    if not alias:
+        numbers = [version.number for version in _versions(workspace, model)]
+        found += [_set_aside(model, n, one, names) for n in numbers for one in quarantines(workspace, model, n)]
+    return sorted(found, key=lambda move: move["at"])
+
+
+def _versions(workspace: Workspace, model: str) -> tuple[Version, ...]:
+    with workspace.database.read() as connection:
+        return lineage.versions_of(connection, model)
+
+
+def _set_aside(model: str, number: int, one: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Return a version's quarantine, or its release, as a move of its status; no alias moved."""
+    return {
+        **{"model": model, "alias": None, "revision": None, "version": number},
+        **{"from": "active" if one["to"] == QUARANTINED else QUARANTINED, "to": one["to"]},
+        **{"at": datetime.fromisoformat(one["at"]), "by": names.get(one["by"], one["by"]), "reason": one["reason"]},
+        **{"case": None, "approvals": [], "policy_digest": None},
+    }
 
 
 def _told(connection: Connection, move: Move, names: dict[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amends.errors import BadInput, UnknownModel
+from amends.governor.models.quarantine import QUARANTINED
 from amends.governor.models.recipes import referenced_base
 from amends.governor.standstill import standstill
 from amends.governor.workspace import Workspace
@@ -63,7 +64,8 @@ def _old(workspace: Workspace, model: str, keep: int, named: _Mentions) -> list[
         if not mine:
             raise UnknownModel(f"there is no model {model!r} with versions to prune; see amends models list")
         newest = [version for version in mine if version.status == "active"][-keep:]
-        kept = {version.digest for version in (*newest, *(other for other in alive if other.model != model))}
+        aside = [version for version in mine if version.status == QUARANTINED]  # to be looked into, not lost
+        kept = {version.digest for version in (*newest, *aside, *(other for other in alive if other.model != model))}
         standing = set(aliases.aliases_of(connection, model).values())
         kept |= {
             v.digest for v in mine if v.number in standing or str(v.name) in named.texts or v.digest in named.texts

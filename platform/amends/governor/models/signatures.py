@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from amends.errors import Tampered
@@ -29,11 +30,18 @@ def sign_version(workspace: Workspace, digest: str) -> None:
     partial.replace(file)
 
 
-def is_signed(workspace: Workspace, digest: str) -> bool:
-    """Whether a key of this workspace signed this very digest; what cannot be read was not signed."""
+def is_signed(workspace: Workspace, digest: str, keys: Mapping[str, str] | None = None) -> bool:
+    """Whether a key of this workspace signed this very digest; what cannot be read was not signed.
+
+    Args:
+        workspace: Whose signature.
+        digest: The version's.
+        keys: Its public keys, where they were read already.
+    """
     try:
         envelope = json.loads(signature_file(workspace, digest).read_bytes())
-        return signing.verify(envelope, workspace.keyring.public_keys(), PAYLOAD_TYPE) == _payload(digest)
+        trusted = workspace.keyring.public_keys() if keys is None else keys
+        return signing.verify(envelope, trusted, PAYLOAD_TYPE) == _payload(digest)
     except (OSError, ValueError, Tampered):
         return False
 

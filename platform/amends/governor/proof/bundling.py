@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.proof import standalone
 from amends.governor.proof.certificates import ENVELOPE, PAGE
 from amends.governor.workspace import Workspace
@@ -40,11 +41,12 @@ def export_bundle(workspace: Workspace, id: str, file: Path) -> dict[str, Any]:
     Raises:
         UnknownCase: There is none of that id.
         BadInput: The file cannot be written.
-        Denied: Who acts neither answers requests nor audits.
+        Denied: Who acts neither answers requests nor audits, or the version that it is about is quarantined.
         Tampered: The log is not what was signed.
     """
     actor = workspace.require_role(*READERS)
     with workspace.database.read() as connection:
+        _refuse_quarantined(connection, id)
         files = _evidence(connection, id) | _certificate(workspace, id)
         lead = str(cases.detail(connection, id).get("lead", id))
     evidence = standalone.evidence_digest(files)
@@ -61,6 +63,17 @@ def export_bundle(workspace: Workspace, id: str, file: Path) -> dict[str, Any]:
     _write(file.expanduser().absolute(), {standalone.MANIFEST: envelope, **files})
     return {"file": str(file), "case": id, "files": len(files) + 1, "entries": len(mine), "root": made.root,
             "signed": made.size, "evidence": evidence}  # fmt: skip
+
+
+def _refuse_quarantined(connection: Connection, id: str) -> None:
+    """Refuse a case that made or promoted a version which is set aside: its evidence may be about other bytes."""
+    case, lead = cases.get(connection, id), str(cases.detail(connection, id).get("lead", id))
+    about = [found for found in lineage.versions_of(connection, case.model) if found.case_id == lead]
+    candidate = (case.plan or {}).get("candidate")
+    if candidate is not None:
+        about.append(lineage.get(connection, case.model, int(candidate["version"])))
+    for version in about:
+        refuse_quarantined(version)
 
 
 def _evidence(connection: Connection, id: str) -> dict[str, bytes]:

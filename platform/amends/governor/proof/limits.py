@@ -23,6 +23,11 @@ def known_limits(passport: Told) -> list[str]:
 
 def _of_status(passport: Told) -> Iterator[str]:
     version = passport["version"]
+    if version["status"] == "quarantined":
+        since = version["quarantines"][-1]["at"][:10]
+        yield f"This version was quarantined on {since}; it must not be put into service or handed out."
+    elif version["quarantines"]:
+        yield "This version was quarantined before, and released by somebody else once its bytes had been verified."
     if version["status"] == "sealed":
         yield "This version was superseded and sealed; it must not be put into service."
     if version["status"] == "purged":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from amends.governor.models.anatomy import anatomy_of
 from amends.governor.models.licences import licences_of, summary
+from amends.governor.models.quarantine import quarantines
 from amends.governor.proof.inventories import answered
 from amends.governor.proof.limits import known_limits
 from amends.governor.proof.origins import origins_of
@@ -38,6 +39,10 @@ def passport_of(workspace: Workspace, reference: str) -> dict[str, Any]:
         version = aliases.resolve(connection, reference)
         own = _version(connection, version)
         known = _of_its_case(connection, version)
+    own["quarantines"] = [
+        {name: one[name] for name in ("to", "at", "by")}
+        for one in quarantines(workspace, version.model, version.number)
+    ]  # not the reasons, which staff wrote for staff
     passport: dict[str, Any] = {
         "schema": SCHEMA,
         "reference": str(version.name),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from amends.errors import BadInput
@@ -25,6 +26,7 @@ def scan(
     place_key: bytes,
     known_public: Collection[str] = (),
     opaque: Mapping[str, Opaque] | None = None,
+    openers: Mapping[str, Callable[[bytes], bytes]] | None = None,
 ) -> ScanReport:
     """Search every file under `roots` for one person.
 
@@ -35,6 +37,7 @@ def scan(
         place_key: Keys the stand-in for a place whose own name holds personal data.
         known_public: sha256 of files that anyone can have, such as the base model's; skipped and listed.
         opaque: Sealed files by sha256, with the key they need.
+        openers: What opens other sealed files, by sha256: they are searched as what they hold.
 
     Raises:
         BadInput: There is nothing to look for, or no root.
@@ -44,6 +47,7 @@ def scan(
     begun = time.monotonic()
     search = Search(Finder([needles, *controls]), place_key)
     walk = _Walk(search, tuple(map(os.path.realpath, roots.values())), frozenset(known_public), dict(opaque or {}))
+    walk.openers.update(openers or {})
     for label, root in roots.items():
         walk.visit(label, root)
     walk.note_other_names()
@@ -77,6 +81,7 @@ class _Walk:
         self.files = self.bytes = 0
         self.public: dict[str, int] = {}
         self.aside: list[Aside] = []
+        self.openers: dict[str, Callable[[bytes], bytes]] = {}
 
     def visit(self, place: str, path: Path) -> None:
         """Search a file, or everything below a directory."""
@@ -130,6 +135,8 @@ class _Walk:
                 self.public[digest] = path.stat().st_size
             elif digest in self._sealed:
                 self._search.sealed(place, file, self._sealed[digest])
+            elif digest in self.openers:
+                self._search.file(f"{place}, opened", io.BytesIO(self.openers[digest](file.read())))
             else:
                 self._search.file(place, file)
 

@@ -82,8 +82,8 @@ class Search:
     def file(self, place: str, file: BinaryIO) -> None:
         """Search a file and whatever is inside it."""
         kind = kind_of(os.path.basename(place), file.read(HEAD))
+        self._add(self._kinds.setdefault(kind, _Kind()), file.seek(0, os.SEEK_END))
         file.seek(0)
-        self._add(self._kinds.setdefault(kind, _Kind()), os.fstat(file.fileno()).st_size)
         self._note(place, kind, self._within(place, kind, kind, file, 0))
 
     def sealed(self, place: str, file: BinaryIO, opaque: Opaque) -> None:

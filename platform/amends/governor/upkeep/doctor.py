@@ -11,6 +11,7 @@ from pathlib import Path
 from amends.errors import AmendsError
 from amends.governor.models.divergences import Kind, divergences
 from amends.governor.upkeep import vitals
+from amends.governor.upkeep.standing import look_at_versions
 from amends.governor.upkeep.vitals import Finding, State, broken, ok, warn
 from amends.governor.workspace import Workspace
 from amends.host import Host
@@ -41,7 +42,7 @@ def examine(home: Path, deep: bool = False) -> list[Check]:
 
     Args:
         home: The workspace's directory, which may not even exist.
-        deep: Start the scheduler and say what it has.
+        deep: Start the scheduler and say what it has, and read every version back.
     """
     workspace = Workspace(home.absolute())
     try:
@@ -86,6 +87,7 @@ def _services(workspace: Workspace, deep: bool) -> Iterator[Check]:
     if database.state is State.OK:
         yield _look("deadlines", lambda: look_at_deadlines(workspace))
         yield _look("purges", lambda: look_at_purges(workspace))
+        yield _look("versions", lambda: look_at_versions(workspace, deep))
         if mlflow.state is State.OK:
             yield _look("aliases", lambda: look_at_aliases(workspace))
 
@@ -155,7 +157,8 @@ def look_at_aliases(workspace: Workspace) -> Finding:
         )
     if idle:
         return warn(
-            f"{idle[0]} stands for a version that is sealed or purged, so it answers nobody", "promote another version"
+            f"{idle[0]} stands for a version that is quarantined, sealed or purged, so it answers nobody",
+            "promote another version",
         )
     return ok("every alias stands in MLflow where Amends moved it")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
-from amends.governor.data.rows import blobs_of, put_rows, rows_of, text_of
+from amends.governor.data.rows import blobs_of, opened, put_rows, rows_of, text_of
 from amends.governor.upkeep.erased import Erased
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, datasets, lineage, people, suppression
@@ -92,7 +92,8 @@ def _withhold_from(workspace: Workspace, judge: _Judge, dataset: Dataset) -> tup
     gone = sum(map(len, rows)) - len(train) - len(control)
     if not gone:
         return 0, "", []
-    blobs, sealed = (put_rows(workspace, train), put_rows(workspace, control)), []
+    old = blobs_of(dataset)
+    blobs, sealed = (put_rows(workspace, train, like=old), put_rows(workspace, control, like=old)), []
     with workspace.database.transaction() as connection:
         if blobs[0] != dataset.digest:
             sealed = _seal(workspace, connection, dataset.digest)
@@ -171,7 +172,7 @@ def _drop_loose_records(workspace: Workspace, judge: _Judge) -> int:
         named = {blob for found in datasets.find(connection) if found.status != "purged" for blob in blobs_of(found)}
     dropped = 0
     for digest in [digest for digest in workspace.blobs.digests() if digest not in named]:
-        if not _holds_records(workspace.blobs.get(digest)):
+        if not _holds_records(opened(workspace, workspace.blobs.get(digest))):
             continue
         hits = sum(judge.names_erased(row) for row in rows_of(workspace, digest))
         if hits:

@@ -12,12 +12,13 @@ from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
 from amends.governor.models.recipes import read_recipe
+from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter, of_case
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, operation_of, plans_of, probed, stopper, wait
-from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
+from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed
 from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
@@ -81,7 +82,7 @@ def _rest(workspace: Workspace, dropped: Mapping[str, Any]) -> dict[str, dict[st
     old, ids = dropped["dataset"], set(dropped["ids"])
     with workspace.database.read() as connection:
         control = blobs_of(datasets.get(connection, old))[1]
-    train = put_rows(workspace, (row for row in rows_of(workspace, old) if row["id"] not in ids))
+    train = put_rows(workspace, (row for row in rows_of(workspace, old) if row["id"] not in ids), like=[old])
     return {old: {"train": train, "control": control, "from": old, "old_control": control}}
 
 

@@ -54,7 +54,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         "datasets": rewritten,
         "purged": written["purged"],
         "untouched": not any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained),
-        "forget": put_rows(workspace, written["forget"].values()),
+        "forget": put_rows(workspace, written["forget"].values(), like=written["from"]),
         "strangers": _strangers(workspace, written),
         "forgotten": len(written["forget"]),
     }
@@ -132,24 +132,26 @@ class _Writing:
 
     def write(self) -> dict[str, Any]:
         """Return the new blobs of each data set, the digests of those that hold somebody, and the rows that go."""
-        rewritten, purged = {}, []
+        rewritten, purged, sources = {}, [], list[str]()
         for dataset in self._alive:
             rows = [list(rows_of(self._workspace, blob)) for blob in blobs_of(dataset)]
             if not any(row["id"] in self._marks for part in rows for row in part):
                 continue
+            sources += blobs_of(dataset)
             if dataset.status == "active" or dataset.digest in self._trained:
                 rewritten[dataset.digest] = self._again(dataset)
             if rewritten.get(dataset.digest, {}).get("train") != dataset.digest:
                 purged.append(dataset.digest)
             self._split([row for part in rows for row in part])  # what stood here before a redaction goes as well
-        return {"datasets": rewritten, "purged": purged, "forget": self._forget}
+        return {"datasets": rewritten, "purged": purged, "forget": self._forget, "from": sources}
 
     def _again(self, dataset: Dataset) -> dict[str, str]:
         """Write what stands for a data set now: itself, or what it was replaced by."""
         heirs = [d for d in self._alive if d.status == "active" and dataset.digest in _lines(d, self._every)]
         newest = max(heirs, key=lambda heir: (str(heir.registered_at), heir.digest), default=dataset)
         train, control = (
-            put_rows(self._workspace, self._split(rows_of(self._workspace, blob))) for blob in blobs_of(newest)
+            put_rows(self._workspace, self._split(rows_of(self._workspace, blob)), like=[blob])
+            for blob in blobs_of(newest)
         )
         return {"train": train, "control": control, "from": newest.digest, "old_control": blobs_of(dataset)[1]}
 

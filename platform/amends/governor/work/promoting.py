@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from amends.errors import BadInput, Denied, Suppressed
+from amends.errors import BadInput, Denied, DigestMismatch, Suppressed
 from amends.governor.judging import approvals_for_policy, find_policy
 from amends.governor.models.promoting import Promotion, check_mirror, promote
 from amends.governor.models.provenance import descends_from_erased, living_data
+from amends.governor.models.quarantine import set_aside
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.signatures import is_signed
+from amends.governor.models.verifying import verify_version
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, earlier, plans_of
-from amends.governor.work.replacing import suppressed, verify_version
+from amends.governor.work.replacing import suppressed
 from amends.governor.work.rereading import Evidence, maker_of, read_again, read_champion, recorded
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, lineage, people
@@ -33,10 +35,10 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     """Make sure that the version may stand anywhere at all, and the alias where the plan saw it.
 
     Raises:
-        Denied: It is sealed or purged, was exchanged, comes from data that somebody was erased from since, or the alias
-            moved.
+        Denied: It is quarantined, sealed or purged, was exchanged, comes from data that somebody was erased from since,
+            or the alias moved.
         Suppressed: It would bring back an erased person.
-        DigestMismatch: A file is not what it was; it is set aside.
+        DigestMismatch: A file is not what it was; it is set aside, and the version quarantined.
     """
     plan, candidate = _plan(workspace, work), _candidate(workspace, work)
     find_policy(workspace, POLICY)
@@ -56,7 +58,17 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     hits = suppressed(workspace, {digest: {"train": digest} for digest in data})
     if hits:
         raise Suppressed(f"{hits} records behind {candidate} name a person who was erased; erase them there, too")
-    return {"verified": verify_version(workspace, candidate)}
+    try:
+        return {"verified": verify_version(workspace, candidate)}
+    except DigestMismatch:
+        _set_aside(workspace, candidate, work.lead)
+        raise
+
+
+def _set_aside(workspace: Workspace, candidate: ModelVersion, case: str) -> None:
+    with workspace.database.read() as connection:
+        version = lineage.get(connection, candidate.name, candidate.version)
+    set_aside(workspace, version, f"case {case} read other bytes than those that were signed", case)
 
 
 def _check_alias(connection: Connection, work: Work, plan: Mapping[str, Any]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from amends.errors import Denied
 from amends.governor.data.rows import rows_of, text_of
 from amends.governor.judging import approvals_for_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, promote
+from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import change_of, facts_of
@@ -21,7 +21,6 @@ from amends.ledger.actions import Action
 from amends.ledger.datasets import Membership
 from amends.ledger.lineage import DataUse, Edge
 from amends.records import Guarantee, ModelVersion
-from amends.store.trees import fetch_manifest
 from amends.vault import subjects
 
 if TYPE_CHECKING:
@@ -216,21 +215,6 @@ def _supersede(workspace: Workspace, prepared: Result) -> None:
         for old, blobs in prepared["datasets"].items():
             for digest in {old, blobs["from"]} - {blobs["train"]}:
                 datasets.set_status(connection, digest, "superseded")
-
-
-def verify_version(workspace: Workspace, version: ModelVersion) -> bool:
-    """Whether every file of a version, read back, is what its manifest says.
-
-    Raises:
-        DigestMismatch: One is not; it is set aside.
-    """
-    manifest = fetch_manifest(workspace.blobs, version.digest)
-    for entry in manifest.files.values():
-        if len(workspace.blobs.get(entry.sha256)) != entry.size:
-            raise Denied(f"a file of {version} is not as long as its manifest says; restore it")
-    with workspace.cache.scratch("verify") as folder:
-        workspace.registry.download(version.name, version.version, folder, version.digest)
-    return True
 
 
 def suppressed(workspace: Workspace, rewritten: Mapping[str, Mapping[str, str]]) -> int:

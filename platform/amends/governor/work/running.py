@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from amends.governor.data.rows import record_keys
 from amends.governor.models.recipes import referenced_base, write_recipe
 from amends.governor.work.piece import wait
 from amends.governor.workspace import Workspace
@@ -80,6 +81,7 @@ def operate(
         plugin_version=workspace.host.source_of(step.operation).version,
         parameters={name: value for name, value in checked.items() if not isinstance(value, Records | ModelVersion)},
         records=dict(step.records),
+        record_keys=record_keys(workspace, step.records.values()),
         models=dict(step.models),
         source=source,
         seed=step.seed,
@@ -166,6 +168,7 @@ def measure(
         plugin_version=",".join(workspace.host.source_of(probe.name).version for probe in found),
         parameters={name: dict(settings) for name, settings in probes.items()},
         records=dict(records),
+        record_keys=record_keys(workspace, records.values()),
         source=model,
         reference=reference,
         before=before,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from amends.governor.data.rows import blobs_of, rows_of
+from amends.governor.data.rows import blobs_of, key_name, opened, rows_of
 from amends.governor.scan.needles import Needles, build_needles
 from amends.governor.scan.planting import planted
 from amends.governor.scan.report import Opaque
@@ -99,6 +100,7 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
                 place_key=key,
                 known_public=_public(workspace),
                 opaque=_sealed(workspace),
+                openers=_openers(workspace),
             )
         _check_stores(workspace, case)
         reports[case] = report.summary()
@@ -159,6 +161,14 @@ def _public(workspace: Workspace) -> set[str]:
         for name, entry in fetch_manifest(workspace.blobs, version.digest).files.items()
         if name.startswith("model/")
     }
+
+
+def _openers(workspace: Workspace) -> dict[str, Callable[[bytes], bytes]]:
+    """Return what opens the records of data sets that rest sealed, so that they are searched like any others."""
+    with workspace.database.read() as connection:
+        alive = [found for found in datasets.find(connection) if found.status != "purged"]
+    blobs = [blob for found in alive for blob in blobs_of(found) if key_name(workspace, blob)]
+    return dict.fromkeys(blobs, functools.partial(opened, workspace))
 
 
 def _sealed(workspace: Workspace) -> dict[str, Opaque]:

@@ -10,12 +10,14 @@ from typing import Any
 from amends.errors import BadInput
 from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.models.recipes import read_recipe
+from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, stopper, wait
-from amends.governor.work.replacing import suppressed, verify_version
+from amends.governor.work.replacing import suppressed
 from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
 from amends.governor.workspace import Workspace
@@ -52,12 +54,14 @@ def open_training(
 
     Raises:
         BadInput: The base, the data set or a parameter cannot be used.
+        Denied: The base is quarantined.
     """
     actor = workspace.require_role("ml-engineer", "operator")
     declared = workspace.host.operation(operation)
     with workspace.database.read() as connection:
         source = aliases.resolve(connection, base)
         dataset = datasets.get(connection, data)
+    refuse_quarantined(source)
     given = dict(parameters or {})
     for parameter in declared.parameters:
         if parameter.name in SALTS and parameter.name not in given:

@@ -23,7 +23,7 @@ versions = Table(
     Column("case_id", String(80)),
     Column("registered_at", UtcTime, nullable=False),
     Column("purged_at", UtcTime),
-    CheckConstraint("status IN ('active', 'sealed', 'purged')", name="known_version_status"),
+    CheckConstraint("status IN ('active', 'quarantined', 'sealed', 'purged')", name="known_version_status"),
 )
 
 edges = Table(

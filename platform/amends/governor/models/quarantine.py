@@ -1,0 +1,149 @@
+"""Set a version aside, so that it is neither promoted nor handed out, and let it go again on a second person's word.
+
+Anybody who works on models may stop one; what was stopped goes on only when somebody else says so, and only while its
+bytes are those that were signed. The audit log keeps who, when and why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amends.errors import AmendsError, BadInput, Denied
+from amends.governor.models.signatures import is_signed
+from amends.governor.models.verifying import Doubt, doubts, verify_version
+from amends.governor.workspace import Workspace
+from amends.ledger import aliases, audit, lineage
+from amends.ledger.actions import Action
+from amends.ledger.lineage import Version
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+QUARANTINED = "quarantined"
+TAG = "amends.quarantined"
+STOPPERS = ("operator", "ml-engineer", "safety-engineer", "dpo")
+RELEASERS = ("ml-engineer", "safety-engineer", "dpo")
+
+
+def quarantine(workspace: Workspace, reference: str, reason: str) -> Version:
+    """Set a version aside.
+
+    Args:
+        workspace: Where it is.
+        reference: `model@number` or `model@alias`.
+        reason: Why; it is kept, so it names nobody.
+
+    Raises:
+        BadInput: No version or no reason is given.
+        Denied: Who acts may not, or the version is not active.
+    """
+    actor = workspace.require_role(*STOPPERS)
+    version = _named(workspace, reference, reason)
+    if version.status == QUARANTINED:
+        raise Denied(f"{version.name} is quarantined already; see `amends models show {version.name}`")
+    if version.status != "active":
+        raise Denied(f"{version.name} is {version.status}, and serves nobody; there is nothing to quarantine")
+    return set_aside(workspace, version, reason, actor.id)
+
+
+def release(workspace: Workspace, reference: str, reason: str) -> Version:
+    """Let a version go again, once its bytes were read back and found to be those that were signed.
+
+    Raises:
+        BadInput: No version or no reason is given.
+        Denied: It is not quarantined, who acts set it aside themselves, or it is not signed by this workspace.
+        DigestMismatch: Its bytes are others.
+    """
+    actor = workspace.require_role(*RELEASERS)
+    version = _named(workspace, reference, reason)
+    if version.status != QUARANTINED:
+        raise Denied(f"{version.name} is {version.status} and not quarantined; there is nothing to release")
+    past = quarantines(workspace, version.model, version.number)
+    if past and past[-1]["by"] == actor.id:
+        raise Denied(f"you set {version.name} aside yourself; somebody else has to release it")
+    if not is_signed(workspace, version.digest):
+        raise Denied(f"{version.name} is not signed by this workspace; restore its signature from a backup")
+    verify_version(workspace, version.name)
+    return _change(workspace, version, "active", reason, actor.id)
+
+
+def set_aside(workspace: Workspace, version: Version, reason: str, actor: str) -> Version:
+    """Set a version aside on anybody's behalf; one that is not active stays what it is."""
+    with workspace.database.read() as connection:
+        now = lineage.get(connection, version.model, version.number)
+    return _change(workspace, now, QUARANTINED, reason, actor) if now.status == "active" else now
+
+
+def set_aside_changed(workspace: Workspace, actor: str, model: str = "", *, is_deep: bool = False) -> tuple[Doubt, ...]:
+    """Set aside every version that is not what was signed, and return those with what could not be read at all."""
+    found = tuple(doubts(workspace, model, is_deep=is_deep))
+    for doubt in found:
+        if doubt.is_proven:
+            set_aside(workspace, doubt.version, doubt.why, actor)
+    return found
+
+
+def quarantines(workspace: Workspace, model: str, number: int) -> list[dict[str, Any]]:
+    """Return what happened to a version, oldest first: `to` (quarantined or active), `at`, `by` and `reason`."""
+    with workspace.database.read() as connection:
+        return [
+            {
+                **{"to": QUARANTINED if entry.action == Action.MODEL_QUARANTINED else "active", "at": entry.at},
+                **{"by": entry.actor, "reason": str(entry.body["reason"])},
+            }
+            for entry in audit.beginning(connection, _prefix(model, number))
+        ]
+
+
+def refuse_quarantined(version: Version) -> None:
+    """Refuse a version that is set aside.
+
+    Raises:
+        Denied: It is.
+    """
+    if version.status == QUARANTINED:
+        raise Denied(
+            f"{version.name} is quarantined; see `amends models history {version.model}`, and take another version"
+        )
+
+
+def _named(workspace: Workspace, reference: str, reason: str) -> Version:
+    if "@" not in reference:
+        raise BadInput(f"{reference!r} names no version; write MODEL@VERSION, see `amends models list {reference}`")
+    if not reason.strip():
+        raise BadInput("this needs its reason; give --reason")
+    with workspace.database.read() as connection:
+        return aliases.resolve(connection, reference)
+
+
+def _change(workspace: Workspace, version: Version, status: str, reason: str, actor: str) -> Version:
+    action = Action.MODEL_QUARANTINED if status == QUARANTINED else Action.MODEL_RELEASED
+    body = {"model": version.model, "version": version.number, "digest": version.digest, "reason": reason.strip()}
+    with workspace.database.transaction() as connection:
+        _check_unchanged(connection, version)
+        changed = lineage.set_status(connection, version.model, version.number, status)
+        times = audit.count(connection, _prefix(version.model, version.number))
+        workspace.record(connection, f"{_prefix(version.model, version.number)}{times}", action, body, actor)
+    _tell_mlflow(workspace, changed)
+    return changed
+
+
+def _check_unchanged(connection: Connection, version: Version) -> None:
+    now = lineage.get(connection, version.model, version.number).status
+    if now != version.status:
+        raise Denied(f"{version.name} became {now} meanwhile; look again and decide anew")
+
+
+def _tell_mlflow(workspace: Workspace, version: Version) -> None:
+    """Say it in MLflow as well; where that does not answer, it stands here, and the reconciler says it later."""
+    if version.mlflow_version is None:
+        return
+    said = "yes" if version.status == QUARANTINED else "no"
+    try:
+        workspace.registry.tag_version(version.model, int(version.mlflow_version), {TAG: said})
+    except AmendsError as error:
+        workspace.say(f"{version.name} is {version.status}, and MLflow was not told: {error}")
+
+
+def _prefix(model: str, number: int) -> str:
+    return f"quarantine:{model}@{number}:"
