@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -179,6 +179,12 @@ class Guarantee(StrEnum):
     APPROXIMATE = "approximate"
 
 
+def weakest(promised: Iterable[Guarantee]) -> Guarantee:
+    """Return the weakest of these guarantees: nothing is better erased from than what it was made with."""
+    order = list(Guarantee)
+    return max(promised, key=order.index)
+
+
 class CaseStatus(StrEnum):
     """Where a case stands."""
 
@@ -197,7 +203,10 @@ class CaseStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One request and where it stands; personal data is elsewhere, encrypted."""
+    """One request and where it stands; personal data is elsewhere, encrypted.
+
+    `parent` is the case that opened this one, for a model that descends from that case's model.
+    """
 
     id: str
     kind: str
@@ -212,6 +221,7 @@ class Case:
     plan_digest: str | None = None
     outcome: str | None = None
     reason: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True)

@@ -137,10 +137,9 @@ def _about(plan: View, rung: int) -> str:
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:
     """Return what the steps say in the order in which they are done; the stored plan is sorted by name."""
-    from amends.governor.cases.planning import STEPS
+    from amends.governor.cases.planning import ORDER
 
-    order = list(STEPS)
-    return [steps[name] for name in sorted(steps, key=lambda name: order.index(name) if name in order else 99)]
+    return [steps[name] for name in sorted(steps, key=lambda name: ORDER.index(name) if name in ORDER else 99)]
 
 
 def next_steps(view: View) -> list[str]:

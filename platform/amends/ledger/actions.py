@@ -33,6 +33,7 @@ class Action(StrEnum):
     MODEL_PRUNED = "model:version:pruned"
     MODEL_EXPORTED = "model:version:exported"
     ALIAS_MOVED = "model:alias:moved"
+    ALIAS_WITHDRAWN = "model:alias:withdrawn"
     ALIAS_DIVERGED = "model:alias:diverged"
     ALIAS_RESTORED = "model:alias:restored"
     VERSION_DIVERGED = "model:version:diverged"

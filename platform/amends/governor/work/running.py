@@ -59,7 +59,7 @@ def operate(
         workspace: Where to run it.
         key: The idempotency key; the job carries it.
         step: What to run.
-        source: Tree digest of the version to change.
+        source: Tree digest of the version to change; empty for an operation that makes a new model.
         state: The lineage's state blobs by name.
         lineage: Name of the key that encrypts the state.
         fresh: Run in a new process with an empty cache.
@@ -81,7 +81,7 @@ def operate(
         parameters={name: value for name, value in checked.items() if not isinstance(value, Records | ModelVersion)},
         records=dict(step.records),
         models=dict(step.models),
-        source=source,
+        source=source or None,
         seed=step.seed,
         cpus=min(operation.cpus, workspace.settings.cpus),
         gpus=operation.gpus if workspace.settings.gpus else 0,
@@ -124,6 +124,7 @@ def finish(
         "parameters": dict(recorded.parameters),
         "seed": recorded.seed,
         "fingerprint": dict(result.fingerprint),
+        **({"models": dict(recorded.models)} if recorded.models else {}),
     }
     told = {**recipe, "steps": [*recipe.get("steps", []), step]}
     digest = write_recipe(workspace, str(result.output), told)
