@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from amends.cli.tables import Cell, Marked, Table
@@ -13,7 +13,10 @@ View = Mapping[str, Any]
 
 
 def exit_code(view: View) -> int:
-    """Return 0 for done, 3 for waiting, 1 for what failed or was refused."""
+    """Return 0 for done, 3 for waiting, 1 for what failed or was refused, here or in a case that it opened."""
+    own = [member for member in view.get("family", ()) if member["parent"] == view["id"]]
+    if any(member["status"] == "failed" for member in own) and view["status"] in DONE:
+        return 1
     return 3 if view["status"] in WAITING else 0 if view["status"] in DONE else 1
 
 
@@ -41,6 +44,22 @@ def case_lines(view: View) -> list[str]:
     if view["certificate"]:
         lines.append(f"certificate: {view['certificate']['page']}")
     return lines
+
+
+def family_lines(view: View) -> Iterator[str]:
+    """Yield the cases of a request as a tree: each under the one that opened it."""
+    members = view.get("family", ())
+    if members:
+        yield "the request and what it opened for models that descend from its own:"
+        yield from _branches(members, None, 1, view["id"])
+
+
+def _branches(members: Sequence[View], parent: str | None, depth: int, here: str) -> Iterator[str]:
+    for member in (found for found in members if found["parent"] == parent):
+        how = {"rebuild": ", made again", "retire": ", taken out of service"}.get(member["how"], "")
+        mark = "  <- this one" if member["id"] == here else ""
+        yield f"{'  ' * depth}{member['id']} on {member['model']}: {member['status']}{how}{mark}"
+        yield from _branches(members, member["id"], depth + 1, here)
 
 
 def lines_of_plan(plan: View) -> Iterator[str]:
@@ -113,7 +132,11 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"held by: {', '.join(holds['versions']) or 'no version'}; {holds['state_blobs']} blobs of private state"
     yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
     yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
-    yield f"how: {plan['operation']}, guarantee {plan['guarantee']}{_about(plan, 0)}"
+    yield from _opened(plan)
+    if plan.get("how") == "retire":
+        yield f"how: taken out of service, for {plan['because']}"
+    else:
+        yield f"how: {plan['operation']}, guarantee {plan['guarantee']}{_about(plan, 0)}"
     yield from (
         f"  or, where that is not enough: {rung['operation']}{_about(plan, number)}"
         for number, rung in enumerate(plan.get("ladder", [])[1:], start=1)
@@ -126,6 +149,15 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"roll back to: {plan['rollback']}"
     days, retention = plan["purge_after_days"], plan["retention_days"]
     yield f"purged {days} days after promotion, traces destroyed after {retention} days"
+
+
+def _opened(plan: View) -> Iterator[str]:
+    """Yield by whom a case was opened, and what it opens in its turn."""
+    if plan.get("parent"):
+        yield f"opened by case {plan['parent']}; begins after {', '.join(plan['after'])}"
+    for one in plan.get("descendants", ()):
+        how = f"made again by {one['operation']}, {one['guarantee']}" if one["how"] == "rebuild" else "retired"
+        yield f"descends from it: {', '.join(one['versions'])}: {how} in case {one['case']} ({one['because']})"
 
 
 def _about(plan: View, rung: int) -> str:
@@ -150,6 +182,8 @@ def next_steps(view: View) -> list[str]:
         return _looking(id, unmarked) if unmarked else _finding(id)
     if status == "awaiting approval":
         return _approval(view)
+    if status == "sealed" and view.get("kept_open_by"):
+        return ["it stays open until what it opened has closed:", *(f"  {line}" for line in view["kept_open_by"])]
     ways = {
         "failed": f"mend what the reason says, then a dpo, operator or ml-engineer: amends cases retry {id}",
         "sealed": "what was superseded is purged when its time has come: amends cases purge (or --now)",
@@ -177,6 +211,8 @@ def _finding(id: str) -> list[str]:
 
 def _approval(view: View) -> list[str]:
     id, count = view["id"], view["missing_approvals"]
+    if not count and view.get("waits_for"):
+        return [f"everybody has approved; it begins once case {view['waits_for'][0]} has replaced its version"]
     if not count:
         return ["everybody has approved; carry it out: amends work"]
     roles = " or ".join(view["approver_roles"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from amends.cli.output import Screen
 from amends.cli.tables import Table
@@ -39,7 +40,7 @@ def _approved(screen: Screen, workspace: Workspace) -> list[str]:
     touched: list[str] = []
     while True:
         waiting = case_list(workspace, status="awaiting approval", limit=0)
-        ready = [row["id"] for row in waiting if not row["missing_approvals"] and row["id"] not in touched]
+        ready = [row["id"] for row in waiting if _is_ready(row) and row["id"] not in touched]
         if not ready:
             return touched
         touched.append(ready[0])
@@ -47,3 +48,7 @@ def _approved(screen: Screen, workspace: Workspace) -> list[str]:
             carrying.carry(workspace, ready[0])
         except TaskFailed as error:
             screen.say(str(error))
+
+
+def _is_ready(row: Mapping[str, Any]) -> bool:
+    return not row["missing_approvals"] and not row["waits_for"]

@@ -123,7 +123,9 @@ def _build(
     for number, step in remaining(workspace, steps, prepared, place.start):
         run = replace(step, operation=operation) if number == place.index else step
         runs.append(Run(step, _from_scratch(workspace, run) if fresh and number == place.index else run))
-    return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps[: place.start])}, fresh)
+    is_heir = place.tree in prepared.get("models", {}).values()  # which was made by a recipe of its own
+    before = read_recipe(workspace, place.tree) if is_heir else {**recipe, "steps": list(steps[: place.start])}
+    return replay(workspace, work, key, place, runs, before, fresh)
 
 
 def _from_scratch(workspace: Workspace, step: Step) -> Step:

@@ -117,6 +117,7 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
         workspace.require_unattended_or(*CARRIERS)
     done: dict[str, CaseStatus] = {}
     with executor(workspace):
+        _follow(workspace, _sealed(workspace))  # what was approved later, or lost its process before it began
         _say_what_is_open(workspace)
         progress = -1
         while progress < (progress := _progress(workspace, done)):
@@ -135,11 +136,17 @@ def _progress(workspace: Workspace, done: Mapping[str, CaseStatus]) -> int:
     return sum(purged) + sum(status == CaseStatus.COMPLETE for status in done.values())
 
 
+def _sealed(workspace: Workspace) -> list[str]:
+    with workspace.database.read() as connection:
+        return [case.id for case in cases.find(connection, status=CaseStatus.SEALED, kind="erasure", limit=None)]
+
+
 def _say_what_is_open(workspace: Workspace) -> None:
     """Say of each request that cannot close what it waits for."""
+    sealed = _sealed(workspace)
     with workspace.database.read() as connection:
-        sealed = cases.find(connection, status=CaseStatus.SEALED, kind="erasure", limit=None)
-        told = {case.id: families.what_to_do(connection, case.id) for case in sealed if case.parent is None}
+        requests = [id for id in sealed if cases.get(connection, id).parent is None]
+        told = {id: families.what_to_do(connection, id) for id in requests}
     for case, sentences in told.items():
         for sentence in sentences:
             workspace.say(f"case {case} stays open: {sentence}")

@@ -72,3 +72,19 @@ def _served(workspace: Workspace, work: Work) -> str:
         root = cases.family(connection, work.lead)[0].id
         lead = str(cases.detail(connection, root).get("lead", root))
         return str((journal.step_result(connection, lead, "register") or {}).get("digest", ""))
+
+
+def is_retired(workspace: Workspace, work: Work) -> bool:
+    """Whether work took its model out of service."""
+    with workspace.database.read() as connection:
+        return journal.step_result(connection, work.lead, "withdraw") is not None
+
+
+def retired_lines(workspace: Workspace, work: Work) -> tuple[str, ...]:
+    """Return what was taken out of service and why, one sentence each."""
+    done = earlier(workspace, work, "withdraw")
+    with workspace.database.read() as connection:
+        because = str((cases.get(connection, work.lead).plan or {}).get("because", ""))
+    numbers = ", ".join(f"{work.model}@{number}" for number in done["versions"]) or "no version"
+    taken = [f"The alias {alias} was taken away from {work.model}@{n}." for alias, n in sorted(done["aliases"].items())]
+    return (f"Out of service since this case: {numbers}. Why it was not made again: {because}.", *taken)
