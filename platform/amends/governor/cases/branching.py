@@ -17,9 +17,9 @@ from amends.governor.cases.descending import Descent, Way, descents, way_of
 from amends.governor.cases.planning import RETIRING, STEPS, estimate_of, held_by, rollback_of
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import disclosure_of, seal
-from amends.governor.subjects.locating import Located, Reach, locate, reach, reach_of
+from amends.governor.subjects.locating import Located, Reach, learnt_from, locate, reach, reach_of
 from amends.governor.workspace import Workspace
-from amends.ledger import cases
+from amends.ledger import cases, lineage
 from amends.ledger.actions import Action
 from amends.policy import Descendants
 from amends.records import Case, CaseStatus, Guarantee, digest_of, weakest
@@ -68,14 +68,15 @@ def draft(workspace: Workspace, root: Case, plan: Plan, located: Located, reache
         reached: What holds them.
     """
     policy = find_policy(workspace, "erasure")
-    held, tainted = list(located.records), [version.digest for version in reached.versions]
+    held = learnt_from(workspace, located, plan["reviewed"])
     with workspace.database.read() as connection:
-        lines = descents(connection, root.model, reached.versions)
+        holding = [version for version in lineage.tainted_by(connection, held) if version.status != "purged"]
+        lines = descents(connection, root.model, holding)
         known = {case.model: case for case in cases.family(connection, root.id)[1:] if case.status not in ENDED}
     found: dict[str, Branch] = {}
     for descent in lines:
         retired = [model for model, branch in found.items() if branch.plan["how"] == Descendants.RETIRE]
-        way = way_of(workspace, policy, descent, held, tainted, retired)
+        way = way_of(workspace, policy, descent, held, [version.digest for version in holding], retired)
         above = {root.model: Branch(root, plan), **found}
         case = known.get(descent.model) or _new(root, descent.model, above[descent.after[-1]].case.id)
         said = _plan(workspace, case, descent, way, [above[model] for model in descent.after], located, reached)

@@ -133,6 +133,8 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
     actor = workspace.require_role("dpo")
     with workspace.database.transaction() as connection:
         beside = cases.detail(connection, case)
+        if (above := cases.get(connection, case).parent) is not None:
+            raise BadInput(f"case {case} has the clock of the request that opened it; extend case {above}")
         if "deadline" not in beside:
             raise BadInput(f"case {case} has no clock to extend; only requests of data subjects have one")
         first = read_deadline(beside["deadline"])
@@ -143,6 +145,9 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
         )
         body = {"due_at": longer.due_at.isoformat(), "notice_sent_at": notice_sent_at.isoformat()}
         workspace.record(connection, f"{case}:extended", Action.CASE_EXTENDED, body)
+        for below in families.below(connection, case):
+            cases.set_deadline(connection, below.id, longer.due_at, {"deadline": longer.as_json()})
+            workspace.record(connection, f"{below.id}:extended", Action.CASE_EXTENDED, {**body, "with": case})
     return found
 
 

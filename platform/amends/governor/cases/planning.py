@@ -10,7 +10,7 @@ from amends.governor.cases.costing import priced
 from amends.governor.judging import find_policy
 from amends.governor.models.heirs import heirs_of, taught_by
 from amends.governor.models.promoting import champion
-from amends.governor.subjects.locating import Located, Reach
+from amends.governor.subjects.locating import Located, Reach, learnt_from
 from amends.governor.work.replaying import rebuilds_itself, runs_again
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, journal, lineage
@@ -79,7 +79,9 @@ def make_plan(
     if target is None:
         raise BadInput(f"{case.model} has no champion; promote a version, or name another model")
     erasure, promotion = find_policy(workspace, "erasure"), find_policy(workspace, "promotion")
-    tainted = [version.digest for version in reached.versions]
+    with workspace.database.read() as connection:
+        found = lineage.tainted_by(connection, learnt_from(workspace, located, marks))
+    tainted = [version.digest for version in found]
     ladder = choose_ladder(workspace, target.digest, erasure.operations, list(located.records), tainted)
     check_teachers(workspace, case.model, target.digest, tainted)
     operation, guarantee = ladder[0]

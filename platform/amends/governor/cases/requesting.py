@@ -143,6 +143,7 @@ def _negative(workspace: Workspace, id: str, located: Located) -> Case:
         if not asked.is_allowed:
             return _unsigned(workspace, id, asked)
     with workspace.database.transaction() as connection:
+        write(workspace, connection, cases.get(connection, id), [])  # what it had opened is not needed
         for pseudonym in located.pseudonyms:
             datasets.remove_subject(connection, pseudonym)
     return attest_negative(workspace, id, asked)

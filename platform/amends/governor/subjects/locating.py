@@ -126,3 +126,20 @@ def reach_of(workspace: Workspace, versions: tuple[Version, ...], stores: Mappin
         told = inventory.recipients_of(connection, [version.digest for version in versions])
     size = sum(fetch_manifest(workspace.blobs, version.digest).size for version in versions)
     return Reach(versions, state, tuple(f"{r.what} {r.where_digest[:12]}" for r in told), stores, size)
+
+
+def learnt_from(workspace: Workspace, located: Located, marks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the data sets whose training records change; in others the subject was only withheld.
+
+    Args:
+        workspace: Where they are.
+        located: Where the subject is.
+        marks: How each near miss was decided, by record id: `mark` and `dataset`.
+    """
+    going = {digest: set(ids) for digest, ids in located.records.items()}
+    for record, decided in marks.items():
+        if decided["mark"] in ("erase", "redact"):
+            going.setdefault(decided["dataset"], set()).add(record)
+    with workspace.database.read() as connection:
+        train = {digest: blobs_of(datasets.get(connection, digest))[0] for digest in sorted(going)}
+    return [d for d, blob in train.items() if any(row["id"] in going[d] for row in rows_of(workspace, blob))]

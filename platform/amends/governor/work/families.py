@@ -75,10 +75,9 @@ def unreplaced_below(connection: Connection, case: str) -> list[Case]:
 def _keeps_open(connection: Connection, case: Case) -> bool:
     if case.status not in STOPPED:
         return case.status != CaseStatus.COMPLETE
-    plan = cases.get(connection, case.id).plan or {}
-    held = {(version.model, version.number) for version in lineage.tainted_by(connection, plan.get("records", {}))}
+    held = (cases.get(connection, case.id).plan or {}).get("holds", {}).get("versions", ())
     alive = lineage.versions_of(connection, case.model)
-    return any(version.status == "active" and (version.model, version.number) in held for version in alive)
+    return any(version.status == "active" and str(version.name) in held for version in alive)
 
 
 def may_attest(connection: Connection, work: Work) -> bool:

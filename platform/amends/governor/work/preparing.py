@@ -63,8 +63,7 @@ def prepare_on(workspace: Workspace, work: Work, parent: ModelVersion, *, is_reb
     written = _Writing(workspace, _marks(plans), finders, trained).write()
     _check_found(plans, written["forget"])
     rewritten = written["datasets"]
-    old = [*rewritten, *written["purged"]]
-    replaced = _replaced(workspace, work, parent.digest, old) if is_rebuilt else {}
+    replaced = _replaced(workspace, work, parent.digest, written["purged"]) if is_rebuilt else {}
     is_rewritten = any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained)
     return {
         "parent": {"version": parent.version, "digest": parent.digest},

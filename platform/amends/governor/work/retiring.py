@@ -48,9 +48,8 @@ def withdraw(workspace: Workspace, work: Work) -> Result:
 
 def going(workspace: Workspace, work: Work) -> list[Version]:
     """Return the versions of the model that hold the subjects and are not purged."""
-    old = [*earlier(workspace, work, "prepare")["purged"], *earlier(workspace, work, "prepare")["datasets"]]
     with workspace.database.read() as connection:
-        held = lineage.tainted_by(connection, old)
+        held = lineage.tainted_by(connection, earlier(workspace, work, "prepare")["purged"])
     return [version for version in held if version.model == work.model and version.status != "purged"]
 
 
