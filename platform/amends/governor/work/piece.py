@@ -107,7 +107,7 @@ def beside(plan: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compared(plan: Mapping[str, Any]) -> str | None:
-    """Return the tree that a change is compared with: of the first version beside it, such as a teacher, or its parent."""
+    """Return the tree that a change is compared with: the first version beside it, such as a teacher, or its parent."""
     began = plan["parent"]
     return next(iter(beside(plan).values()), None if began is None else str(began["digest"]))
 

@@ -131,7 +131,7 @@ def _parent(workspace: Workspace, plan: Mapping[str, Any]) -> str | None:
 
 
 def _taught(workspace: Workspace, plan: Mapping[str, Any]) -> str:
-    """Return the tree of the first version beside a change's source, such as a teacher, while it is there, or nothing."""
+    """Return the tree of the first version beside a change's source, such as a teacher, while it is there."""
     for planned in plan.get("models", {}).values():
         with workspace.database.read() as connection:
             found = lineage.get(connection, planned["model"], int(planned["version"]))
