@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from amends.errors import Denied, TaskFailed
@@ -123,9 +124,26 @@ def _build(
     for number, step in remaining(workspace, steps, prepared, place.start):
         run = replace(step, operation=operation) if number == place.index else step
         runs.append(Run(step, _from_scratch(workspace, run) if fresh and number == place.index else run))
-    is_heir = place.tree in prepared.get("models", {}).values()  # which was made by a recipe of its own
-    before = read_recipe(workspace, place.tree) if is_heir else {**recipe, "steps": list(steps[: place.start])}
+    before = _recipe_before(workspace, {**recipe, "steps": list(steps[: place.start])}, prepared, place)
     return replay(workspace, work, key, place, runs, before, fresh)
+
+
+def _recipe_before(workspace: Workspace, recipe: dict[str, Any], prepared: Result, place: Place) -> dict[str, Any]:
+    """Return the recipe of what steps begin from: a version that took another's place was made by one of its own.
+
+    A new model's recipe says which version it comes from; that is the one that took its teacher's place.
+    """
+    replaced: Mapping[str, str] = prepared.get("models", {})
+    if place.tree in replaced.values():
+        return read_recipe(workspace, place.tree)
+    origin = (recipe.get("base") or {}).get("source", "")
+    with workspace.database.read() as connection:
+        names = {
+            str(old.name): str(new.name)
+            for digest, heir in replaced.items()
+            for old, new in product(lineage.by_digest(connection, digest), lineage.by_digest(connection, heir))
+        }
+    return {**recipe, "base": {**recipe["base"], "source": names[origin]}} if origin in names else recipe
 
 
 def _from_scratch(workspace: Workspace, step: Step) -> Step:

@@ -230,4 +230,6 @@ def _is_stale(connection: Connection, work: Work, done: Steps) -> bool:
         return False
     if "withdraw" in done:
         return False
-    return bool(aliases.current(connection, work.model, aliases.DEFAULT) != done["prepare"]["parent"]["version"])
+    began = done["prepare"]["parent"]
+    standing = aliases.current(connection, work.model, aliases.DEFAULT)
+    return bool(standing != (None if began is None else began["version"]))
