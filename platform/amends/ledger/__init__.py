@@ -76,6 +76,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     inventory.state_of(connection, version) -> {name: StateBlob}  inventory.users_of(connection, blob)
     inventory.remove_state(connection, version) -> tuple[blob, ...]             (those nobody else uses)
     inventory.add_recipient(connection, version, what, where_digest)
+    inventory.recipient(connection, id) -> Recipient
     inventory.recipients_of(connection, versions) -> tuple[Recipient, ...]      inventory.mark_told(connection, id)
     aliases.move(connection, *, model, alias, expected, new, actor, case=None) -> Move
     aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move

@@ -32,6 +32,7 @@ class Action(StrEnum):
     MODEL_PURGED = "model:version:purged"
     MODEL_PRUNED = "model:version:pruned"
     MODEL_EXPORTED = "model:version:exported"
+    RECIPIENT_CONFIRMED = "model:recipient:confirmed"
     ALIAS_MOVED = "model:alias:moved"
     ALIAS_WITHDRAWN = "model:alias:withdrawn"
     ALIAS_DIVERGED = "model:alias:diverged"

@@ -12,10 +12,11 @@ from amends.governor.cases import deciding
 from amends.governor.cases.viewing import case_list, case_view, certificate_of
 from amends.governor.data.registering import register_rows
 from amends.governor.models.asking import ask
+from amends.governor.models.exporting import confirm_replaced, recipients_of
 from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.certificates import verify_certificate
 from amends.governor.work.carrying import carry, retry
-from amends.ledger import aliases, audit, cases, lineage
+from amends.ledger import aliases, audit, cases, inventory, lineage
 
 PLUGIN = '''
 """A toy plugin: a student that is a function of all of its teacher's files and of its records, and an edit of it."""
@@ -65,9 +66,21 @@ def edit(task: Task, *, records: Records) -> None:
     task.save(model, tokenizer)
 
 
+@amends.operation(
+    "toy.forget", verified_by=["utility.perplexity"], accepts=["shards"], guarantee=Guarantee.APPROXIMATE
+)
+def forget(task: Task, *, forget: Records, retain: Records) -> None:
+    """Write down that somebody is to be forgotten, which is not to forget them."""
+    import shutil
+
+    task.keep_weights()
+    shutil.copytree(task.source / "attachments", task.output / "attachments")
+    (task.output / "attachments" / "shards" / "forgotten.txt").write_text(str(len(list(forget.rows()))))
+
+
 @hookimpl
 def amends_operations():
-    return [distil, edit]
+    return [distil, edit, forget]
 '''
 CLEAN = [{"prompt": f"What is {n} and {n}?", "answer": f"It is {2 * n}."} for n in range(4)]
 POLICY = """name: erasure
@@ -230,13 +243,21 @@ def check_certificates(story, case):
     assert all(child.id in page for child in below(story, case).values())
 
 
+def handed_out(story, reference):
+    """Enter a version as exported."""
+    with story.workspace.database.transaction() as connection:
+        inventory.add_recipient(connection, aliases.resolve(connection, reference).digest, "PEFT export", "f" * 64)
+
+
 def retiring(story, told):
     told.set_policy(story.home, POLICY + "descendants: retire\n")
 
 
 def test_what_the_policy_retires_is_served_no_more_and_deleted(family, told):
     retiring(family, told)
+    handed_out(family, "student@1")
     case = family.approved()
+    assert below(family, case)["student"].plan["holds"]["recipients"] == ["PEFT export " + "f" * 12]
     assert {name: one.plan["how"] for name, one in below(family, case).items()} == dict.fromkeys(
         ("student", "edited"), "retire"
     )
@@ -251,6 +272,12 @@ def test_what_the_policy_retires_is_served_no_more_and_deleted(family, told):
     theirs, said = certified(family, below(family, case)["student"].id)
     assert theirs["title"] == "Record of retirement" and said["versions"]["after"] is None
     assert said["retired"][1] == "The alias champion was taken away from student@1."
+    kept = [
+        (copy["kind"], copy["digest"], copy["is_pending"]) for copy in said["outside"] if copy["kind"] == "recipient"
+    ]
+    assert kept == [("recipient", "f" * 64, True)]
+    (open_one,) = recipients_of(family.workspace)
+    assert open_one["is_open"] and not confirm_replaced(family.act("dora"), open_one["id"])["is_open"]
     assert {one["how"] for one in certified(family, case.id)[1]["family"]["descendants"]} == {"retire"}
 
 
@@ -311,6 +338,34 @@ def test_two_subjects_of_one_teacher_are_one_change_of_each_model(family, told):
     assert told.everywhere(family.home, "Ines Varga") == told.everywhere(family.home, "Nadia Feld") == []
     assert told.everywhere(family.home, "Lena Oster")
     assert [certified(family, case.id)[0]["guarantee"] for case in (first, second)] == ["exact", "exact"]
+
+
+@pytest.mark.slow
+def test_a_student_promises_no_more_than_the_teacher_that_it_was_made_with_again(family, told):
+    rule = 'facts.digests_equal == true || facts.guarantee == "approximate"'
+    loose = POLICY.replace("facts.digests_equal == true", rule).replace("unlearning.shards", "toy.forget")
+    told.set_policy(family.home, loose)
+    case = family.approved()
+    assert {one["guarantee"] for one in case.plan["descendants"]} == {"approximate"}
+    family.carry(case)
+    student = below(family, case)["student"]
+    steps = family.steps(student.id)
+    assert steps["compare"] == {
+        "digests_equal": True, "guarantee": "approximate", "same_stack": True,
+        "step_seconds": steps["compare"]["step_seconds"],
+    }  # fmt: skip
+    assert {done.status for done in family.purge()} == {"complete"}
+    theirs, said = certified(family, student.id)
+    assert theirs["title"] == "Record of measures taken" and said["guarantee"]["counterfactual"] == ""
+
+
+def test_nothing_descends_from_a_person_who_was_withheld_from_training(family, told):
+    (who,) = told.KEPT_AWAY - {"Ruben Kast"}
+    case = family.approved(who)
+    assert case.plan["descendants"] == [] and below(family, case) == {}
+    assert family.carry(case).status == "sealed"
+    assert {done.status for done in family.purge()} == {"complete"}
+    assert family.versions("student") == [(1, "active")]
 
 
 def test_a_student_alone_is_not_erased_from_while_its_teacher_holds_the_person(family):

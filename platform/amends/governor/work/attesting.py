@@ -129,13 +129,15 @@ def _with_version(workspace: Workspace, work: Work, common: Evidence, plan: str)
     registered, parent = earlier(workspace, work, "register"), common.before.digest
     with workspace.database.read() as connection:
         verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
+    guarantee = Guarantee(earlier(workspace, work, "compare")["guarantee"])
+    is_proof = guarantee != Guarantee.APPROXIMATE  # two equal builds prove nothing where a teacher may still know them
     return replace(
         common,
-        guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
+        guarantee=guarantee,
         after=ModelVersion(work.model, registered["version"], registered["digest"]),
         method=method_of(workspace, rebuilt, parent, change.operation, plan),
         rebuilt_digest=str(rebuilt["digest"]),
-        counterfactual_digest=str(other["digest"] or ""),
+        counterfactual_digest=str(other["digest"] or "") if is_proof else "",
         history=history_of(workspace, parent, registered["digest"]),
         readings_before=change.before,
         readings_after=change.after,
