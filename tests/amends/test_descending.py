@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from amends.cli.casetext import exit_code
+from amends.cli.familytext import family_lines
+from amends.errors import BadPolicy
 from amends.governor.cases.descending import descents
 from amends.governor.models.heirs import heir_of, heirs_of, taught_by
 from amends.ledger import aliases, lineage
 from amends.ledger.lineage import DataUse, Edge, Version
+from amends.policy import parse_policy
 from amends.records import Guarantee, weakest
 
 DATA = "d" * 64
@@ -105,3 +109,33 @@ def test_a_recipe_says_by_whom_its_steps_were_taught():
 def test_the_weakest_of_several_promises_is_what_is_promised():
     assert weakest([Guarantee.EXACT]) == Guarantee.EXACT
     assert weakest([Guarantee.EXACT, Guarantee.APPROXIMATE, Guarantee.EXACT_BY_DATA_FLOW]) == Guarantee.APPROXIMATE
+
+
+def test_a_policy_says_rebuild_or_retire_and_rebuild_where_it_says_nothing():
+    text = "name: erasure\ndescription: d\nrules: [{id: a, severity: deny, expr: facts.digests_equal, message: m}]\n"
+    assert parse_policy(text).descendants == "rebuild"
+    assert parse_policy(text + "descendants: retire\n").descendants == "retire"
+    with pytest.raises(BadPolicy, match="descendants must be rebuild or retire, not 'sometimes'"):
+        parse_policy(text + "descendants: sometimes\n")
+
+
+def member(id, parent, model, status, how=""):
+    return {"id": id, "parent": parent, "model": model, "status": status, "how": how}
+
+
+def test_a_request_is_drawn_as_a_tree_that_marks_the_case_one_looks_at():
+    family = [
+        member("e-1", None, "assistant", "sealed"),
+        member("e-2", "e-1", "student", "failed", "rebuild"),
+        member("e-3", "e-1", "copy", "sealed", "retire"),
+        member("e-4", "e-2", "edited", "awaiting approval", "rebuild"),
+    ]
+    assert list(family_lines({"id": "e-2", "family": family}))[1:] == [
+        "  e-1 on assistant: sealed",
+        "    e-2 on student: failed, made again  <- this one",
+        "      e-4 on edited: awaiting approval, made again",
+        "    e-3 on copy: sealed, taken out of service",
+    ]
+    assert list(family_lines({"id": "e-5", "family": []})) == []
+    assert exit_code({"id": "e-1", "status": "sealed", "family": family}) == 1
+    assert exit_code({"id": "e-3", "status": "sealed", "family": family}) == 0

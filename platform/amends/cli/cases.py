@@ -10,6 +10,7 @@ import click
 from amends.cli import casetext
 from amends.cli.casetext import View
 from amends.cli.deciding import COMMANDS
+from amends.cli.familytext import family_lines
 from amends.cli.output import Screen
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
@@ -58,7 +59,7 @@ def show(screen: Screen, case: str, near: bool) -> None:
     screen.show(
         document,
         *casetext.case_lines(view),
-        *casetext.family_lines(view),
+        *family_lines(view),
         *plan,
         *([f"plan digest: {view['plan_digest']}"] if view["plan_digest"] else []),
         *([casetext.near_table(view, texts)] if view["near_misses"] else []),

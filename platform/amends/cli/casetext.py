@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from amends.cli.familytext import opened_lines
 from amends.cli.tables import Cell, Marked, Table
 
 WAITING = ("awaiting review", "awaiting approval")
@@ -44,22 +45,6 @@ def case_lines(view: View) -> list[str]:
     if view["certificate"]:
         lines.append(f"certificate: {view['certificate']['page']}")
     return lines
-
-
-def family_lines(view: View) -> Iterator[str]:
-    """Yield the cases of a request as a tree: each under the one that opened it."""
-    members = view.get("family", ())
-    if members:
-        yield "the request and what it opened for models that descend from its own:"
-        yield from _branches(members, None, 1, view["id"])
-
-
-def _branches(members: Sequence[View], parent: str | None, depth: int, here: str) -> Iterator[str]:
-    for member in (found for found in members if found["parent"] == parent):
-        how = {"rebuild": ", made again", "retire": ", taken out of service"}.get(member["how"], "")
-        mark = "  <- this one" if member["id"] == here else ""
-        yield f"{'  ' * depth}{member['id']} on {member['model']}: {member['status']}{how}{mark}"
-        yield from _branches(members, member["id"], depth + 1, here)
 
 
 def lines_of_plan(plan: View) -> Iterator[str]:
@@ -135,7 +120,7 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"held by: {', '.join(holds['versions']) or 'no version'}; {holds['state_blobs']} blobs of private state"
     yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
     yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
-    yield from _opened(plan)
+    yield from opened_lines(plan)
     if plan.get("how") == "retire":
         yield f"how: taken out of service, for {plan['because']}"
     else:
@@ -152,15 +137,6 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"roll back to: {plan['rollback']}"
     days, retention = plan["purge_after_days"], plan["retention_days"]
     yield f"purged {days} days after promotion, traces destroyed after {retention} days"
-
-
-def _opened(plan: View) -> Iterator[str]:
-    """Yield by whom a case was opened, and what it opens in its turn."""
-    if plan.get("parent"):
-        yield f"opened by case {plan['parent']}; begins after {', '.join(plan['after'])}"
-    for one in plan.get("descendants", ()):
-        how = f"made again by {one['operation']}, {one['guarantee']}" if one["how"] == "rebuild" else "retired"
-        yield f"descends from it: {', '.join(one['versions'])}: {how} in case {one['case']} ({one['because']})"
 
 
 def _about(plan: View, rung: int) -> str:

@@ -14,7 +14,7 @@ from amends.governor.work import families
 from amends.governor.work.leftovers import Steps, drop_products
 from amends.governor.work.piece import Work
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, approvals, cases, journal
+from amends.ledger import aliases, approvals, cases, journal, lineage
 from amends.ledger.actions import Action
 from amends.records import Case, CaseStatus
 
@@ -225,11 +225,14 @@ def _key(work: Work) -> tuple[str, int]:
 
 
 def _is_stale(connection: Connection, work: Work, done: Steps) -> bool:
-    """Whether the champion is no longer the version that these steps began from."""
+    """Whether the champion is no longer the version that these steps began from, or a teacher's heir was replaced."""
     if "prepare" not in done or "promote" in done:
         return False
     if "withdraw" in done:
         return False
+    heirs = [lineage.by_digest(connection, digest) for digest in done["prepare"].get("models", {}).values()]
+    if not all(any(version.status == "active" for version in some) for some in heirs):
+        return True
     began = done["prepare"]["parent"]
     standing = aliases.current(connection, work.model, aliases.DEFAULT)
     return bool(standing != (None if began is None else began["version"]))
