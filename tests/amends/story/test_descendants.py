@@ -326,6 +326,23 @@ def test_a_case_that_fails_is_told_with_the_way_on_and_can_be_tried_again(family
 
 
 @pytest.mark.slow
+def test_a_student_that_was_made_after_the_plan_is_found_at_the_purge_and_gets_its_case(family, told):
+    retiring(family, told)
+    case = family.approved()
+    make(family, "late", "toy.distil", sums(family), teacher="assistant@1", model="late")
+    family.carry(case)
+    with pytest.raises(TaskFailed, match="late@1 is champion and holds the subject as well"):
+        family.purge()
+    assert family.case(case.id).status == "failed"
+    deciding.replan(family.act("dora"), case.id)
+    late = below(family, case)["late"]
+    assert family.approve(late) == 0 and carry(family.act("max"), late.id).status == "sealed"
+    assert {done.status for done in family.purge()} == {"complete"}
+    assert family.case(case.id).status == "complete" and family.versions("late") == [(1, "purged")]
+    assert told.everywhere(family.home, "Ines Varga") == []
+
+
+@pytest.mark.slow
 def test_two_subjects_of_one_teacher_are_one_change_of_each_model(family, told):
     first, second = family.approved("Ines Varga"), family.approved("Nadia Feld")
     assert family.carry(first).status == "sealed"

@@ -178,14 +178,17 @@ def redraft(workspace: Workspace, root: Case) -> list[Branch]:
     return draft(workspace, root, root.plan or {}, located, reach(workspace, located, disclosure))
 
 
-def reopen_below(workspace: Workspace, id: str) -> Case:
-    """Open a case anew for each model that still holds the person though its own was refused or called off.
+def reopen_below(workspace: Workspace, id: str) -> bool:
+    """Open a case for each model that still holds the person and has none: its own ended, or it was made since.
 
     They are approved by themselves: what was decided on the request's plan was decided on other cases.
+
+    Returns:
+        Whether any model below holds the person.
     """
     with workspace.database.read() as connection:
         root = cases.family(connection, id)[0]
     branches = redraft(workspace, root)
     with workspace.database.transaction() as connection:
         write(workspace, connection, root, branches)
-        return cases.get(connection, id)
+    return bool(branches)

@@ -163,13 +163,13 @@ def replan(workspace: Workspace, case: str) -> Case:
         is_change = "asked" in cases.detail(connection, case)
         workspace.require_role("dpo", "operator", *(CHANGERS if is_change else ("requester",)))
         is_past = batches.has_replaced(journal.steps_of(connection, batches.of(connection, case).lead))
-        is_open = bool(families.open_below(connection, case))
-        if is_past and not is_open:
-            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
-        is_promotion = cases.get(connection, case).kind == PROMOTION
+        kind = cases.get(connection, case).kind
+    if is_past and not (kind == "erasure" and reopen_below(workspace, case)):
+        raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
     if is_past:
-        return reopen_below(workspace, case)
-    if is_promotion:
+        with workspace.database.read() as connection:
+            return cases.get(connection, case)
+    if kind == PROMOTION:
         return replan_promotion(workspace, case)
     return replan_change(workspace, case) if is_change else plan_case(workspace, case)
 

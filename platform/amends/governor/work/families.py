@@ -31,7 +31,15 @@ def waits_for(connection: Connection, case: Case) -> list[str]:
         return []
     plan = cases.get(connection, case.id).plan or {}
     above = [cases.get(connection, id) for id in plan.get("after", [case.parent])]
-    return [found.id for found in above if found.status not in REPLACED]
+    return [found.id for found in above if not has_replaced(connection, found)]
+
+
+def has_replaced(connection: Connection, case: Case) -> bool:
+    """Whether nothing that a case is about is served any more; it may have failed since, at its purge."""
+    if case.status in REPLACED:
+        return True
+    done = journal.steps_of(connection, str(cases.detail(connection, case.id).get("lead", case.id)))
+    return case.status not in STOPPED and bool({"promote", "withdraw"} & done.keys())
 
 
 def is_ready(connection: Connection, case: Case) -> bool:
@@ -69,7 +77,7 @@ def open_below(connection: Connection, case: str) -> list[Case]:
 
 def unreplaced_below(connection: Connection, case: str) -> list[Case]:
     """Return those of them whose models still serve what has to go."""
-    return [found for found in open_below(connection, case) if found.status not in REPLACED]
+    return [found for found in open_below(connection, case) if not has_replaced(connection, found)]
 
 
 def _keeps_open(connection: Connection, case: Case) -> bool:
