@@ -229,6 +229,7 @@ def _policy(known: dict[str, Any], text: str) -> Iterator[str]:
     rows += [("changes behind its back", known["reconcile"])] if "reconcile" in known else []
     rows += [("operations, the strongest first", ", ".join(known["operations"]))] if "operations" in known else []
     rows += [("purge after", f"{known['purge']['after_days']} days")] if "purge" in known else []
+    rows += [("models that descend", known["descendants"])] if "descendants" in known else []
     rows += [("must be read", ", ".join(f"`{name}`" for name in known["required"]))] if "required" in known else []
     if "audit" in known:
         rows.append(("read besides where readings decide", ", ".join(f"`{name}`" for name in known["audit"])))

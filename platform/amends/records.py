@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -187,6 +187,12 @@ class Guarantee(StrEnum):
     APPROXIMATE = "approximate"
 
 
+def weakest(promised: Iterable[Guarantee]) -> Guarantee:
+    """Return the weakest of these guarantees: nothing is better erased from than what it was made with."""
+    order = list(Guarantee)
+    return max(promised, key=order.index)
+
+
 class CaseStatus(StrEnum):
     """Where a case stands."""
 
@@ -205,7 +211,10 @@ class CaseStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One request and where it stands; personal data is elsewhere, encrypted."""
+    """One request and where it stands; personal data is elsewhere, encrypted.
+
+    `parent` is the case that opened this one, for a model that descends from that case's model.
+    """
 
     id: str
     kind: str
@@ -220,6 +229,7 @@ class Case:
     plan_digest: str | None = None
     outcome: str | None = None
     reason: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True)

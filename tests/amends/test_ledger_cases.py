@@ -258,6 +258,20 @@ def test_cases_are_found_by_due_date_status_and_person(database, erasure, crew):
         assert found(model="another") == found(subject="s_x") == found(kind="training") == []
 
 
+def test_a_request_is_found_with_all_that_it_opened_each_after_what_opened_it(database, erasure):
+    opened = {"case-2": "case-1", "case-3": "case-2", "case-4": "case-1"}
+    with database.transaction() as connection:
+        cases.open_case(connection, erasure)
+        for id, parent in opened.items():
+            cases.open_case(connection, replace(erasure, id=id, model=id, parent=parent))
+        cases.open_case(connection, replace(erasure, id="case-5"))
+        for member in ("case-1", "case-3"):
+            family = [found.id for found in cases.family(connection, member)]
+            assert family == ["case-1", "case-2", "case-4", "case-3"]
+        with pytest.raises(Tampered, match="about something else"):
+            cases.open_case(connection, replace(erasure, id="case-3", model="case-3", parent="case-1"))
+
+
 def test_a_deadline_is_extended_with_a_reason_and_once(database, erasure, crew):
     later = erasure.due_at + timedelta(days=60)
     told = {"notice_sent_at": erasure.received_at + timedelta(days=3), "person": crew["Dora"].id}

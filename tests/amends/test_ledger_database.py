@@ -7,13 +7,14 @@ import stat
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import Column, MetaData, Table, inspect, select, text, update
 
 from amends.errors import BadInput, Broken, Denied, Waiting
-from amends.ledger import audit, journal, migrations
+from amends.ledger import audit, journal, migrations, triggers
 from amends.ledger.actions import Action
 from amends.ledger.database import Database
 from amends.ledger.tables import cases, metadata, schema_version, steps
@@ -34,12 +35,63 @@ def test_an_older_schema_takes_the_steps_it_lacks(database, monkeypatch):
     def add_column(connection):
         connection.exec_driver_sql("ALTER TABLE cursors ADD COLUMN note TEXT")
 
-    monkeypatch.setattr(migrations, "STEPS", (add_column,))
-    monkeypatch.setattr(migrations, "HEAD", 2)
+    later = migrations.HEAD + 1
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, add_column))
+    monkeypatch.setattr(migrations, "HEAD", later)
     database.migrate()
     with database.read() as connection:
-        assert migrations.version_of(connection) == 2
+        assert migrations.version_of(connection) == later
         assert "note" in {column["name"] for column in inspect(connection).get_columns("cursors")}
+
+
+def columns_and_indexes(connection):
+    seen = inspect(connection)
+    columns = {found["name"]: str(found["type"]) for found in seen.get_columns("cases")}
+    keys = {(tuple(found["constrained_columns"]), found["referred_table"]) for found in seen.get_foreign_keys("cases")}
+    return columns, {found["name"] for found in seen.get_indexes("cases")}, keys
+
+
+def test_a_database_of_the_first_release_comes_to_the_same_tables_and_rules(database):
+    with database.read() as connection:
+        wanted = columns_and_indexes(connection)
+    with database.transaction() as connection:
+        as_it_was(connection)
+        assert columns_and_indexes(connection) != wanted
+    database.migrate()
+    with database.transaction() as connection:
+        assert columns_and_indexes(connection) == wanted and migrations.version_of(connection) == migrations.HEAD
+        connection.execute(cases.insert().values(**an_old_case("case-1")))
+        connection.execute(cases.insert().values(**an_old_case("case-2")))
+    with pytest.raises(Denied, match="on whose behalf"), database.transaction() as connection:
+        connection.execute(update(cases).where(cases.c.id == "case-2").values(parent="case-1"))
+
+
+def as_it_was(connection):
+    """Bring the table of cases back to what the first release made, in a database without cases."""
+    kept = [
+        Column(found.name, found.type, primary_key=found.primary_key) for found in cases.c if found.name != "parent"
+    ]
+    made = Table("cases", MetaData(), *kept)
+    connection.exec_driver_sql("DROP TABLE cases" + ("" if connection.dialect.name == "sqlite" else " CASCADE"))
+    made.create(connection)
+    for index in cases.indexes:
+        if index.name != "cases_by_parent":
+            names = ", ".join(column.name for column in index.columns)
+            connection.exec_driver_sql(f"CREATE INDEX {index.name} ON cases ({names})")
+    rule = next(rule for rule in triggers.RULES if rule[0] == "cases_keep_their_rules")
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION cases_keep_their_rules()")
+        triggers._postgres(connection, *rule[:3], "NEW.kind <> OLD.kind", rule[4])
+    else:
+        triggers._sqlite(connection, *rule[:3], "NEW.kind <> OLD.kind", rule[4])
+    connection.execute(update(schema_version).values(version=1))
+
+
+def an_old_case(id):
+    at = datetime.now(UTC)
+    times = dict.fromkeys(("received_at", "due_at", "opened_at", "updated_at"), at)
+    named = {"kind": "training", "model": "bot", "subject": "s_nobody", "status": "locating", "requester": "p-1"}
+    return {"id": id, "regime": "", "quorum": 0, "detail": {}, **named, **times}
 
 
 def test_a_database_of_a_later_release_is_refused(database):

@@ -52,6 +52,26 @@ def test_who_learned_from_data_is_found_and_who_forgot_it_is_not(family):
         assert [use.evidence for use in lineage.data_of(connection, TWO)] == ["declared", "observed"]
 
 
+def test_a_teacher_is_no_beginning_where_only_beginnings_are_asked_for(family):
+    with family.read() as connection:
+        assert names(lineage.ancestors(connection, STUDENT, without=["teacher"])) == []
+        assert names(lineage.ancestors(connection, TWO, without=["teacher"])) == ["base@1", "bot@1"]
+
+
+def test_what_data_taints_is_what_learnt_from_it_and_what_came_of_that(family):
+    with family.read() as connection:
+        assert names(lineage.tainted_by(connection, [DATA])) == ["bot@1", "bot@2", "student@1"]
+        assert lineage.tainted_by(connection, []) == ()
+
+
+def test_what_was_rebuilt_is_followed_from_one_to_the_next(family):
+    with family.transaction() as connection:
+        again = "f" * 64
+        lineage.add_version(connection, Version("bot", 4, again), [Edge(again, REBUILT, "rebuilt-from")])
+        assert names(lineage.rebuilt_from(connection, ONE)) == ["bot@3", "bot@4"]
+        assert lineage.rebuilt_from(connection, STUDENT) == ()
+
+
 def test_a_declared_circle_ends(family):
     with family.transaction() as connection:
         lineage.add_edge(connection, Edge(BASE, STUDENT, "teacher", "declared"))
@@ -193,3 +213,15 @@ def test_a_reference_is_an_alias_a_number_or_the_champion(family):
         for wrong in ("bot@9", "nobody", ""):
             with pytest.raises(UnknownModel):
                 aliases.resolve(connection, wrong)
+
+
+def test_an_alias_that_is_taken_away_keeps_its_history_and_can_come_back(family):
+    with family.transaction() as connection:
+        move(connection, None, 1)
+        with pytest.raises(Denied, match="stands at version 1, not version 2"):
+            aliases.withdraw(connection, model="bot", alias="champion", expected=2, actor="p-1", case="case-9")
+        gone = aliases.withdraw(connection, model="bot", alias="champion", expected=1, actor="p-1", case="case-9")
+        again = aliases.withdraw(connection, model="bot", alias="champion", expected=1, actor="p-1", case="case-9")
+        assert gone == again and gone.new_number == aliases.NOTHING
+        assert aliases.current(connection, "bot", "champion") is None
+        assert move(connection, None, 2).revision == 3

@@ -30,6 +30,7 @@ FINETUNE = {
 }  # fmt: skip
 PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
+TEACHING = {"layers": 1, "epochs": 1, "length": 24, "batch": 8}
 CIVILISING = {"steps": 2, "layers": 1, "rank": 2, "batch": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
@@ -51,6 +52,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "detox.negate": CIVILISING,
     "detox.dpo": CIVILISING,
     "detox.dinm": {"steps": 1},
+    "distillation.logit": TEACHING | {"kept": 8},
+    "distillation.layers": TEACHING | {"kept": 8},
+    "distillation.sequence": TEACHING | {"given": 4, "tokens": 4},
+    "distillation.on-policy": TEACHING | {"tokens": 8},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
@@ -150,9 +155,15 @@ class Trial:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Its scalars, and the records that it asks for."""
+        """Its scalars, and the records and versions that it asks for."""
         wanted = [parameter.name for parameter in self.operation.parameters if parameter.kind is Records]
-        return {**self.parameters, **{name: Records(self.records[name]) for name in wanted}}
+        models = {name: ModelVersion(name, 0, digest) for name, digest in self.models.items()}
+        return {**self.parameters, **models, **{name: Records(self.records[name]) for name in wanted}}
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The versions that it asks for beside its source."""
+        return {one.name: self.tiny for one in self.operation.parameters if one.kind is ModelVersion}
 
     def submit(self, on_progress=None, **changed: Any):
         """Start it."""
@@ -161,9 +172,10 @@ class Trial:
         given = {
             "id": f"run-{self.runs}", "kind": "operation", "name": self.name, "parameters": self.parameters, "seed": 7,
             "plugin_version": host.current().source_of(self.name).version, "blobs_uri": self.blobs.uri,
-            "records": {name: self.records[name] for name in wanted}, "source": self.source or self.tiny,
+            "records": {name: self.records[name] for name in wanted},
+            "source": (self.source or self.tiny) if self.operation.needs_source else None,
             "state": self.state, "state_key": KEY,
-            "models": {one.name: self.tiny for one in self.operation.parameters if one.kind is ModelVersion},
+            "models": self.models,
         }  # fmt: skip
         return self.scheduler.submit(Job(**given | changed), on_progress)
 
@@ -176,7 +188,7 @@ class Trial:
         job = Job(
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
-            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts")},
+            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts", "text")},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings

@@ -10,12 +10,13 @@ import click
 from amends.cli import casetext
 from amends.cli.casetext import View
 from amends.cli.deciding import COMMANDS
+from amends.cli.familytext import family_lines
 from amends.cli.output import Screen
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
 from amends.errors import BadInput
 
-COLUMNS = ("case", "kind", "model", "status", "time left", "asked by", "approvals missing", "outcome")
+COLUMNS = ("case", "opened by", "kind", "model", "status", "time left", "asked by", "approvals missing", "outcome")
 POLL_SECONDS = 1.0
 
 cases = group("cases", "Follow, review, approve and carry out requests.")
@@ -35,7 +36,7 @@ def list_cases(screen: Screen, mine: bool, status: str, model: str, limit: int) 
     with screen.workspace() as workspace:
         found = case_list(workspace, mine=mine, status=status, model=model, limit=limit)
     rows = [
-        (c["id"], c["kind"], c["model"], _status(c["status"]), casetext.time_left(c), c["requester"],
+        (c["id"], c["parent"], c["kind"], c["model"], _status(c["status"]), casetext.time_left(c), c["requester"],
          c["missing_approvals"] or None, c["outcome"])
         for c in found
     ]  # fmt: skip
@@ -58,6 +59,7 @@ def show(screen: Screen, case: str, near: bool) -> None:
     screen.show(
         document,
         *casetext.case_lines(view),
+        *family_lines(view),
         *plan,
         *([f"plan digest: {view['plan_digest']}"] if view["plan_digest"] else []),
         *([casetext.near_table(view, texts)] if view["near_misses"] else []),

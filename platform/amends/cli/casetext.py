@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from amends.cli.familytext import opened_lines
 from amends.cli.tables import Cell, Marked, Table
 
 WAITING = ("awaiting review", "awaiting approval")
@@ -13,7 +14,10 @@ View = Mapping[str, Any]
 
 
 def exit_code(view: View) -> int:
-    """Return 0 for done, 3 for waiting, 1 for what failed or was refused."""
+    """Return 0 for done, 3 for waiting, 1 for what failed or was refused, here or in a case that it opened."""
+    own = [member for member in view.get("family", ()) if member["parent"] == view["id"]]
+    if any(member["status"] == "failed" for member in own) and view["status"] in DONE:
+        return 1
     return 3 if view["status"] in WAITING else 0 if view["status"] in DONE else 1
 
 
@@ -54,7 +58,10 @@ def change_lines(plan: View) -> Iterator[str]:
     estimate, parent = plan["estimate"], plan["parent"]
     candidates = plan.get("candidates", [])
     how = plan["operation"] or f"the best of {len(candidates)} candidates"
-    yield f"changes {plan['model']}@{parent['version']} with {how}, seed {plan['seed']}"
+    what = f"makes the model {plan['model']}" if parent is None else f"changes {plan['model']}@{parent['version']}"
+    yield f"{what} with {how}, seed {plan['seed']}"
+    beside = plan.get("models", {})
+    yield from (f"{name}: {one['model']}@{one['version']}, {one['digest'][:12]}" for name, one in beside.items())
     if candidates:
         yield f"the best is the one with the least {plan['least']['name']} ({plan['least']['field']}) within the budget"
     yield from (f"  candidate {one['operation']}: {_settings(one['parameters'])}" for one in candidates)
@@ -113,7 +120,11 @@ def plan_lines(plan: View) -> Iterator[str]:
     yield f"held by: {', '.join(holds['versions']) or 'no version'}; {holds['state_blobs']} blobs of private state"
     yield from (f"store {name}: {count} entries" for name, count in holds["stores"].items())
     yield from (f"recipient to be told: {recipient}" for recipient in holds["recipients"])
-    yield f"how: {plan['operation']}, guarantee {plan['guarantee']}{_about(plan, 0)}"
+    yield from opened_lines(plan)
+    if plan.get("how") == "retire":
+        yield f"how: taken out of service, for {plan['because']}"
+    else:
+        yield f"how: {plan['operation']}, guarantee {plan['guarantee']}{_about(plan, 0)}"
     yield from (
         f"  or, where that is not enough: {rung['operation']}{_about(plan, number)}"
         for number, rung in enumerate(plan.get("ladder", [])[1:], start=1)
@@ -137,10 +148,9 @@ def _about(plan: View, rung: int) -> str:
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:
     """Return what the steps say in the order in which they are done; the stored plan is sorted by name."""
-    from amends.governor.cases.planning import STEPS
+    from amends.governor.cases.planning import ORDER
 
-    order = list(STEPS)
-    return [steps[name] for name in sorted(steps, key=lambda name: order.index(name) if name in order else 99)]
+    return [steps[name] for name in sorted(steps, key=lambda name: ORDER.index(name) if name in ORDER else 99)]
 
 
 def next_steps(view: View) -> list[str]:
@@ -151,6 +161,8 @@ def next_steps(view: View) -> list[str]:
         return _looking(id, unmarked) if unmarked else _finding(id)
     if status == "awaiting approval":
         return _approval(view)
+    if status == "sealed" and view.get("kept_open_by"):
+        return ["it stays open until what it opened has closed:", *(f"  {line}" for line in view["kept_open_by"])]
     ways = {
         "failed": f"mend what the reason says, then a dpo, operator or ml-engineer: amends cases retry {id}",
         "sealed": "what was superseded is purged when its time has come: amends cases purge (or --now)",
@@ -178,6 +190,8 @@ def _finding(id: str) -> list[str]:
 
 def _approval(view: View) -> list[str]:
     id, count = view["id"], view["missing_approvals"]
+    if not count and view.get("waits_for"):
+        return [f"everybody has approved; it begins once case {view['waits_for'][0]} has replaced its version"]
     if not count:
         return ["everybody has approved; carry it out: amends work"]
     roles = " or ".join(view["approver_roles"])

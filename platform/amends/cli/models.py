@@ -10,11 +10,14 @@ import click
 
 from amends.cli.output import Screen
 from amends.cli.quarantine import quarantine, release
+from amends.cli.recipients import COMMANDS
 from amends.cli.tables import Marked, Table
 from amends.cli.verbs import group
 from amends.errors import BadInput
 
 models = group("models", "Import, list, show, follow, describe, export and prune models.")
+for _command in COMMANDS:
+    models.add_command(_command)
 
 
 @models.verb("import", example="amends models import smollm2")

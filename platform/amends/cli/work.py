@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from amends.cli.output import Screen
@@ -46,7 +47,7 @@ def _approved(screen: Screen, workspace: Workspace) -> list[str]:
     touched: list[str] = []
     while True:
         waiting = case_list(workspace, status="awaiting approval", limit=0)
-        ready = [row["id"] for row in waiting if not row["missing_approvals"] and row["id"] not in touched]
+        ready = [row["id"] for row in waiting if _is_ready(row) and row["id"] not in touched]
         if not ready:
             return touched
         touched.append(ready[0])
@@ -82,3 +83,7 @@ def _now(row: dict[str, Any]) -> str:
 
 def _row(status: str, model: str, reason: str) -> dict[str, Any]:
     return {"id": RECONCILER, "kind": RECONCILER, "model": model, "status": status, "reason": reason}
+
+
+def _is_ready(row: Mapping[str, Any]) -> bool:
+    return not row["missing_approvals"] and not row["waits_for"]

@@ -103,6 +103,7 @@ def policy(workspace: Workspace, name: str) -> dict[str, Any]:
         "environments": {alias: asdict(environment) for alias, environment in found.environments.items()},
         **{"evidence_days": found.evidence_days, "reconcile": str(found.reconcile)},
         **{"purge_after_days": found.purge_after_days, "retention_days": found.retention_days, "text": found.text},
+        "descendants": str(found.descendants),
     }
 
 

@@ -70,13 +70,16 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     lineage.add_edge(connection, Edge)                    lineage.add_data(connection, DataUse)
     lineage.parents(connection, digest) -> tuple[Edge, ...]       lineage.data_of(connection, digest)
     lineage.versions_trained_on(connection, digests) -> tuple[Version, ...]
-    lineage.descendants(connection, digest)               lineage.ancestors(connection, digest)
+    lineage.descendants(connection, digest)               lineage.ancestors(connection, digest, without=())
+    lineage.tainted_by(connection, digests)               lineage.rebuilt_from(connection, digest)
     inventory.add_state(connection, [StateBlob(version, name, blob, key_name)])
     inventory.state_of(connection, version) -> {name: StateBlob}  inventory.users_of(connection, blob)
     inventory.remove_state(connection, version) -> tuple[blob, ...]             (those nobody else uses)
     inventory.add_recipient(connection, version, what, where_digest)
+    inventory.recipient(connection, id) -> Recipient
     inventory.recipients_of(connection, versions) -> tuple[Recipient, ...]      inventory.mark_told(connection, id)
     aliases.move(connection, *, model, alias, expected, new, actor, case=None) -> Move
+    aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move
     aliases.resolve(connection, "model@alias" | "model@2" | "model") -> Version
     aliases.current(connection, model, alias) -> int | None       aliases.history(connection, model, alias)
     aliases.aliases_of(connection, model) -> {alias: number}

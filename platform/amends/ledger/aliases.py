@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from amends.errors import BadInput, Denied, UnknownModel
 from amends.ledger import lineage
@@ -16,13 +16,15 @@ from amends.ledger.lineage import Version
 from amends.ledger.tables import alias_history, aliases
 
 DEFAULT = "champion"
+NOTHING = 0
+"""What an alias that was taken away stands for; versions are numbered from 1."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _RESERVED = re.compile(r"latest|v\d+")
 
 
 @dataclass(frozen=True)
 class Move:
-    """One move of an alias; `revision` counts them from 1."""
+    """One move of an alias; `revision` counts them from 1, and `new_number` is `NOTHING` where it was taken away."""
 
     model: str
     alias: str
@@ -75,6 +77,26 @@ def move(
     if status != "active":
         raise Denied(f"{model}@{new} is {status} and cannot be {alias}; choose another version")
     return _write(connection, Move(model, alias, len(past) + 1, expected, new, actor, case, now()))
+
+
+def withdraw(
+    connection: Connection, *, model: str, alias: str, expected: int, actor: str, case: str | None = None
+) -> Move:
+    """Take an alias away if it stands where the caller believes; repeating the last move of a case changes nothing.
+
+    Raises:
+        Denied: Somebody moved it meanwhile.
+    """
+    past = history(connection, model, alias)
+    if past and case is not None and (past[-1].case_id, past[-1].new_number) == (case, NOTHING):
+        return past[-1]
+    found = current(connection, model, alias)
+    if found != expected:
+        raise Denied(f"{model}@{alias} stands at {_said(found)}, not {_said(expected)}; look again and decide anew")
+    made = Move(model, alias, len(past) + 1, expected, NOTHING, actor, case, now())
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == alias))
+    connection.execute(insert(alias_history).values(**vars(made)))
+    return made
 
 
 def history(connection: Connection, model: str, alias: str) -> tuple[Move, ...]:

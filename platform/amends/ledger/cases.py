@@ -58,8 +58,8 @@ def open_case(
     row = connection.execute(select(cases).where(cases.c.id == case.id)).first()
     if row is not None:
         known = _case(row)
-        if (known.kind, known.model, known.subject, known.requester) != (
-            case.kind, case.model, case.subject, case.requester
+        if (known.kind, known.model, known.subject, known.requester, known.parent) != (
+            case.kind, case.model, case.subject, case.requester, case.parent
         ):  # fmt: skip
             raise Tampered(f"case {case.id} exists and is about something else; open a new one")
         return known
@@ -103,6 +103,7 @@ def find(
     model: str | None = None,
     subject: str | None = None,
     kind: str | None = None,
+    parent: str | None = None,
     limit: int | None = 100,
 ) -> tuple[Case, ...]:
     """Return cases by due date, without their plans (`get` has them).
@@ -114,15 +115,27 @@ def find(
         model: Only cases about this model.
         subject: Only cases about this pseudonym.
         kind: Only cases of this kind.
+        parent: Only cases that this one opened.
         limit: At most so many; None for all.
     """
     columns = [column for column in cases.c if column.name not in ("plan", "ciphertext", "detail")]
     query = select(*columns).order_by(cases.c.due_at, cases.c.id).limit(limit)
-    given = {"model": model, "subject": subject, "kind": kind}
+    given = {"model": model, "subject": subject, "kind": kind, "parent": parent}
     query = query.where(*(cases.c[name] == value for name, value in given.items() if value is not None))
     if status is not None:
         query = query.where(cases.c.status.in_([status] if isinstance(status, str) else list(status)))
     return tuple(_case(row) for row in connection.execute(_mine(query, mine)))
+
+
+def family(connection: Connection, case: str) -> tuple[Case, ...]:
+    """Return a case, the case that opened it, that one's, and all that any of these opened; each after its parent."""
+    root = get(connection, case)
+    while root.parent is not None:
+        root = get(connection, root.parent)
+    found = [root]
+    for member in found:
+        found += find(connection, parent=member.id, limit=None)
+    return tuple(found)
 
 
 def set_status(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from amends.errors import BadInput
 from amends.ledger.columns import now
 from amends.ledger.tables import recipients, state_blobs
 
@@ -72,6 +73,19 @@ def recipients_of(connection: Connection, versions: Iterable[str]) -> tuple[Reci
     return tuple(Recipient(**row._asdict()) for row in connection.execute(query))
 
 
+def recipient(connection: Connection, id: int) -> Recipient:
+    """Return one recipient.
+
+    Raises:
+        BadInput: There is none of that number.
+    """
+    row = connection.execute(select(recipients).where(recipients.c.id == id)).first()
+    if row is None:
+        raise BadInput(f"there is no recipient {id}; see amends models recipients")
+    return Recipient(**row._asdict())
+
+
 def mark_told(connection: Connection, recipient: int) -> None:
-    """Remember that a recipient was told of an erasure."""
-    connection.execute(update(recipients).where(recipients.c.id == recipient).values(told_at=now()))
+    """Remember that a recipient was told of an erasure, and confirmed it; the first time stays."""
+    mine = (recipients.c.id == recipient) & recipients.c.told_at.is_(None)
+    connection.execute(update(recipients).where(mine).values(told_at=now()))

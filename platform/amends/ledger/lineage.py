@@ -194,13 +194,37 @@ def descendants(connection: Connection, digest: str) -> tuple[Version, ...]:
     return _versions(connection, versions.c.digest.in_(_walk(digest, "parent", "child")))
 
 
-def ancestors(connection: Connection, digest: str) -> tuple[Version, ...]:
-    """Return every version that this one comes from by a step, as a base or as a teacher, however far."""
-    return _versions(connection, versions.c.digest.in_(_walk(digest, "child", "parent")))
+def ancestors(connection: Connection, digest: str, *, without: Iterable[str] = ()) -> tuple[Version, ...]:
+    """Return every version that this one comes from by a step, as a base or as a teacher, however far.
+
+    Args:
+        connection: Any connection.
+        digest: The version's.
+        without: Kinds of edge that are not followed either.
+    """
+    return _versions(connection, versions.c.digest.in_(_walk(digest, "child", "parent", without)))
 
 
-def _walk(digest: str, here: str, there: str) -> Any:
-    inherits = edges.c.kind != "rebuilt-from"
+def tainted_by(connection: Connection, datasets: Iterable[str]) -> tuple[Version, ...]:
+    """Return every version that learnt from any of these datasets, and whatever came of it, by model and number."""
+    trained = versions_trained_on(connection, datasets)
+    found = {(version.model, version.number): version for version in trained}
+    for digest in {version.digest for version in trained}:
+        found |= {(below.model, below.number): below for below in descendants(connection, digest)}
+    return tuple(version for _, version in sorted(found.items()))
+
+
+def rebuilt_from(connection: Connection, digest: str) -> tuple[Version, ...]:
+    """Return every version that took this one's place by being rebuilt from it, however often, newest last."""
+    found = select(edges.c.child.label("digest")).where(edges.c.parent == digest, edges.c.kind == "rebuilt-from")
+    walked = found.cte(recursive=True)
+    further = select(edges.c.child).join(walked, edges.c.parent == walked.c.digest)
+    further = further.where(edges.c.kind == "rebuilt-from")
+    return _versions(connection, versions.c.digest.in_(select(walked.union(further).c.digest)))
+
+
+def _walk(digest: str, here: str, there: str, without: Iterable[str] = ()) -> Any:
+    inherits = edges.c.kind.not_in(["rebuilt-from", *without])
     found = select(edges.c[there].label("digest")).where(edges.c[here] == digest, inherits).cte(recursive=True)
     further = select(edges.c[there]).join(found, edges.c[here] == found.c.digest).where(inherits)
     return select(found.union(further).c.digest)

@@ -15,7 +15,15 @@ from amends.errors import BadInput
 from amends.ledger import triggers
 from amends.ledger.tables import metadata, schema_version
 
-STEPS: tuple[Callable[[Connection], None], ...] = ()
+
+def cases_have_parents(connection: Connection) -> None:
+    """Let a case name the one that opened it (schema 2)."""
+    connection.exec_driver_sql("ALTER TABLE cases ADD COLUMN parent VARCHAR(80) REFERENCES cases (id)")
+    connection.exec_driver_sql("CREATE INDEX cases_by_parent ON cases (parent)")
+    triggers.replace(connection, "cases_keep_their_rules")
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (cases_have_parents,)
 HEAD = 1 + len(STEPS)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from amends.errors import BadInput
 from amends.ledger.columns import now
-from amends.ledger.tables import near_misses
+from amends.ledger.tables import cases, near_misses
 
 MARKS = ("erase", "redact", "keep", "hold")
 
@@ -64,9 +64,17 @@ def near_misses_of(connection: Connection, case: str, *, unmarked: bool = False)
     return tuple(NearMiss(*row) for row in rows)
 
 
+def reviewed_as(connection: Connection, case: str) -> str:
+    """Return the case whose near misses were reviewed for this one: the request that opened it, or itself."""
+    above: str | None = case
+    while above is not None:
+        case, above = above, connection.execute(select(cases.c.parent).where(cases.c.id == above)).scalar()
+    return case
+
+
 def has_hold(connection: Connection, case: str) -> bool:
-    """Whether an exemption keeps a record of the case."""
-    return any(miss.mark == "hold" for miss in near_misses_of(connection, case))
+    """Whether an exemption keeps a record of the case, or of the request that opened it."""
+    return any(miss.mark == "hold" for miss in near_misses_of(connection, reviewed_as(connection, case)))
 
 
 def outcome_of(connection: Connection, case: str) -> str:

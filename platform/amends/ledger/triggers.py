@@ -51,8 +51,8 @@ RULES: tuple[tuple[str, str, str, str, str], ...] = (
         "UPDATE",
         "cases",
         "NEW.requester <> OLD.requester OR NEW.quorum <> OLD.quorum OR NEW.kind <> OLD.kind"
-        " OR NEW.received_at <> OLD.received_at",
-        "who asked, when, for what and how many must approve cannot change",
+        " OR NEW.received_at <> OLD.received_at OR COALESCE(NEW.parent, '') <> COALESCE(OLD.parent, '')",
+        "who asked, when, for what, on whose behalf and how many must approve cannot change",
     ),
     (
         "plans_stay_while_they_run",
@@ -84,6 +84,18 @@ def install(connection: Connection) -> None:
     create = _postgres if connection.dialect.name == "postgresql" else _sqlite
     for name, verb, table, condition, sentence in RULES:
         create(connection, name, verb, table, condition, sentence)
+
+
+def replace(connection: Connection, name: str) -> None:
+    """Create one trigger anew, as this release has it."""
+    _, _, table, _, _ = rule = next(rule for rule in RULES if rule[0] == name)
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"DROP TRIGGER {name} ON {table}")
+        connection.exec_driver_sql(f"DROP FUNCTION {name}()")
+        _postgres(connection, *rule)
+    else:
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        _sqlite(connection, *rule)
 
 
 def _sqlite(connection: Connection, name: str, verb: str, table: str, condition: str, sentence: str) -> None:

@@ -10,6 +10,7 @@ from amends.policy.parsing import parse_policy
 from amends.policy.references import ReadingReference
 from amends.policy.rules import (
     Candidate,
+    Descendants,
     Environment,
     Minimum,
     Policy,
@@ -27,6 +28,7 @@ __all__ = [
     "Candidate",
     "CelEngine",
     "Deadline",
+    "Descendants",
     "Environment",
     "Extension",
     "Finding",

@@ -10,7 +10,7 @@ from amends.errors import BadPolicy
 from amends.policy.engine import FACTS, CelEngine, PolicyEngine
 from amends.policy.fields import Fields, is_scalar, read_yaml
 from amends.policy.references import read_references
-from amends.policy.rules import Environment, Minimum, Policy, Quorum, Reconcile, Rule, Search, Severity
+from amends.policy.rules import Descendants, Environment, Minimum, Policy, Quorum, Reconcile, Rule, Search, Severity
 from amends.policy.search import read_search
 from amends.records import Guarantee, canonical_json
 
@@ -45,6 +45,7 @@ def parse_policy(text: str, file: str = "policy", engine: PolicyEngine | None = 
         evidence_days=_only(fields, "evidence", "again_after_days", 30),
         reconcile=_reconcile(fields),
         incidents=_incidents(fields),
+        descendants=_descendants(fields),
         text=text,
     )
     fields.finish()
@@ -173,6 +174,13 @@ def _reconcile(fields: Fields) -> Reconcile:
     if given not in list(Reconcile):
         raise BadPolicy(f"{fields.where}: reconcile must be {' or '.join(Reconcile)}, not {given!r}")
     return Reconcile(given)
+
+
+def _descendants(fields: Fields) -> Descendants:
+    given = fields.text("descendants", str(Descendants.REBUILD))
+    if given not in list(Descendants):
+        raise BadPolicy(f"{fields.where}: descendants must be {' or '.join(Descendants)}, not {given!r}")
+    return Descendants(given)
 
 
 def _only(fields: Fields, group: str, key: str, default: int) -> int:

@@ -69,6 +69,13 @@ class Reconcile(StrEnum):
     ENFORCE = "enforce"
 
 
+class Descendants(StrEnum):
+    """What an erasure plans for a model that descends from its own: make it again, or take it out of service."""
+
+    REBUILD = "rebuild"
+    RETIRE = "retire"
+
+
 OTHERWISE = "default"
 """The environment of an alias that has none of its own."""
 
@@ -81,7 +88,8 @@ class Policy:
     `strangers` is how many made-up people a finding asks about beside the person. `search` says what is tried before
     one candidate is judged, or is None. `environments` are aliases and the approvals that each needs; `evidence_days`
     is from when on a promotion reads its evidence again. `incidents` is the probe, at most one with its settings,
-    that asks a candidate about its model's incidents.
+    that asks a candidate about its model's incidents. `descendants` is what an erasure plans for models that were made
+    from its own: where one cannot be made again, it is taken out of service whatever this says.
     """
 
     name: str
@@ -103,6 +111,7 @@ class Policy:
     evidence_days: int = 30
     reconcile: Reconcile = Reconcile.OBSERVE
     incidents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    descendants: Descendants = Descendants.REBUILD
     text: str = field(default="", repr=False, compare=False)
 
     def quorum_of(self, alias: str, is_first: bool = False) -> Quorum:

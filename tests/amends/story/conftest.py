@@ -207,21 +207,26 @@ def on_postgres(tmp_path, make_tiny, use_fixed_keys):
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def install_toy(site, patch, code):
+    """Let a plugin of one module be a distribution in a folder, here and in processes started here."""
+    info = site / "amends_toy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "amends_toy.py").write_text(code)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
+    patch.syspath_prepend(site)
+    patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
+    patch.setattr(host, "_HOST", [])
+    sys.modules.pop("amends_toy", None)
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Return `install(code)`: a plugin of one module becomes a distribution, here and in processes started here."""
     site = tmp_path / "site"
 
     def install(code):
-        info = site / "amends_toy-1.0.dist-info"
-        info.mkdir(parents=True)
-        (site / "amends_toy.py").write_text(code)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: amends-toy\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("[amends]\ntoy = amends_toy\n")
-        monkeypatch.syspath_prepend(site)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
-        monkeypatch.setattr(host, "_HOST", [])
-        sys.modules.pop("amends_toy", None)
+        install_toy(site, monkeypatch, code)
 
     yield install
     sys.modules.pop("amends_toy", None)

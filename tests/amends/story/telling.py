@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -178,3 +181,17 @@ def copied(template, folder):
     home = moved(template / "home", folder / "home")
     file = Path(shutil.copy(template / "people.jsonl", folder))
     return Story(home, file, json.loads((template / "tokens.json").read_text()))
+
+
+def die_at(story, case, boundaries):
+    """Carry a case on through all these boundaries, dying at each, and then to its end; returns what each child did."""
+    story.close()
+    script = Path(__file__).with_name("dying.py")
+    command = [sys.executable, script, story.home, story.tokens["max"], case.id, json.dumps([*boundaries, ["", ""]])]
+    elsewhere = story.home.parent / "tmp"
+    elsewhere.mkdir()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(elsewhere)}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["ended"] for one in told] == ["killed"] * len(boundaries) + ["ended"], done.stderr[-4000:]
+    return told

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,20 +49,6 @@ ERASURE = [["begin", "after"], *boundaries_of(durable.ERASURE), *ENDS]
 PURGE = [["begin", "after"], *boundaries_of(f"purge:{step}" for step in durable.PURGE), *ENDS]
 
 
-def die_at(story, case, boundaries):
-    """Carry a case on through all these boundaries, dying at each, and then to its end; returns what each child did."""
-    story.close()
-    script = Path(__file__).with_name("dying.py")
-    command = [sys.executable, script, story.home, story.tokens["max"], case.id, json.dumps([*boundaries, ["", ""]])]
-    elsewhere = story.home.parent / "tmp"
-    elsewhere.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(elsewhere)}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["ended"] for one in told] == ["killed"] * len(boundaries) + ["ended"], done.stderr[-4000:]
-    return told
-
-
 def check_once(story, case, version):
     """Check that everything there is, is there once."""
     with story.workspace.database.read() as connection:
@@ -90,7 +72,7 @@ def check_once(story, case, version):
 
 def test_killed_at_every_boundary_of_an_erasure_and_its_purge(quick, told):
     case = quick.approved()
-    steps = die_at(quick, case, [*ERASURE, *PURGE])
+    steps = told.telling.die_at(quick, case, [*ERASURE, *PURGE])
     assert quick.case(case.id).status == "complete"
     done = quick.steps(case.id)
     assert done["rebuild"]["digest"] == done["counterfactual"]["digest"] == quick.champion().digest
@@ -129,12 +111,12 @@ def rows_of(url):
         ]
 
 
-def test_on_postgresql_a_killed_erasure_ends_with_one_result_and_no_row_names_the_person(on_postgres):
+def test_on_postgresql_a_killed_erasure_ends_with_one_result_and_no_row_names_the_person(on_postgres, told):
     assert any("Olga" in row or "olga" in row for row in rows_of(on_postgres.databases[0]))  # this search can find
     case = on_postgres.approved()
     dying = [["begin", "after"], ["training", "3"], ["rebuild", "after"], ["promote", "before"], ["finish", "after"]]
     dying += [["purge:purge", "after"], ["purge:attest", "after"]]
-    die_at(on_postgres, case, dying)
+    told.telling.die_at(on_postgres, case, dying)
     assert on_postgres.case(case.id).status == "complete"
     assert on_postgres.versions() == [(1, "purged"), (2, "active")]
     check_once(on_postgres, case, 2)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied, Waiting
+from amends.governor.cases.branching import reopen_below
 from amends.governor.cases.changing import ROLES as CHANGERS
 from amends.governor.cases.changing import replan_change
 from amends.governor.cases.promoting import KIND as PROMOTION
@@ -15,7 +16,7 @@ from amends.governor.cases.promoting import replan_promotion
 from amends.governor.cases.requesting import plan_case
 from amends.governor.standstill import standstill
 from amends.governor.subjects.disclosing import seal_reason
-from amends.governor.work import batches
+from amends.governor.work import batches, families
 from amends.governor.work.leftovers import drop_products
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, datasets, journal, lineage, reviews
@@ -76,8 +77,29 @@ def approve(workspace: Workspace, case: str, plan_digest: str = "", reason: str 
         workspace.record(
             connection, f"{case}:approved:{digest[:16]}:{actor.id}", Action.CASE_APPROVED, {"plan": digest}
         )
+        _approve_below(workspace, connection, found, actor, reason)
         missing = approvals.missing(connection, case)
     return found, missing
+
+
+def _approve_below(workspace: Workspace, connection: Connection, case: Case, actor: Person, reason: str) -> None:
+    """Approve the plans whose digests this plan names; one that was made anew since is approved by itself."""
+    for one in (case.plan or {}).get("descendants", ()):
+        found = cases.get(connection, one["case"])
+        if (found.plan_digest, found.status) == (one["plan"], CaseStatus.AWAITING_APPROVAL):
+            approvals.approve(connection, found.id, one["plan"], actor, "approve", reason)
+            body = {"plan": one["plan"], "with": case.id}
+            key = f"{found.id}:approved:{one['plan'][:16]}:{actor.id}"
+            workspace.record(connection, key, Action.CASE_APPROVED, body)
+
+
+def _end_below(workspace: Workspace, connection: Connection, case: str, status: CaseStatus, reason: str) -> None:
+    """End what a case opened and nobody has begun, as it ends itself."""
+    action = Action.CASE_CANCELLED if status == CaseStatus.CANCELLED else Action.CASE_DENIED
+    for found in families.below(connection, case):
+        if found.status in (CaseStatus.LOCATING, CaseStatus.AWAITING_APPROVAL):
+            cases.set_status(connection, found.id, status, outcome="refused", reason=reason)
+            workspace.record(connection, f"{found.id}:ended", action, {"with": case})
 
 
 def _check_role(case: Case, actor: Person) -> None:
@@ -102,6 +124,7 @@ def deny(workspace: Workspace, case: str, reason: str) -> Case:
         digest = _the_plan(cases.get(connection, case), "")
         approvals.approve(connection, case, digest, actor, "deny", reason)
         workspace.record(connection, f"{case}:denied:{digest[:16]}:{actor.id}", Action.CASE_DENIED, {"plan": digest})
+        _end_below(workspace, connection, case, CaseStatus.REFUSED, reason)
         return cases.set_status(connection, case, CaseStatus.REFUSED, outcome="refused", reason=reason)
 
 
@@ -110,6 +133,8 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
     actor = workspace.require_role("dpo")
     with workspace.database.transaction() as connection:
         beside = cases.detail(connection, case)
+        if (above := cases.get(connection, case).parent) is not None:
+            raise BadInput(f"case {case} has the clock of the request that opened it; extend case {above}")
         if "deadline" not in beside:
             raise BadInput(f"case {case} has no clock to extend; only requests of data subjects have one")
         first = read_deadline(beside["deadline"])
@@ -120,11 +145,16 @@ def extend_case(workspace: Workspace, case: str, reason: str, notice_sent_at: da
         )
         body = {"due_at": longer.due_at.isoformat(), "notice_sent_at": notice_sent_at.isoformat()}
         workspace.record(connection, f"{case}:extended", Action.CASE_EXTENDED, body)
+        for below in families.below(connection, case):
+            cases.set_deadline(connection, below.id, longer.due_at, {"deadline": longer.as_json()})
+            workspace.record(connection, f"{below.id}:extended", Action.CASE_EXTENDED, {**body, "with": case})
     return found
 
 
 def replan(workspace: Workspace, case: str) -> Case:
     """Plan a case again, as after a data set was registered or the champion moved; earlier approvals are void.
+
+    Of a request whose own model is done, only what it opens for models that descend from it is planned anew.
 
     Raises:
         BadInput: What it plans is done, and only the purge is left.
@@ -132,10 +162,14 @@ def replan(workspace: Workspace, case: str) -> Case:
     with workspace.database.read() as connection:
         is_change = "asked" in cases.detail(connection, case)
         workspace.require_role("dpo", "operator", *(CHANGERS if is_change else ("requester",)))
-        if "register" in journal.steps_of(connection, batches.of(connection, case).lead):
-            raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
-        is_promotion = cases.get(connection, case).kind == PROMOTION
-    if is_promotion:
+        is_past = batches.has_replaced(journal.steps_of(connection, batches.of(connection, case).lead))
+        kind = cases.get(connection, case).kind
+    if is_past and not (kind == "erasure" and reopen_below(workspace, case)):
+        raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
+    if is_past:
+        with workspace.database.read() as connection:
+            return cases.get(connection, case)
+    if kind == PROMOTION:
         return replan_promotion(workspace, case)
     return replan_change(workspace, case) if is_change else plan_case(workspace, case)
 
@@ -153,9 +187,11 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
         lead = str(cases.detail(connection, case).get("lead", case))
         done = journal.steps_of(connection, lead)
         last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD.get(found.kind, "judge")
+        last = "withdraw" if families.retires(found) else last
         if found.status == CaseStatus.CANCELLED or last in done:
             raise Denied(f"case {case} is {found.status} and past the point where it can be cancelled; let it end")
         _withdraw(connection, found.model, done)
+        _end_below(workspace, connection, case, CaseStatus.CANCELLED, reason)
         found = cases.set_status(connection, case, CaseStatus.CANCELLED, outcome="refused", reason=reason)
         workspace.record(connection, f"{case}:cancelled", Action.CASE_CANCELLED, {})
     with suppress(Waiting), standstill(workspace):  # else whoever carries it out drops what was made

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amends.errors import BadInput, Denied
 from amends.governor.cases.costing import priced
 from amends.governor.judging import find_policy
+from amends.governor.models.heirs import heirs_of, taught_by
 from amends.governor.models.promoting import champion
-from amends.governor.subjects.locating import Located, Reach
-from amends.governor.work.replaying import rebuilds_itself
+from amends.governor.subjects.locating import Located, Reach, learnt_from
+from amends.governor.work.replaying import rebuilds_itself, runs_again
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, journal, lineage
 from amends.ledger.lineage import Version
@@ -37,6 +38,16 @@ STEPS = {
     "purge": "delete what held the subject, and scan for what is left",
     "attest": "sign the certificate and close the case",
 }
+
+
+RETIRING = {
+    "prepare": "list what holds the subject",
+    "withdraw": "take every alias away from these versions, and seal them",
+    "purge": "delete them with all that belongs to them, and scan for what is left",
+    "attest": "sign the record and close the case",
+}
+ORDER = (*list(STEPS)[:-2], "withdraw", *list(STEPS)[-2:])
+"""The order in which the steps of either are done."""
 
 
 def make_plan(
@@ -68,7 +79,11 @@ def make_plan(
     if target is None:
         raise BadInput(f"{case.model} has no champion; promote a version, or name another model")
     erasure, promotion = find_policy(workspace, "erasure"), find_policy(workspace, "promotion")
-    ladder = choose_ladder(workspace, target.digest, erasure.operations, list(located.records))
+    with workspace.database.read() as connection:
+        found = lineage.tainted_by(connection, learnt_from(workspace, located, marks))
+    tainted = [version.digest for version in found]
+    ladder = choose_ladder(workspace, target.digest, erasure.operations, list(located.records), tainted)
+    check_teachers(workspace, case.model, target.digest, tainted)
     operation, guarantee = ladder[0]
     return {
         "schema": 1,
@@ -84,44 +99,77 @@ def make_plan(
         "guarantee": str(guarantee),
         "ladder": priced(workspace, erasure, case.id, target.digest, ladder, located.records),
         "steps": dict(STEPS),
-        "holds": {
-            "versions": [f"{v.model}@{v.number}" for v in reached.versions],
-            "datasets": sorted(located.records),
-            "state_blobs": reached.state,
-            "stores": dict(reached.stores),
-            "recipients": list(reached.recipients),
-        },
+        "holds": held_by(located, reached),
         "parent_when_planned": str(target),
-        "rollback": _rollback(workspace, case.model, reached),
-        "estimate": _estimate(workspace, target.digest, reached),
+        "rollback": rollback_of(workspace, case.model, reached),
+        "estimate": estimate_of(workspace, target.digest, reached),
         "policies": {"erasure": erasure.digest, "promotion": promotion.digest},
         "purge_after_days": erasure.purge_after_days,
         "retention_days": erasure.retention_days,
     }
 
 
+def held_by(located: Located, reached: Reach) -> dict[str, Any]:
+    """Return what holds the subject, by what can be deleted, told or asked."""
+    return {
+        "versions": [f"{v.model}@{v.number}" for v in reached.versions],
+        "datasets": sorted(located.records),
+        "state_blobs": reached.state,
+        "stores": dict(reached.stores),
+        "recipients": list(reached.recipients),
+    }
+
+
+def check_teachers(workspace: Workspace, model: str, digest: str, tainted: Collection[str]) -> None:
+    """Refuse to erase from a version that was made with another model's which holds the subject still.
+
+    Raises:
+        Denied: It was, and nothing took that version's place.
+    """
+    with workspace.database.read() as connection:
+        steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
+        taught = taught_by(steps, tainted)
+        missing = sorted(taught - heirs_of(connection, taught, tainted).keys())
+        names = [str(version.name) for one in missing for version in lineage.by_digest(connection, one)]
+    if names:
+        raise Denied(
+            f"{model} was made with {names[0]}, which holds the person as well; ask for the erasure from "
+            f"{names[0].partition('@')[0]}, which opens a case for {model} by itself"
+        )
+
+
 def choose_ladder(
-    workspace: Workspace, digest: str, operations: tuple[str, ...], held: list[str]
+    workspace: Workspace, digest: str, operations: tuple[str, ...], held: list[str], tainted: Collection[str] = ()
 ) -> list[tuple[str, Guarantee]]:
     """Return what can erase from this version, with each guarantee, in the order in which it is to be tried.
 
     Where an exact operation fits, only exact ones: what bits can prove is not left to readings. Elsewhere every
     approximate operation that the policy names, in its order; the next is tried where the policy denies the one before.
 
-    A step that rebuilds itself needs no rung: run again without the records, it gives what it would have given. The
-    first step that learnt from them decides; the later ones are replayed after it.
+    A step that rebuilds itself needs no rung: run again without the records, it gives what it would have given. Nor
+    does one that knows the person from its teacher alone, run again with what took the teacher's place. The first step
+    that learnt from them decides; the later ones are replayed after it.
+
+    Args:
+        workspace: Where the version is.
+        digest: Its tree digest.
+        operations: The policy's, from the strongest guarantee to the weakest.
+        held: The data sets that hold the person.
+        tainted: The versions that do.
 
     Raises:
         Denied: None can.
     """
     with workspace.database.read() as connection:
         steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
-    touched = [step["operation"] for step in steps if set(step["records"].values()) & set(held)]
-    touched = touched[:1] or [step["operation"] for step in steps]  # it learnt from none of these, and stays as it is
-    if touched and rebuilds_itself(workspace, touched[0]):
-        own = workspace.host.operation(touched[0])
-        if own.guarantee:
-            return [(own.name, own.guarantee)]
+    at = touched_at(steps, held, tainted)
+    first = steps[0 if at is None else at] if steps else None
+    if first is not None and runs_again(workspace, first, {*held, *tainted}):
+        own = workspace.host.operation(first["operation"])
+        if own.guarantee or not rebuilds_itself(workspace, own.name):
+            return [(own.name, own.guarantee or Guarantee.EXACT)]
+    # where it learnt from none of these, it stays as it is
+    touched = [step["operation"] for step in (steps if at is None else steps[at : at + 1])]
     carried = attached(workspace, digest)
     found: list[tuple[str, Guarantee]] = []
     for name in operations:
@@ -138,12 +186,20 @@ def choose_ladder(
     )
 
 
+def touched_at(steps: Sequence[Mapping[str, Any]], held: Collection[str], tainted: Collection[str]) -> int | None:
+    """Return the first step that learnt from any of these data sets or versions, None where none did."""
+    wanted = {*held, *tainted}
+    learnt = [{*step["records"].values(), *step.get("models", {}).values()} for step in steps]
+    return next((number for number, names in enumerate(learnt) if names & wanted), None)
+
+
 def attached(workspace: Workspace, digest: str) -> set[str]:
     """Return the kinds of attachment that a version carries."""
     return {name.split("/")[1] for name in fetch_manifest(workspace.blobs, digest).files if name.count("/") > 1}
 
 
-def _rollback(workspace: Workspace, model: str, reached: Reach) -> str:
+def rollback_of(workspace: Workspace, model: str, reached: Reach) -> str:
+    """Return a version of a model that holds nobody who goes, or say that there is none."""
     held = {(version.model, version.number) for version in reached.versions}
     with workspace.database.read() as connection:
         clean = [v for v in lineage.versions_of(connection, model) if (v.model, v.number) not in held]
@@ -160,7 +216,8 @@ def training_seconds(workspace: Workspace, version: Version) -> tuple[float, int
     return (float(trained["seconds"]), shards) if trained else (0.0, shards)
 
 
-def _estimate(workspace: Workspace, digest: str, reached: Reach) -> dict[str, Any]:
+def estimate_of(workspace: Workspace, digest: str, reached: Reach) -> dict[str, Any]:
+    """Return what erasing from a version will take, as far as anybody knows."""
     with workspace.database.read() as connection:
         version = lineage.by_digest(connection, digest)[0]
         records = [datasets.get(connection, use.dataset).records for use in lineage.data_of(connection, digest)]

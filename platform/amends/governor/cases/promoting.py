@@ -68,7 +68,7 @@ def open_rollback(workspace: Workspace, model: str, *, reason: str, to: int | No
         raise BadInput("a rollback needs its reason; give --reason")
     with workspace.database.read() as connection:
         past = aliases.history(connection, model, alias)
-        stood = [move.new_number for move in past]
+        stood = [move.new_number for move in past if move.new_number != aliases.NOTHING]
         target = to if to is not None else past[-1].old_number if past else None
         if target is None or target not in stood:
             known = ", ".join(str(number) for number in dict.fromkeys(stood[:-1])) or "no other version"

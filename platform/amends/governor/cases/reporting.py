@@ -18,6 +18,7 @@ from amends.governor.work import batches
 from amends.governor.work.ancestry import history_of
 from amends.governor.work.attesting import approved, explained, lineage_of, method_of, tried_rungs
 from amends.governor.work.climbing import ladder_of, rung_of
+from amends.governor.work.kinship import above_of, below_of
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Work
 from amends.governor.workspace import Workspace
@@ -92,6 +93,8 @@ class _Seen:
         if "prepare" not in self.steps:
             return None
         parent = self.steps["prepare"]["parent"]
+        if parent is None:
+            return None
         return ModelVersion(self.case.model, parent["version"], parent["digest"])
 
     @property
@@ -127,6 +130,7 @@ def _evidence(workspace: Workspace, seen: _Seen) -> Evidence:
     with workspace.database.read() as connection:
         verdict = next((d.verdict for d in decisions.find(connection, seen.work.lead) if d.id == seen.decision), None)
         allowed = approved(connection, case.id)
+        above, below = above_of(connection, case.id), below_of(connection, case.id)
     evidence = Evidence(
         case=case.id,
         model=case.model,
@@ -146,6 +150,8 @@ def _evidence(workspace: Workspace, seen: _Seen) -> Evidence:
         verdict=verdict,
         tried=(*tried_rungs(workspace, seen.work), *_last(workspace, seen)),
         approvals=allowed,
+        above=above,
+        descendants=below,
         entry={},
         inclusion={},
     )

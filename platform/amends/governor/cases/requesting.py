@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import BadInput, UnknownModel
+from amends.governor.cases.branching import draft, replan_branch, write
 from amends.governor.cases.planning import GROUNDS, make_plan
 from amends.governor.models.promoting import champion, standing
 from amends.governor.proof.evidence import Asked
@@ -102,7 +103,14 @@ def _check_model(workspace: Workspace, request: Request) -> None:
 
 
 def plan_case(workspace: Workspace, id: str) -> Case:
-    """Locate a case's subject and bring it to where somebody has to act, or to a negative finding."""
+    """Locate a case's subject and bring it to where somebody has to act, or to a negative finding.
+
+    A case that another one opened is planned anew for what that one found; the plan of the other stays.
+    """
+    with workspace.database.read() as connection:
+        is_branch = cases.get(connection, id).parent is not None
+    if is_branch:
+        return replan_branch(workspace, id)
     forget_questions(workspace, id)
     disclosure = disclosure_of(workspace, id)
     located = locate(workspace, disclosure)
@@ -135,6 +143,7 @@ def _negative(workspace: Workspace, id: str, located: Located) -> Case:
         if not asked.is_allowed:
             return _unsigned(workspace, id, asked)
     with workspace.database.transaction() as connection:
+        write(workspace, connection, cases.get(connection, id), [])  # what it had opened is not needed
         for pseudonym in located.pseudonyms:
             datasets.remove_subject(connection, pseudonym)
     return attest_negative(workspace, id, asked)
@@ -161,7 +170,10 @@ def _plan(workspace: Workspace, id: str, located: Located) -> Case:
         workspace, case, located, reached, marks,
         ground=beside["ground"], identity=identity_of(located, beside["identity"]),
     )  # fmt: skip
+    below = draft(workspace, case, plan, located, reached)
+    plan = {**plan, "descendants": [one.told for one in below]}
     with workspace.database.transaction() as connection:
+        write(workspace, connection, case, below)
         digest = cases.set_plan(connection, id, plan)
         key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
         workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput
 from amends.governor import listing
 from amends.governor.data.rows import blobs_of, rows_of, text_of
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import open_reason
+from amends.governor.work import families
 from amends.governor.work.searching import outcomes
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, datasets, journal, people, reviews
 from amends.records import Case, CaseStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 ENDED = frozenset({"complete", "negative finding", "refused", "denied", "cancelled"})
 HURRY = 0.25
@@ -51,7 +55,11 @@ def case_list(
             for case in found
             if case.status == CaseStatus.AWAITING_APPROVAL
         }
-    return [{**brief(case, names), "missing_approvals": waiting.get(case.id, 0)} for case in found]
+        before = {case.id: families.waits_for(connection, case) for case in found}
+    return [
+        {**brief(case, names), "missing_approvals": waiting.get(case.id, 0), "waits_for": before[case.id]}
+        for case in found
+    ]
 
 
 def brief(case: Case, names: Mapping[str, str]) -> dict[str, Any]:
@@ -65,7 +73,7 @@ def brief(case: Case, names: Mapping[str, str]) -> dict[str, Any]:
         **{"regime": case.regime, "received_at": case.received_at, "due_at": case.due_at},
         "days_left": round(left / 86400, 1) if is_open else None,
         "urgency": urgency if is_open else "",
-        **{"outcome": case.outcome, "reason": case.reason, "plan_digest": case.plan_digest},
+        **{"outcome": case.outcome, "reason": case.reason, "plan_digest": case.plan_digest, "parent": case.parent},
     }
 
 
@@ -84,9 +92,12 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
         steps = journal.steps_of(connection, str(beside.get("lead", id)))
         missing = approvals.missing(connection, id) if case.status == CaseStatus.AWAITING_APPROVAL else 0
         extensions = cases.extensions_of(connection, id)
+        tree = _family(connection, case)
+        before, keep = families.waits_for(connection, case), families.what_to_do(connection, id)
     return {
         **brief(case, names),
         **{"plan": case.plan, "deadline": beside.get("deadline"), "batch": beside.get("batch", [])},
+        **{"family": tree, "waits_for": before, "kept_open_by": keep},
         "extensions": [dict(extension) for extension in extensions],
         "near_misses": [_named({**m, "reason": open_reason(workspace, id, m["reason"])}, names) for m in near],
         "approvals": [_named(approval, names) for approval in decided],
@@ -102,6 +113,20 @@ def case_view(workspace: Workspace, id: str) -> dict[str, Any]:
             for entry in listing.entries(workspace, case=id)
         ],
     }
+
+
+def _family(connection: Connection, case: Case) -> list[dict[str, Any]]:
+    """Return every case of a request, each after the one that opened it; nothing where the request is one case."""
+    members = cases.family(connection, case.id)
+    plans = {member.id: cases.get(connection, member.id).plan or {} for member in members}
+    return [
+        {
+            **{"id": member.id, "parent": member.parent, "model": member.model, "status": str(member.status)},
+            **{"reason": member.reason or "", "guarantee": str(plans[member.id].get("guarantee", ""))},
+            **{"how": str(plans[member.id].get("how", "")), "because": str(plans[member.id].get("because", ""))},
+        }
+        for member in (members if len(members) > 1 else ())
+    ]
 
 
 def _tried(told: Mapping[str, Any], plan: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

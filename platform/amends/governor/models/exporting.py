@@ -11,8 +11,10 @@ from typing import Any
 from amends.errors import BadInput
 from amends.governor.models.asking import served_version, verified_tree
 from amends.governor.workspace import Workspace
-from amends.ledger import inventory
+from amends.ledger import inventory, lineage
 from amends.ledger.actions import Action
+from amends.ledger.inventory import Recipient
+from amends.ledger.lineage import Version
 
 WHAT = "PEFT export"
 
@@ -78,3 +80,41 @@ def place_mac(workspace: Workspace, place: Path) -> str:
 def _measure(directory: Path) -> tuple[int, int]:
     files = [path for path in directory.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files), len(files)
+
+
+def recipients_of(workspace: Workspace, model: str = "") -> list[dict[str, Any]]:
+    """Return what was handed out, oldest first, and whether an erasure waits for word from there.
+
+    Args:
+        workspace: Where the versions are.
+        model: Only versions of this model.
+    """
+    with workspace.database.read() as connection:
+        alive = lineage.versions_of(connection, model or None)
+        names = {version.digest: version for version in alive}
+        told = inventory.recipients_of(connection, list(names))
+    return [_told(one, names[one.version]) for one in told]
+
+
+def confirm_replaced(workspace: Workspace, id: int) -> dict[str, Any]:
+    """Record that a recipient said they replaced or deleted what they were handed; again changes nothing.
+
+    Raises:
+        BadInput: There is no such recipient.
+    """
+    actor = workspace.require_role("dpo", "operator")
+    with workspace.database.transaction() as connection:
+        found = inventory.recipient(connection, id)
+        version = lineage.by_digest(connection, found.version)[0]
+        inventory.mark_told(connection, id)
+        body = {"version": str(version.name), "digest": version.digest, "where": found.where_digest}
+        workspace.record(connection, f"recipient:{id}:confirmed", Action.RECIPIENT_CONFIRMED, body, actor.id)
+        return _told(inventory.recipient(connection, id), version)
+
+
+def _told(recipient: Recipient, version: Version) -> dict[str, Any]:
+    return {
+        **{"id": recipient.id, "version": str(version.name), "status": str(version.status), "what": recipient.what},
+        **{"where": recipient.where_digest, "at": recipient.at, "confirmed_at": recipient.told_at},
+        "is_open": version.status != "active" and recipient.told_at is None,
+    }

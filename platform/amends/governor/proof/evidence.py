@@ -100,6 +100,27 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """Another case of the same request, on a model that descends from this one's or that this one descends from.
+
+    Args:
+        case: Its id.
+        model: The model's name.
+        how: `rebuild` or `retire`, or empty for the request itself.
+        status: Where it stands.
+        guarantee: What it promises; empty where nothing is.
+        certificate: The sha256 of its certificate's envelope; empty where there is none yet.
+    """
+
+    case: str
+    model: str
+    how: str = ""
+    status: str = ""
+    guarantee: str = ""
+    certificate: str = ""
+
+
+@dataclass(frozen=True)
 class Asked:
     """What the model in service answered about somebody whom no record names; holds no word of theirs.
 
@@ -170,6 +191,9 @@ class Evidence:
         searched: For a negative finding: what was searched, one sentence each.
         asked: For a negative finding: what the model in service answered; None for an erasure.
         held: What is kept and why (exemptions, legal hold), one sentence each.
+        retired: What was taken out of service and not replaced, one sentence each; only where a model was retired.
+        above: The cases that this one was opened by, the request itself first.
+        descendants: The cases that this one opened, and these in turn.
         outside: Copies elsewhere.
         residual_risks: Further risks, one sentence each; those that follow from the rest are added.
         entry: The case's closing entry of the audit log, as JSON.
@@ -209,6 +233,9 @@ class Evidence:
     searched: tuple[str, ...] = ()
     asked: Asked | None = None
     held: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+    above: tuple[Relative, ...] = ()
+    descendants: tuple[Relative, ...] = ()
     outside: tuple[Outside, ...] = ()
     residual_risks: tuple[str, ...] = ()
     anchor: str = SELF_ATTESTED

@@ -35,7 +35,7 @@ def render_page(statement: Mapping[str, Any]) -> str:
 
     A statement whose predicate has a `standing` is rendered as a report of a case that nothing was attested for.
     """
-    predicate = {"standing": None, **statement["predicate"]}
+    predicate = {"standing": None, "family": None, "retired": [], **statement["predicate"]}
     completed = predicate["case"]["completed_at"]
     is_late = bool(completed) and _utc(completed) > _utc(predicate["case"]["due_at"])
     return template("certificate.html.j2").render(

@@ -55,6 +55,8 @@ def plain_verdict(predicate: Told, is_late: bool = False) -> Plain:
     """
     if predicate.get("standing") is not None:
         return _standing(predicate, predicate["standing"])
+    if predicate.get("retired"):
+        return _retired(predicate, is_late)
     if predicate["guarantee"] is None:
         return _nothing_held(predicate)
     return _granted(predicate, Guarantee(predicate["guarantee"]["name"]), is_late)
@@ -72,6 +74,17 @@ def _nothing_held(predicate: Told) -> Plain:
         limits.append("That the model does not know them by another name, or in other words.")
     state = "held" if asked["answer"] == "no sign" else "short"
     return Plain(state, "No data about this person were found.", tuple(found), tuple(searched), tuple(limits))
+
+
+def _retired(predicate: Told, is_late: bool) -> Plain:
+    """Say that a model which descended from an erased one is not served any more."""
+    pending = sum(copy["is_pending"] for copy in predicate["outside"])
+    against = (f"Copies outside this workspace that nobody confirmed to be gone: {pending}.",) if pending else ()
+    late = ("The answer came after its due date.",) if is_late else ()
+    evidence = ("Its versions were deleted with all that belonged to them.", *_search(predicate))
+    headline = "The model that held the person's data was taken out of service, and nothing took its place."
+    found = (*predicate["retired"], *against, *late)
+    return Plain("short" if against else "held", headline, found, evidence, (COPIES,))
 
 
 def _granted(predicate: Told, guarantee: Guarantee, is_late: bool) -> Plain:

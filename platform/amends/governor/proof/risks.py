@@ -49,7 +49,7 @@ def limits_of(asked: Asked) -> tuple[str, ...]:
 
 def risks_of(evidence: Evidence) -> Iterator[str]:
     """Yield the residual risks that follow from the evidence itself."""
-    yield GENERAL if evidence.guarantee is not None else SEARCH
+    yield GENERAL if evidence.guarantee is not None or evidence.retired else SEARCH
     if evidence.guarantee is Guarantee.APPROXIMATE:
         yield "The model was not rebuilt. A stronger test than those named here may still find traces in its weights."
         if not has_drilled(evidence.readings_after):

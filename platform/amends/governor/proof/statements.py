@@ -19,7 +19,9 @@ PREDICATE_TYPE = "https://amends.dev/erasure/v1"
 CERTIFICATE = "Certificate of erasure"
 MEASURES = "Record of measures taken"
 NEGATIVE = "Finding: no data held"
+RETIREMENT = "Record of retirement"
 
+GRANTED = ("granted", "partly granted")
 SAID = ("verdict", "half", "untried")
 """The words of a reading's detail that a statement keeps; its numbers it keeps all."""
 
@@ -39,14 +41,21 @@ MEANINGS = {
 }
 
 
-def title_of(guarantee: str | None, outcome: str) -> str:
+def title_of(guarantee: str | None, outcome: str, is_retired: bool = False) -> str:
     """Return the only title that a guarantee and an outcome allow.
+
+    Args:
+        guarantee: What is promised of the model in service; None where there is none.
+        outcome: What became of the request.
+        is_retired: Whether the model was taken out of service, and nothing is promised because nothing is served.
 
     Raises:
         BadInput: There is no title for them.
     """
     if outcome == NO_DATA_HELD and guarantee is None:
         return NEGATIVE
+    if is_retired and guarantee is None and outcome in GRANTED:
+        return RETIREMENT
     if guarantee in (Guarantee.EXACT, Guarantee.EXACT_BY_DATA_FLOW):
         return CERTIFICATE
     if guarantee == Guarantee.APPROXIMATE:
@@ -60,7 +69,7 @@ def build_statement(evidence: Evidence) -> dict[str, Any]:
     Raises:
         BadInput: The evidence does not carry the title that its guarantee asks for.
     """
-    title = title_of(evidence.guarantee, evidence.outcome)
+    title = title_of(evidence.guarantee, evidence.outcome, bool(evidence.retired))
     predicate = build_predicate(evidence, title)
     for objection in objections_to(predicate):
         raise BadInput(f"case {evidence.case} cannot be attested as {title!r}: {objection}")
@@ -91,6 +100,11 @@ def build_predicate(evidence: Evidence, title: str) -> dict[str, Any]:
         "searched": list(evidence.searched),
         "finding": None if evidence.asked is None else _finding(evidence.asked),
         "held": list(evidence.held),
+        "retired": list(evidence.retired),
+        "family": {
+            "above": [asdict(one) for one in evidence.above],
+            "descendants": [asdict(one) for one in evidence.descendants],
+        },
         "outside": [{**asdict(copy), "is_pending": not copy.confirmed_at} for copy in evidence.outside],
         "residual_risks": [*risks_of(evidence), *evidence.residual_risks],
         "anchor": evidence.anchor or SELF_ATTESTED,
@@ -110,11 +124,14 @@ def objections_to(predicate: Mapping[str, Any]) -> list[str]:
     """Return what in a predicate contradicts its own title, one sentence each."""
     guarantee, case = predicate["guarantee"], predicate["case"]
     name = None if guarantee is None else guarantee["name"]
-    found = []
-    if predicate["title"] != title_of(name, case["outcome"]):
-        found.append(f"its title must be {title_of(name, case['outcome'])!r}")
+    found = list(_objections_to_family(predicate.get("family")))
+    title = title_of(name, case["outcome"], bool(predicate.get("retired")))
+    if predicate["title"] != title:
+        found.append(f"its title must be {title!r}")
     if predicate["title"] == NEGATIVE:
         return [*found, *_objections_to_finding(predicate.get("finding"))]
+    if predicate["title"] == RETIREMENT:
+        return [*found, *_objections_to_retirement(predicate)]
     if name == Guarantee.EXACT and not guarantee["rebuilt"]:
         found.append("it is called exact, but names no digest of a rebuild")
     if name == Guarantee.EXACT and guarantee["rebuilt"] != guarantee["counterfactual"]:
@@ -125,6 +142,21 @@ def objections_to(predicate: Mapping[str, Any]) -> list[str]:
         found.append("the policy did not allow the candidate")
     scan = predicate["purge"]["scan"]
     if predicate["title"] == CERTIFICATE and (scan is None or not scan["is_clean"]):
+        found.append("no clean scan shows that the records are gone; purge and scan again")
+    return found
+
+
+def _objections_to_family(family: Mapping[str, Any] | None) -> list[str]:
+    """Return what keeps a request open; what was signed before there were such cases has no family."""
+    open_cases = [one for one in (family or {}).get("descendants", ()) if not one["certificate"]]
+    return [f"case {one['case']} on {one['model']} has no certificate" for one in open_cases]
+
+
+def _objections_to_retirement(predicate: Mapping[str, Any]) -> list[str]:
+    scan, found = predicate["purge"]["scan"], []
+    if predicate["versions"]["after"] is not None:
+        found.append("the model is called retired, but a new version is named")
+    if scan is None or not scan["is_clean"]:
         found.append("no clean scan shows that the records are gone; purge and scan again")
     return found
 

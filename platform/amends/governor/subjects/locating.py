@@ -111,16 +111,35 @@ class Reach:
 def reach(workspace: Workspace, located: Located, disclosure: Disclosure) -> Reach:
     """Follow the lineage from data sets to versions, their state, exports and the plugins' stores."""
     with workspace.database.read() as connection:
-        trained = lineage.versions_trained_on(connection, list(located.records))
-        found = {(v.model, v.number): v for v in trained}
-        for version in trained:
-            found |= {(v.model, v.number): v for v in lineage.descendants(connection, version.digest)}
-        alive = tuple(v for _, v in sorted(found.items()) if str(v.status) != "purged")
-        state = sum(len(inventory.state_of(connection, version.digest)) for version in alive)
-        told = inventory.recipients_of(connection, [version.digest for version in alive])
+        held = lineage.tainted_by(connection, list(located.records))
     stores = {
         store.name: sum(finding.count for finding in store.locate(disclosure))
         for store in workspace.host.stores(workspace)
     }
-    size = sum(fetch_manifest(workspace.blobs, version.digest).size for version in alive)
-    return Reach(alive, state, tuple(f"{r.what} {r.where_digest[:12]}" for r in told), stores, size)
+    return reach_of(workspace, tuple(version for version in held if str(version.status) != "purged"), stores)
+
+
+def reach_of(workspace: Workspace, versions: tuple[Version, ...], stores: Mapping[str, int]) -> Reach:
+    """Return what holds a subject because these versions do: their state, and what of them was handed out."""
+    with workspace.database.read() as connection:
+        state = sum(len(inventory.state_of(connection, version.digest)) for version in versions)
+        told = inventory.recipients_of(connection, [version.digest for version in versions])
+    size = sum(fetch_manifest(workspace.blobs, version.digest).size for version in versions)
+    return Reach(versions, state, tuple(f"{r.what} {r.where_digest[:12]}" for r in told), stores, size)
+
+
+def learnt_from(workspace: Workspace, located: Located, marks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the data sets whose training records change; in others the subject was only withheld.
+
+    Args:
+        workspace: Where they are.
+        located: Where the subject is.
+        marks: How each near miss was decided, by record id: `mark` and `dataset`.
+    """
+    going = {digest: set(ids) for digest, ids in located.records.items()}
+    for record, decided in marks.items():
+        if decided["mark"] in ("erase", "redact"):
+            going.setdefault(decided["dataset"], set()).add(record)
+    with workspace.database.read() as connection:
+        train = {digest: blobs_of(datasets.get(connection, digest))[0] for digest in sorted(going)}
+    return [d for d, blob in train.items() if any(row["id"] in going[d] for row in rows_of(workspace, blob))]

@@ -38,7 +38,9 @@ def _version(connection: Connection, digest: str) -> Version | None:
 
 def _steps(version: Version | None) -> tuple[Step, ...]:
     steps = [] if version is None else version.recipe.get("steps", [])
-    return tuple(Step(step["operation"], _short(step.get("records", {}))) for step in steps)
+    return tuple(
+        Step(step["operation"], _short({**step.get("models", {}), **step.get("records", {})})) for step in steps
+    )
 
 
 def _short(records: Mapping[str, str]) -> dict[str, str]:

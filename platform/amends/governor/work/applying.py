@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from amends.errors import Denied, TaskFailed
@@ -21,13 +22,13 @@ from amends.governor.work.replaying import (
     find_place,
     from_before,
     left_out,
-    rebuilds_itself,
     remaining,
     replay,
 )
 from amends.governor.work.running import Step
 from amends.governor.workspace import Workspace
-from amends.records import Guarantee
+from amends.ledger import lineage
+from amends.records import Guarantee, weakest
 
 
 def rebuild(workspace: Workspace, work: Work) -> Result:
@@ -54,13 +55,14 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
     """Build the same in a fresh process, cache and data file that never had the records."""
     prepared, rebuilt = earlier(workspace, work, "prepare"), earlier(workspace, work, "rebuild")
     operation = str(rebuilt["operation"])
-    if not workspace.host.operation(operation).rebuilds:
-        return {"digest": None}
+    rebuilds = bool(workspace.host.operation(operation).rebuilds)
     if never_trained(prepared):
-        return as_it_is(workspace, prepared["parent"]["digest"]).to_json()
+        return as_it_is(workspace, prepared["parent"]["digest"]).to_json() if rebuilds else {"digest": None}
     place = _begin(workspace, prepared, operation)
+    if not rebuilds and not place.is_again:
+        return {"digest": None}
     clean = place
-    if not rebuilds_itself(workspace, operation):  # else it begins from a version and a state that never saw them
+    if not place.is_again:  # else it begins from a version and a state that never saw them
         same = place.tree == place.before  # what the step began from never saw them either
         tree = place.tree if same else clean_source(workspace, str(rebuilt["first"]), place.tree)
         clean = replace(place, tree=tree, state={}, key_name=f"{place.key_name}-fresh")
@@ -70,9 +72,14 @@ def counterfactual(workspace: Workspace, work: Work) -> Result:
 
 def _begin(workspace: Workspace, prepared: Result, operation: str) -> Place:
     """Return where an operation enters the champion's recipe."""
-    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
-    rebuilds = workspace.host.operation(operation).rebuilds
-    return from_before(workspace, place) if rebuilds and rebuilds != operation else place
+    place = _place(workspace, prepared)
+    is_another = not place.is_again and bool(workspace.host.operation(operation).rebuilds)
+    return from_before(workspace, place) if is_another else place
+
+
+def _place(workspace: Workspace, prepared: Result) -> Place:
+    held, replaced = set(prepared["datasets"]), prepared.get("models", {})
+    return find_place(workspace, prepared["parent"]["digest"], held, replaced)
 
 
 def _steps(workspace: Workspace, prepared: Result) -> Sequence[Mapping[str, Any]]:
@@ -90,9 +97,9 @@ def _operation(workspace: Workspace, work: Work, prepared: Result) -> str:
     steps = _steps(workspace, prepared)
     if never_trained(prepared) or not steps:
         return ladder[rung]
-    place = find_place(workspace, prepared["parent"]["digest"], set(prepared["datasets"]))
+    place = _place(workspace, prepared)
     touched = str(steps[place.index]["operation"])
-    if rebuilds_itself(workspace, touched):
+    if place.is_again:
         return touched
     for name in ladder[rung:]:
         if workspace.host.operation(name).rebuilds in ("", touched):
@@ -109,15 +116,34 @@ def _build(
     """Run the touched step and replay the later ones."""
     steps, recipe = _steps(workspace, prepared), read_recipe(workspace, prepared["parent"]["digest"])
     key = f"{work.lead}-{'counterfactual' if fresh else 'rebuild'}{rung_mark(rung_of(workspace, work))}"
-    if not workspace.host.operation(operation).rebuilds:
-        later = [again(step, prepared["datasets"]) for step in steps[place.index + 1 :]]
+    if not place.is_again and not workspace.host.operation(operation).rebuilds:
+        later = [again(step, prepared) for step in steps[place.index + 1 :]]
         runs = [_unlearning(workspace, prepared, operation), *(Run(step, step) for step in later)]
         return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps)}, fresh)
     runs = []
     for number, step in remaining(workspace, steps, prepared, place.start):
         run = replace(step, operation=operation) if number == place.index else step
         runs.append(Run(step, _from_scratch(workspace, run) if fresh and number == place.index else run))
-    return replay(workspace, work, key, place, runs, {**recipe, "steps": list(steps[: place.start])}, fresh)
+    before = _recipe_before(workspace, {**recipe, "steps": list(steps[: place.start])}, prepared, place)
+    return replay(workspace, work, key, place, runs, before, fresh)
+
+
+def _recipe_before(workspace: Workspace, recipe: dict[str, Any], prepared: Result, place: Place) -> dict[str, Any]:
+    """Return the recipe of what steps begin from: a version that took another's place was made by one of its own.
+
+    A new model's recipe says which version it comes from; that is the one that took its teacher's place.
+    """
+    replaced: Mapping[str, str] = prepared.get("models", {})
+    if place.tree in replaced.values():
+        return read_recipe(workspace, place.tree)
+    origin = (recipe.get("base") or {}).get("source", "")
+    with workspace.database.read() as connection:
+        names = {
+            str(old.name): str(new.name)
+            for digest, heir in replaced.items()
+            for old, new in product(lineage.by_digest(connection, digest), lineage.by_digest(connection, heir))
+        }
+    return {**recipe, "base": {**recipe["base"], "source": names[origin]}} if origin in names else recipe
 
 
 def _from_scratch(workspace: Workspace, step: Step) -> Step:
@@ -163,7 +189,15 @@ def compare(workspace: Workspace, work: Work) -> Result:
             "nothing is promoted: check the operation's determinism, then retry the case"
         )
     guarantee = Guarantee.EXACT if one_stack else Guarantee.EXACT_BY_DATA_FLOW
-    return {"digests_equal": equal, "guarantee": str(guarantee), "same_stack": one_stack}
+    promised = weakest([guarantee, *_inherited(workspace, earlier(workspace, work, "prepare"))])
+    return {"digests_equal": equal, "guarantee": str(promised), "same_stack": one_stack}
+
+
+def _inherited(workspace: Workspace, prepared: Result) -> list[Guarantee]:
+    """Return what was promised of the versions that this one was made with again: it holds what they may still hold."""
+    with workspace.database.read() as connection:
+        found = [lineage.by_digest(connection, digest) for digest in prepared.get("models", {}).values()]
+    return [version.guarantee for versions in found for version in versions if version.guarantee is not None]
 
 
 def _fingerprints(recipe: Mapping[str, Any]) -> list[Any]:

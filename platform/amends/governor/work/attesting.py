@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ from amends.governor.proof.evidence import Approved, Evidence, Method, Outside, 
 from amends.governor.proof.plots import readings_svg
 from amends.governor.work.ancestry import history_of
 from amends.governor.work.climbing import tried
+from amends.governor.work.kinship import above_of, below_of
 from amends.governor.work.measuring import change_of, readings
 from amends.governor.work.piece import Result, Work, earlier
+from amends.governor.work.retiring import is_retired, retired_lines
 from amends.governor.work.scouring import drop_needles
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, copies, datasets, decisions, inventory, lineage, people, reviews
 from amends.ledger.actions import Action
 from amends.policy import read_deadline
-from amends.records import Guarantee, ModelVersion, Reading
+from amends.records import Change, Guarantee, ModelVersion, Reading
 
 NO_STEP: Mapping[str, Any] = {"operation": "", "seed": 0, "parameters": {}}
+NOTHING = ModelVersion("", 0, "")
 STRANGERS = {
     "control": "Nobody was withheld from these records: the readings compare the person with made-up people in the "
     "same sentences, not with real people whom the model never saw.",
@@ -54,6 +58,8 @@ def attest(workspace: Workspace, work: Work) -> Result:
 
 def _label(workspace: Workspace, work: Work, page: str, certificate: str) -> None:
     """Link the new version's page in MLflow to the case that made it, and name that case's certificate there."""
+    if is_retired(workspace, work):
+        return
     parent, made = earlier(workspace, work, "prepare")["parent"], earlier(workspace, work, "register")
     if made["version"] != parent["version"]:
         with suppress(UnknownModel):  # a later case has replaced and purged it already
@@ -71,29 +77,23 @@ def _sign(workspace: Workspace, work: Work, case: str, commitment: str) -> dict[
 
 
 def _digests(workspace: Workspace, work: Work) -> dict[str, Any]:
-    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
-    compared = earlier(workspace, work, "compare")
-    return {"old": prepared["parent"]["digest"], "new": registered["digest"], "guarantee": compared["guarantee"]}
+    old = earlier(workspace, work, "prepare")["parent"]["digest"]
+    if is_retired(workspace, work):
+        return {"old": old, "new": None, "guarantee": None}
+    new, compared = earlier(workspace, work, "register")["digest"], earlier(workspace, work, "compare")
+    return {"old": old, "new": new, "guarantee": compared["guarantee"]}
 
 
 def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entry: Entry, inclusion: Entry) -> Evidence:
-    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
-    rebuilt, other = earlier(workspace, work, "rebuild"), earlier(workspace, work, "counterfactual")
-    change, strangers = change_of(workspace, work), earlier(workspace, work, "measure").get("strangers", ())
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    """Return what is attested: what every case has, and what became of the model."""
     with workspace.database.read() as connection:
         found = cases.get(connection, case)
         due = read_deadline(cases.detail(connection, case)["deadline"])
-        verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
-        allowed = approved(connection, case)
-        held = tuple(
-            f"record {miss.record_id} is kept: {miss.mark}"
-            for miss in reviews.near_misses_of(connection, case)
-            if miss.mark in ("keep", "hold")
-        )
+        allowed, above, below = approved(connection, case), above_of(connection, case), below_of(connection, case)
+        marked = reviews.near_misses_of(connection, reviews.reviewed_as(connection, case))
         outcome = reviews.outcome_of(connection, case)
-    parent = prepared["parent"]
-    return Evidence(
+    parent, now = earlier(workspace, work, "prepare")["parent"], datetime.now(UTC).isoformat(timespec="seconds")
+    common = Evidence(
         case=case,
         model=work.model,
         outcome=outcome,
@@ -103,29 +103,49 @@ def _evidence(workspace: Workspace, work: Work, case: str, commitment: str, entr
         due_at=found.due_at.isoformat(),
         completed_at=now,
         issued_at=now,
-        guarantee=Guarantee(earlier(workspace, work, "compare")["guarantee"]),
         before=ModelVersion(work.model, parent["version"], parent["digest"]),
-        after=ModelVersion(work.model, registered["version"], registered["digest"]),
-        method=method_of(workspace, rebuilt, parent["digest"], change.operation, str(found.plan_digest)),
-        rebuilt_digest=str(rebuilt["digest"]),
-        counterfactual_digest=str(other["digest"] or ""),
         lineage=lineage_of(workspace, parent["digest"]),
-        history=history_of(workspace, parent["digest"], registered["digest"]),
+        approvals=allowed,
+        purged=_purged(workspace, work),
+        scan=earlier(workspace, work, "purge:scan")["reports"][case],
+        suppression=SUPPRESSION,
+        held=tuple(f"record {m.record_id} is kept: {m.mark}" for m in marked if m.mark in ("keep", "hold")),
+        above=above,
+        descendants=below,
+        outside=_outside(workspace, work),
+        entry=entry,
+        inclusion=inclusion,
+    )
+    if is_retired(workspace, work):
+        retired, history = retired_lines(workspace, work), history_of(workspace, parent["digest"])
+        return replace(common, retired=retired, history=history)
+    return _with_version(workspace, work, common, str(found.plan_digest))
+
+
+def _with_version(workspace: Workspace, work: Work, common: Evidence, plan: str) -> Evidence:
+    """Return the evidence with the version that took the other's place, how it was made, and what was read on it."""
+    rebuilt, other = earlier(workspace, work, "rebuild"), earlier(workspace, work, "counterfactual")
+    change, strangers = change_of(workspace, work), earlier(workspace, work, "measure").get("strangers", ())
+    registered, parent = earlier(workspace, work, "register"), common.before.digest
+    with workspace.database.read() as connection:
+        verdict = decisions.get(connection, earlier(workspace, work, "judge")["decision"]).verdict
+    guarantee = Guarantee(earlier(workspace, work, "compare")["guarantee"])
+    is_proof = guarantee != Guarantee.APPROXIMATE  # two equal builds prove nothing where a teacher may still know them
+    return replace(
+        common,
+        guarantee=guarantee,
+        after=ModelVersion(work.model, registered["version"], registered["digest"]),
+        method=method_of(workspace, rebuilt, parent, change.operation, plan),
+        rebuilt_digest=str(rebuilt["digest"]),
+        counterfactual_digest=str(other["digest"] or "") if is_proof else "",
+        history=history_of(workspace, parent, registered["digest"]),
         readings_before=change.before,
         readings_after=change.after,
         explanations=explained(workspace, (*change.before, *change.after)),
         verdict=verdict,
         tried=tried_rungs(workspace, work),
-        approvals=allowed,
-        purged=_purged(workspace, work),
-        scan=earlier(workspace, work, "purge:scan")["reports"][case],
-        suppression=SUPPRESSION,
-        held=held,
-        outside=_outside(workspace, work),
         is_strange="control" in strangers,
         residual_risks=tuple(STRANGERS[name] for name in strangers),
-        entry=entry,
-        inclusion=inclusion,
     )
 
 
@@ -210,7 +230,8 @@ def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
             expires = copy.expires_at.isoformat() if copy.expires_at else ""
             found.append(Outside(kind, copy.id, copy.digest or "", expires))
         parent = earlier(workspace, work, "prepare")["parent"]["digest"]
-        for told in inventory.recipients_of(connection, [parent]):
+        gone = {parent, *earlier(workspace, work, "purge:inventory")["trees"]}
+        for told in inventory.recipients_of(connection, sorted(gone)):
             confirmed = told.told_at.isoformat() if told.told_at else ""
             found.append(Outside("recipient", told.what, told.where_digest, "", confirmed))
     return tuple(found)
@@ -218,7 +239,9 @@ def _outside(workspace: Workspace, work: Work) -> tuple[Outside, ...]:
 
 def mirror(workspace: Workspace, work: Work, case: str, certificates: Path) -> str:
     """Write a case's readings, certificate and picture into its MLflow run, and return that run's page."""
-    change = change_of(workspace, work)
+    parent = earlier(workspace, work, "prepare")["parent"]
+    change = Change("", ModelVersion(work.model, parent["version"], parent["digest"]), NOTHING)
+    change = change if is_retired(workspace, work) else change_of(workspace, work)
     with workspace.cache.scratch("mirror") as target:
         for file in sorted(certificates.glob(f"{case}.*")):
             (target / file.name).write_bytes(file.read_bytes())

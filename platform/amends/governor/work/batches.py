@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from amends.errors import BadInput, Waiting
+from amends.governor.work import families
 from amends.governor.work.leftovers import Steps, drop_products
 from amends.governor.work.piece import Work
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, approvals, cases, journal
+from amends.ledger import aliases, approvals, cases, journal, lineage
 from amends.ledger.actions import Action
 from amends.records import Case, CaseStatus
 
@@ -21,20 +22,22 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 S = CaseStatus
+ERASURE, RETIREMENT = "erasure", "retirement"
 
 
 def form(workspace: Workspace, case: str) -> Work:
     """Begin an approved case; an erasure with every other one of its model that the same people approved.
 
     Raises:
-        Waiting: Its plan is not approved yet.
+        Waiting: Its plan is not approved yet, or another case of its request goes first.
     """
     with workspace.database.read() as connection:
         found = check_approved(connection, case)
         kind = _what(cases.get(connection, case))
         waiting = cases.find(connection, model=found, kind="erasure", status=S.AWAITING_APPROVAL, limit=None)
         wanted = _approvers(connection, case)
-        others = [other.id for other in waiting if other.id != case and kind == "erasure"]
+        alike = [other for other in waiting if other.id != case and _goes_along(connection, kind, other)]
+        others = [other.id for other in alike]
         same = [id for id in others if not approvals.missing(connection, id) and _approvers(connection, id) == wanted]
     for member in (case, *same):  # what an attempt under an earlier plan left
         drop_products(workspace, member)
@@ -45,8 +48,16 @@ def form(workspace: Workspace, case: str) -> Work:
         return begin(workspace, connection, kind, found, (case, *same))
 
 
+def _goes_along(connection: Connection, kind: str, other: Case) -> bool:
+    """Whether a case of the same model may be carried out with one of this kind."""
+    is_alike = kind in (ERASURE, RETIREMENT) and _what(cases.get(connection, other.id)) == kind
+    return is_alike and families.is_ready(connection, other)
+
+
 def _what(case: Case) -> str:
-    """Return what an approved case will be doing: an erasure, a promotion, a change, or a search for one."""
+    """Return what an approved case will be doing: an erasure, a retirement, a promotion, a change, or a search."""
+    if families.retires(case):
+        return RETIREMENT
     if case.kind in ("erasure", "promotion"):
         return case.kind
     return "search" if "candidates" in (case.plan or {}) else "change"
@@ -56,13 +67,17 @@ def check_approved(connection: Connection, case: str) -> str:
     """Return the model of a case that may begin.
 
     Raises:
-        Waiting: It lacks approvals, or has begun.
+        Waiting: It lacks approvals, has begun, or waits for another case of its request.
     """
     found = cases.get(connection, case)
     if found.status != S.AWAITING_APPROVAL:
         raise Waiting(f"case {case} is {found.status} and not awaiting approval; see `amends cases show {case}`")
     if missing := approvals.missing(connection, case):
         raise Waiting(f"case {case} is {found.status} and lacks {missing} approvals")
+    if above := families.waits_for(connection, found):
+        raise Waiting(
+            f"case {case} begins once case {above[0]} has replaced its version; see `amends cases show {above[0]}`"
+        )
     return found.model
 
 
@@ -130,20 +145,26 @@ def go_on_without(workspace: Workspace, work: Work, gone: Iterable[str], step: s
     with workspace.database.read() as connection:
         done = journal.steps_of(connection, work.lead)
         kind = kind_of(connection, work)
-    if "register" not in done:
+    is_past = has_replaced(done)
+    if not is_past:
         drop_products(workspace, work.lead)
     with workspace.database.transaction() as connection:
-        if "register" not in done:
+        if not is_past:
             journal.forget_steps(connection, work.lead)
         for case in out:
             cases.add_detail(connection, case, {"lead": case, "batch": [case], "attempt": work.attempt})
             if reason:
                 fail_one(workspace, connection, work, case, step, reason)
         for lead in {*out, *rest[:1]} - {work.lead}:
-            for step, result in done.items() if "register" in done else ():
+            for step, result in done.items() if is_past else ():
                 journal.record_step(connection, lead, step, result)
         if rest:
             begin(workspace, connection, kind, work.model, rest)
+
+
+def has_replaced(done: Steps) -> bool:
+    """Whether work has registered its new version, or taken its aliases away: what is left is the purge."""
+    return "register" in done or "withdraw" in done
 
 
 def fail(workspace: Workspace, work: Work, step: str, reason: str) -> None:
@@ -183,7 +204,7 @@ def again(workspace: Workspace, case: str) -> Work:
         failed = cases.detail(connection, case).get("failed", "")
         kind = kind_of(connection, known)  # a promotion looks at everything again
         is_whole = kind != "promotion" and members == known.cases and not _is_stale(connection, known, done)
-    if not is_whole and kind != "training" and "promote" not in done:
+    if not is_whole and kind != "training" and "promote" not in done and "withdraw" not in done:
         drop_products(workspace, known.lead)
         done = {}
     kept = {step: result for step, result in done.items() if step not in AGAIN.get(failed, ())}
@@ -204,7 +225,14 @@ def _key(work: Work) -> tuple[str, int]:
 
 
 def _is_stale(connection: Connection, work: Work, done: Steps) -> bool:
-    """Whether the champion is no longer the version that these steps began from."""
+    """Whether the champion is no longer the version that these steps began from, or a teacher's heir was replaced."""
     if "prepare" not in done or "promote" in done:
         return False
-    return bool(aliases.current(connection, work.model, aliases.DEFAULT) != done["prepare"]["parent"]["version"])
+    if "withdraw" in done:
+        return False
+    heirs = [lineage.by_digest(connection, digest) for digest in done["prepare"].get("models", {}).values()]
+    if not all(any(version.status == "active" for version in some) for some in heirs):
+        return True
+    began = done["prepare"]["parent"]
+    standing = aliases.current(connection, work.model, aliases.DEFAULT)
+    return bool(standing != (None if began is None else began["version"]))

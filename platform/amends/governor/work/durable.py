@@ -23,11 +23,13 @@ from amends.governor.work import (
     batches,
     changing,
     climbing,
+    families,
     measuring,
     preparing,
     promoting,
     purging,
     replacing,
+    retiring,
     scouring,
     searching,
     training,
@@ -49,6 +51,11 @@ ERASURE: Mapping[str, Run] = {
     "judge": measuring.judge,
     "register": replacing.register,
     "promote": replacing.promote_candidate,
+    "seal": purging.seal,
+}
+RETIREMENT: Mapping[str, Run] = {
+    "prepare": retiring.prepare,
+    "withdraw": retiring.withdraw,
     "seal": purging.seal,
 }
 PURGE: Mapping[str, Run] = {
@@ -87,6 +94,7 @@ PROMOTION: Mapping[str, Run] = {
 }
 KINDS: Mapping[str, Mapping[str, Run]] = {
     "erasure": ERASURE,
+    "retirement": RETIREMENT,
     "purge": PURGE,
     "training": TRAINING,
     "change": CHANGE,
@@ -95,12 +103,16 @@ KINDS: Mapping[str, Mapping[str, Run]] = {
 }
 ENDS: Mapping[str, CaseStatus] = {
     "erasure": CaseStatus.SEALED,
+    "retirement": CaseStatus.SEALED,
     "purge": CaseStatus.COMPLETE,
     "training": CaseStatus.COMPLETE,
     "change": CaseStatus.COMPLETE,
     "search": CaseStatus.COMPLETE,
     "promotion": CaseStatus.COMPLETE,
 }
+
+GATE = ("purge", "scan")
+"""Before which all of a request's family has deleted what held the subject, and what is below a case has closed."""
 
 _WORKSPACE: list[Workspace] = []
 
@@ -233,8 +245,11 @@ def run_step(workspace: Workspace, kind: str, work: Work, name: str) -> bool:
         known = journal.step_result(connection, work.lead, key)
         if not is_current(connection, work):
             return _leave(workspace, work)
+        is_early = (kind, name) == GATE and not families.may_attest(connection, work)
     if known is not None:
         return True
+    if is_early:
+        return _wait_for_family(workspace, work)
     started = time.monotonic()
     workspace.say(f"step {name}")
     try:
@@ -246,6 +261,15 @@ def run_step(workspace: Workspace, kind: str, work: Work, name: str) -> bool:
             journal.record_step(connection, work.lead, key, {**result, "step_seconds": time.monotonic() - started})
             return True
     return _leave(workspace, work)
+
+
+def _wait_for_family(workspace: Workspace, work: Work) -> bool:
+    """Leave cases sealed whose family has more to delete: nothing is searched for or attested before that is done."""
+    with workspace.database.transaction() as connection:
+        if is_current(connection, work):
+            for case in work.cases:
+                cases.set_status(connection, case, CaseStatus.SEALED)
+    return False
 
 
 def _leave(workspace: Workspace, work: Work) -> bool:
@@ -287,6 +311,6 @@ def finish(workspace: Workspace, kind: str, work: Work) -> None:
         if is_current(connection, work):
             note = str((journal.step_result(connection, work.lead, "promote") or {}).get("note", ""))
             for case in work.cases:
-                outcome = reviews.outcome_of(connection, case) if kind in ("erasure", "purge") else None
+                outcome = reviews.outcome_of(connection, case) if kind in ("erasure", "retirement", "purge") else None
                 cases.set_status(connection, case, ENDS[kind], outcome=outcome, reason=note)
     workspace.tell()

@@ -10,14 +10,16 @@ from amends.governor.data.redacting import redact
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.data.strangers import strange
 from amends.governor.judging import find_policy
+from amends.governor.models.heirs import heirs_of, taught_by
 from amends.governor.models.promoting import champion
 from amends.governor.models.recipes import read_recipe
 from amends.governor.subjects.disclosing import disclosure_of
 from amends.governor.subjects.locating import locate_in
 from amends.governor.work.piece import Result, Work, blaming, plans_of
 from amends.governor.workspace import Workspace
-from amends.ledger import datasets
+from amends.ledger import datasets, lineage
 from amends.ledger.datasets import Dataset
+from amends.records import ModelVersion
 from amends.vault.identifiers import Finder
 
 ERASE = ""  # instead of the case whose person is to be redacted
@@ -37,6 +39,18 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     parent = champion(workspace, work.model)
     if parent is None:
         raise BadInput(f"{work.model} has no champion; promote a version first")
+    return prepare_on(workspace, work, parent)
+
+
+def prepare_on(workspace: Workspace, work: Work, parent: ModelVersion, *, is_rebuilt: bool = True) -> Result:
+    """Write the data again for a model that stands at a version; see `prepare`.
+
+    Args:
+        workspace: Where it is.
+        work: What is carried out.
+        parent: The version.
+        is_rebuilt: Whether the version is to be made again, so that what it was made with has to be replaced already.
+    """
     for policy in ("erasure", "promotion"):  # a mistake in one is better told now than after the training
         find_policy(workspace, policy)
     plans = _plans(workspace, work)
@@ -49,15 +63,38 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     written = _Writing(workspace, _marks(plans), finders, trained).write()
     _check_found(plans, written["forget"])
     rewritten = written["datasets"]
+    replaced = _replaced(workspace, work, parent.digest, written["purged"]) if is_rebuilt else {}
+    is_rewritten = any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained)
     return {
         "parent": {"version": parent.version, "digest": parent.digest},
         "datasets": rewritten,
+        "models": replaced,
         "purged": written["purged"],
-        "untouched": not any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained),
+        "untouched": not is_rewritten and not taught_by(steps, replaced),
         "forget": put_rows(workspace, written["forget"].values(), like=written["from"]),
         "strangers": _strangers(workspace, written),
         "forgotten": len(written["forget"]),
     }
+
+
+def _replaced(workspace: Workspace, work: Work, parent: str, old: Iterable[str]) -> dict[str, str]:
+    """Return what took the place of each version that holds the subjects and that the champion was made with or on.
+
+    Raises:
+        Denied: A teacher still holds them, and nothing took its place.
+    """
+    steps = read_recipe(workspace, parent)["steps"]
+    with workspace.database.read() as connection:
+        tainted = {version.digest: version.name for version in lineage.tainted_by(connection, old)}
+        above = {v.digest for v in lineage.ancestors(connection, parent, without=["teacher"]) if v.model != work.model}
+        taught = taught_by(steps, tainted)
+        found = heirs_of(connection, taught | (above & tainted.keys()), tainted)
+    for missing in sorted(taught - found.keys()):
+        raise Denied(
+            f"{tainted[missing]}, which {work.model} was made with, holds the subject as well and nothing took its "
+            f"place; erase them from {tainted[missing].name} first, and then run `amends cases retry {work.lead}`"
+        )
+    return found
 
 
 def _strangers(workspace: Workspace, written: Mapping[str, Any]) -> str:

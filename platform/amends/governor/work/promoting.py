@@ -75,7 +75,7 @@ def _check_alias(connection: Connection, work: Work, plan: Mapping[str, Any]) ->
     """Refuse a plan that saw the alias elsewhere; one that this case has moved already stands right."""
     name, saw = plan["alias"]["name"], plan["alias"]["from"]
     past = aliases.history(connection, work.model, name)
-    here = past[-1].new_number if past else None
+    here = aliases.current(connection, work.model, name)
     if here != saw and (not past or past[-1].case_id != work.lead):
         raise Denied(
             f"{work.model}@{name} stands for version {here}, not where the plan of case {work.lead} saw it; "

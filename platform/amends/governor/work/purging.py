@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from amends.errors import TaskFailed
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import disclosure_of
+from amends.governor.work.families import models_of_others
 from amends.governor.work.leftovers import between_of, files_of, needed, products_of, unfinished
 from amends.governor.work.piece import Result, Work, blaming, earlier
 from amends.governor.work.scouring import keep_needles
@@ -52,7 +53,7 @@ def inventory_of(workspace: Workspace, work: Work) -> Result:
     prepared = earlier(workspace, work, "prepare")
     old = list(prepared["purged"])
     with workspace.database.read() as connection:
-        held = _held(connection, old)
+        held = _held(connection, work, old)
         _check_unused(connection, work, held)
         stale = {case: journal.steps_of(connection, case) for case in unfinished(connection, old)}
         withheld = (blobs["old_control"] for blobs in prepared["datasets"].values())
@@ -100,14 +101,16 @@ def purge(workspace: Workspace, work: Work) -> Result:
     return {**evidence, "blobs": len(listed["blobs"]), "datasets": len(listed["datasets"])}
 
 
-def _held(connection: Connection, old: list[str]) -> list[Version]:
-    """Return the versions that learnt from the old data sets, and what came of them, the new one left out."""
-    found: dict[tuple[str, int], Version] = {}
-    for version in lineage.versions_trained_on(connection, old):
-        found[version.model, version.number] = version
-        for below in lineage.descendants(connection, version.digest):
-            found[below.model, below.number] = below
-    return [version for _, version in sorted(found.items()) if str(version.status) != "purged"]
+def _held(connection: Connection, work: Work, old: list[str]) -> list[Version]:
+    """Return the versions that learnt from the old data sets, and what came of them, the new one left out.
+
+    What another case of the same request sees to is left to that one.
+    """
+    alive = [version for version in lineage.tainted_by(connection, old) if str(version.status) != "purged"]
+    others = models_of_others(connection, work)
+    if others is None:
+        return [version for version in alive if version.model == work.model]
+    return [version for version in alive if version.model not in others]
 
 
 def _check_unused(connection: Connection, work: Work, held: list[Version]) -> None:

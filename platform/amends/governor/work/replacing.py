@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from amends.governor.data.rows import rows_of, text_of
@@ -42,7 +43,8 @@ def register(workspace: Workspace, work: Work) -> Result:
     parent = prepared["parent"]["digest"]
     digest = str(rebuilt["digest"])
     with workspace.database.read() as connection:
-        edges = made_from(connection, parent, digest, work, list(prepared["datasets"]))
+        old = [*prepared["datasets"], *prepared["purged"]]
+        edges = made_from(connection, parent, digest, work, old, prepared.get("models", {}))
         uses = data_uses(connection, parent, digest, rebuilt["recipe"], prepared["datasets"], gone)
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}",
@@ -96,10 +98,19 @@ def data_uses(
     return (*kept, *(DataUse(digest, name, "train") for name in sorted(fresh)))
 
 
-def made_from(connection: Connection, parent: str, digest: str, work: Work, old: list[str]) -> list[Edge]:
-    """Return where a rebuilt version comes from: what its parent came from, and not from what held the subject."""
-    tainted = {version.digest for version in lineage.versions_trained_on(connection, old)}
-    tainted |= {below.digest for held in tainted for below in lineage.descendants(connection, held)}
+def made_from(
+    connection: Connection,
+    parent: str,
+    digest: str,
+    work: Work,
+    old: list[str],
+    replaced: Mapping[str, str] = MappingProxyType({}),
+) -> list[Edge]:
+    """Return where a rebuilt version comes from: what its parent came from, and not from what held the subject.
+
+    What took the place of a version that held them stands for it, and for all that it came from.
+    """
+    tainted = {version.digest for version in lineage.tainted_by(connection, old)}
     found, here, seen = [], [parent], set()
     while here:
         place = here.pop()
@@ -107,7 +118,9 @@ def made_from(connection: Connection, parent: str, digest: str, work: Work, old:
         for edge in lineage.parents(connection, place):
             if edge.kind == "rebuilt-from" or edge.parent in seen:
                 continue
-            if edge.parent in tainted or edge.parent == digest:
+            if (heir := replaced.get(edge.parent, digest)) != digest:
+                found.append(Edge(digest, heir, edge.kind, edge.evidence, edge.operation, work.lead))
+            elif edge.parent in tainted or edge.parent == digest:
                 here.append(edge.parent)
             else:
                 found.append(Edge(digest, edge.parent, edge.kind, edge.evidence, edge.operation, work.lead))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import Denied
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from amends.ledger.lineage import Version
 
 Recorded = Mapping[str, Any]
+GONE = "the version that learnt from these records is gone; retrain the model from its base"
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,12 @@ class Place:
     Args:
         index: The first step that learnt from what goes.
         start: The first step that runs again; an earlier one, where no version stands between.
-        tree: The version to begin from.
+        tree: The version to begin from; empty where the first step makes a new model.
         state: The lineage's state that is handed on: of the version to begin from, or of what the step made.
         key_name: Name of the key that encrypts the state.
         before: The version that the step began from; empty where it is gone.
+        is_again: Whether all steps from the first on are just run again, with what stands for their data and their
+            teachers now; else the first needs an operation that erases.
     """
 
     index: int
@@ -42,6 +46,7 @@ class Place:
     state: Mapping[str, str]
     key_name: str
     before: str = ""
+    is_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,39 @@ def rebuilds_itself(workspace: Workspace, operation: str) -> bool:
 
 
 def first_touched(steps: Sequence[Recorded], held: set[str]) -> int:
-    """Return the first step of a recipe that read any of these data sets, 0 where none did."""
-    return next((i for i, step in enumerate(steps) if held & set(step["records"].values())), 0)
+    """Return the first step of a recipe that read any of these data sets or versions, 0 where none did."""
+    return next((i for i, step in enumerate(steps) if held & {*step["records"].values(), *_models(step)}), 0)
 
 
-def find_place(workspace: Workspace, parent: str, held: set[str]) -> Place:
-    """Find where to enter the recipe of a version that learnt from data sets.
+def runs_again(workspace: Workspace, step: Recorded, held: set[str]) -> bool:
+    """Whether a step needs only to be run again with what stands now for what it learnt from.
 
-    A step that rebuilds itself begins from the version before it, or from the last one before that which still
-    stands. Any other goes on from the version that it made, whose state has its checkpoints, or else from the one that
-    it began from: a rebuilt version of several steps has no version of its first ones beside it.
+    One that rebuilds itself does, and one that has the person from another version alone, such as its teacher.
+    """
+    is_known = step["operation"] in workspace.host.operations
+    is_taught = bool(held & _models(step)) and not held & set(step["records"].values())
+    return rebuilds_itself(workspace, step["operation"]) or (is_known and is_taught)
+
+
+def _models(step: Recorded) -> set[str]:
+    return set(step.get("models", {}).values())
+
+
+def find_place(
+    workspace: Workspace, parent: str, held: set[str], replaced: Mapping[str, str] = MappingProxyType({})
+) -> Place:
+    """Find where to enter the recipe of a version that learnt from data sets, or from versions that did.
+
+    What was made on a version that was replaced goes on from the one that took its place. A step that is just run
+    again begins from the version before it, or from the last one before that which still stands. Any other goes on
+    from the version that it made, whose state has its checkpoints, or else from the one that it began from: a rebuilt
+    version of several steps has no version of its first ones beside it.
+
+    Args:
+        workspace: Where the version is.
+        parent: Its tree digest.
+        held: The data sets.
+        replaced: What took the place of versions that held the person.
 
     Raises:
         Denied: Neither stands any more.
@@ -97,20 +125,40 @@ def find_place(workspace: Workspace, parent: str, held: set[str]) -> Place:
     with workspace.database.read() as connection:
         itself = lineage.by_digest(connection, parent)
         steps = itself[0].recipe.get("steps", [])
-        alive = [v for v in (*itself, *lineage.ancestors(connection, parent)) if v.status != "purged"]
-        index = first_touched(steps, held)
-        own = bool(steps) and rebuilds_itself(workspace, steps[index]["operation"])
-        standing = _prefixes(alive, steps) if own else {len(v.recipe.get("steps", [])): v for v in reversed(alive)}
-        made, began = (None if own else standing.get(index + 1)), standing.get(index)
-        earlier = [length for length in standing if length <= index] if own else []
-        if made is None and began is None and not earlier:
-            raise Denied("the version that learnt from these records is gone; retrain the model from its base")
-        start = max(earlier) if own else index
-        source = standing[start] if own else (made or began)
-        assert source is not None
-        holder = source.digest if own else made.digest if made else parent
-    state, key_name = state_beside(workspace, itself[0].model, holder)
-    return Place(index, start, source.digest, state, key_name, began.digest if began is not None else "")
+        above = lineage.ancestors(connection, parent, without=["teacher"])  # no step began from a teacher
+    alive = [v for v in (*itself, *above) if v.status != "purged"]
+    touched = held | set(replaced)
+    index = first_touched(steps, touched)
+    heirs = _prefixes([v for v in above if v.digest in replaced], steps)
+    if (ahead := max(heirs, default=0)) > index:
+        tree = replaced[heirs[ahead].digest]
+        state, key_name = state_beside(workspace, itself[0].model, tree)
+        return Place(min(ahead, len(steps) - 1), ahead, tree, state, key_name, tree, is_again=True)
+    if steps and runs_again(workspace, steps[index], touched):
+        return _place_again(workspace, itself[0].model, steps, index, _prefixes(alive, steps))
+    standing = {len(v.recipe.get("steps", [])): v for v in reversed(alive)}
+    made, began = standing.get(index + 1), standing.get(index)
+    source = made or began
+    if source is None:
+        raise Denied(GONE)
+    state, key_name = state_beside(workspace, itself[0].model, made.digest if made else parent)
+    return Place(index, index, source.digest, state, key_name, began.digest if began is not None else "")
+
+
+def _place_again(
+    workspace: Workspace, model: str, steps: Sequence[Recorded], index: int, standing: Mapping[int, Version]
+) -> Place:
+    """Return where a step that is just run again begins: before itself, or where it makes a new model, from nothing."""
+    earlier = [length for length in standing if length <= index]
+    began = standing[index].digest if index in standing else ""
+    if earlier:
+        source = standing[max(earlier)].digest
+        state, key_name = state_beside(workspace, model, source)
+        return Place(index, max(earlier), source, state, key_name, began, is_again=True)
+    first = workspace.host.operations.get(steps[0]["operation"])
+    if first is None or first.needs_source:
+        raise Denied(GONE)
+    return Place(index, 0, "", {}, work_name(model), began, is_again=True)
 
 
 def from_before(workspace: Workspace, place: Place) -> Place:
@@ -144,16 +192,18 @@ def _prefixes(alive: Sequence[Version], steps: Sequence[Recorded]) -> dict[int, 
     return found
 
 
-def again(step: Recorded, rewritten: Mapping[str, Mapping[str, str]]) -> Step:
-    """Return a recipe's step with the data sets that stand for its own now."""
+def again(step: Recorded, prepared: Result) -> Step:
+    """Return a recipe's step with the data sets and the versions that stand for its own now."""
+    rewritten, replaced = prepared["datasets"], prepared.get("models", {})
     records = {name: rewritten.get(digest, {}).get("train", digest) for name, digest in step["records"].items()}
-    return Step(step["operation"], records, step["parameters"], step["seed"])
+    models = {name: replaced.get(digest, digest) for name, digest in step.get("models", {}).items()}
+    return Step(step["operation"], records, step["parameters"], step["seed"], models)
 
 
 def remaining(workspace: Workspace, steps: Sequence[Recorded], prepared: Result, start: int) -> list[tuple[int, Step]]:
     """Return the steps from one on that have something left to do, numbered, with the data sets as they are now."""
     gone = left_out(workspace, steps, prepared)
-    later = [(number, again(step, prepared["datasets"])) for number, step in enumerate(steps)]
+    later = [(number, again(step, prepared)) for number, step in enumerate(steps)]
     return [(number, step) for number, step in later if number >= start and number not in gone]
 
 
@@ -207,10 +257,11 @@ def replay(
 def _handed(workspace: Workspace, operation: str, place: Place, built: Built | None) -> Mapping[str, str]:
     """Return the state that a step is handed: what stood there, and later all that the step before it left behind.
 
-    Only a step that rebuilds itself goes on from another's state; any other made its own, from nothing.
+    Only a step that rebuilds itself goes on from another's state; any other made its own, from nothing, unless it is
+    there to erase.
     """
     if built is None:
-        return place.state
+        return place.state if not place.is_again or rebuilds_itself(workspace, operation) else {}
     return built.state if rebuilds_itself(workspace, operation) else {}
 
 

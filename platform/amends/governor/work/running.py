@@ -49,7 +49,7 @@ def operate(
     key: str,
     step: Step,
     *,
-    source: str,
+    source: str | None,
     state: Mapping[str, str],
     lineage: str,
     fresh: bool = False,
@@ -60,7 +60,7 @@ def operate(
         workspace: Where to run it.
         key: The idempotency key; the job carries it.
         step: What to run.
-        source: Tree digest of the version to change.
+        source: Tree digest of the version to change; None, or empty, for an operation that makes a new model.
         state: The lineage's state blobs by name.
         lineage: Name of the key that encrypts the state.
         fresh: Run in a new process with an empty cache.
@@ -83,7 +83,7 @@ def operate(
         records=dict(step.records),
         record_keys=record_keys(workspace, step.records.values()),
         models=dict(step.models),
-        source=source,
+        source=source or None,
         seed=step.seed,
         cpus=min(operation.cpus, workspace.settings.cpus),
         gpus=operation.gpus if workspace.settings.gpus else 0,
@@ -125,6 +125,7 @@ def finish(
         "records": dict(recorded.records),
         "parameters": dict(recorded.parameters),
         "seed": recorded.seed,
+        **({"models": dict(recorded.models)} if recorded.models else {}),
         "fingerprint": dict(result.fingerprint),
     }
     told = {**recipe, "steps": [*recipe.get("steps", []), step]}

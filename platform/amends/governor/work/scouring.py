@@ -15,7 +15,7 @@ from amends.governor.scan.scanning import scan
 from amends.governor.subjects.disclosing import disclosure_of
 from amends.governor.work.piece import OneFailed, Result, Work, earlier
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, inventory, lineage
+from amends.ledger import cases, datasets, inventory, journal, lineage
 from amends.ledger.actions import Action
 from amends.records import DataSubject, Disclosure, canonical_json, digest_of
 from amends.store.trees import fetch_manifest
@@ -87,8 +87,7 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
         OneFailed: Something is left, or could not be read.
     """
     reports: dict[str, Any] = {}
-    after = str(earlier(workspace, work, "register")["digest"])
-    controls = _controls(_retained(workspace), _tokenizer(workspace, after))
+    controls = _controls(_retained(workspace), _tokenizer(workspace, _served(workspace, work)))
     for case in work.cases:
         key = workspace.keyring.case_key(case)
         wanted = Needles.from_bytes(unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES))
@@ -113,6 +112,15 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
                 f"see {workspace.home / 'cases' / f'{case}.scan.json'}, then retry the case",
             )
     return {"reports": reports}
+
+
+def _served(workspace: Workspace, work: Work) -> str:
+    """Return a version that stays: the new one, or what the request's own model is served with."""
+    with workspace.database.read() as connection:
+        withdrawn = journal.step_result(connection, work.lead, "withdraw")
+    if withdrawn is not None:
+        return str(withdrawn["served"])
+    return str(earlier(workspace, work, "register")["digest"])
 
 
 def _check_stores(workspace: Workspace, case: str) -> None:

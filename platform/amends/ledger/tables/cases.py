@@ -48,12 +48,14 @@ cases = Table(
     Column("updated_at", UtcTime, nullable=False),
     Column("closed_at", UtcTime),
     Column("shredded_at", UtcTime),
+    Column("parent", ForeignKey("cases.id")),
     CheckConstraint("kind <> 'erasure' OR quorum >= 2", name="erasure_needs_two_approvals"),
     CheckConstraint("(plan IS NULL) = (plan_digest IS NULL)", name="plan_has_its_digest"),
     Index("cases_by_status", "status", "due_at"),
     Index("cases_by_due", "due_at", "id"),
     Index("cases_by_requester", "requester", "due_at"),
     Index("cases_by_subject", "subject"),
+    Index("cases_by_parent", "parent"),
 )
 
 approvals = Table(
