@@ -109,9 +109,11 @@ def _has_purged(connection: Connection, case: Case) -> bool:
 def models_of_others(connection: Connection, work: Work) -> set[str] | None:
     """Return the models whose versions other cases of the family purge; None where these purge their own alone."""
     members = [cases.get(connection, case) for case in work.cases]
-    if any(member.parent is not None for member in members):
+    if all(member.parent is not None for member in members):
         return None
-    return {found.model for member in members for found in below(connection, member.id) if found.status not in STOPPED}
+    roots = [cases.family(connection, member.id)[0] for member in members]
+    family = [one for root in roots for one in (root, *below(connection, root.id)) if one.status not in STOPPED]
+    return {one.model for one in family} - {work.model}
 
 
 def what_to_do(connection: Connection, case: str) -> list[str]:
