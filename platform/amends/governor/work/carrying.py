@@ -183,8 +183,14 @@ def _due(workspace: Workspace, now: bool) -> list[Work]:
 
 
 def _is_held_up(connection: Connection, work: Work) -> bool:
-    """Whether a model below still serves what has to go, or all that is left to do waits for the rest of the family."""
+    """Whether a model below still serves what has to go, or all that is left to do waits for the rest of the family.
+
+    The request deletes first: it is the one that finds what no case sees to, and that has to be planned from the data.
+    """
     if any(families.unreplaced_below(connection, case) for case in work.cases):
+        return True
+    roots = [cases.family(connection, case)[0] for case in work.cases]
+    if not all(root.id in work.cases or families.has_purged(connection, root) for root in roots):
         return True
     is_purged = families.PURGED in journal.steps_of(connection, work.lead)
     return is_purged and not families.may_attest(connection, work)

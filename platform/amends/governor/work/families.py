@@ -95,12 +95,13 @@ def may_attest(connection: Connection, work: Work) -> bool:
             return False
         root = cases.family(connection, case)[0]
         others = [member for member in (root, *below(connection, root.id)) if member.id not in work.cases]
-        if not all(_has_purged(connection, member) for member in others):
+        if not all(has_purged(connection, member) for member in others):
             return False
     return True
 
 
-def _has_purged(connection: Connection, case: Case) -> bool:
+def has_purged(connection: Connection, case: Case) -> bool:
+    """Whether a case has deleted what it is to delete, or has ended without."""
     if case.status in (CaseStatus.COMPLETE, *STOPPED):
         return True
     return PURGED in journal.steps_of(connection, str(cases.detail(connection, case.id).get("lead", case.id)))
