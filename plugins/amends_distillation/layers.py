@@ -13,7 +13,7 @@ from amends_distillation.matching import distance, fresh_maps, partners, states_
 from amends_distillation.pairs import Pair, Shape, open_pair
 from amends_distillation.states import caught
 from amends_distillation.students import chosen_layers
-from amends_distillation.targets import likeliest_once, rounds
+from amends_distillation.targets import Asked, likeliest_once, rounds
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,10 @@ def distil(
     weights = learners(pair.student, settings.embeddings) | {f"map/{at}": one for at, one in maps.items()}
     bound = {**pair.named, **asdict(shape), **asdict(stages), **asdict(matching)}
     course = Course(task, weights, len(pair.ids), settings, bound, 2 * asking)
-    states = states_once(task, pair, partner, 0, course.before + course.steps)
-    known = None
-    alone = round(stages.share * course.steps)
-    if alone < course.steps:
-        known = likeliest_once(task, pair, matching.kept, matching.temperature, course.before + course.steps, asking)
+    alone, total = round(stages.share * course.steps), course.before + course.steps
+    asked = Asked(matching.kept if alone < course.steps else 0, matching.temperature)
+    states = states_once(task, pair, partner, asked, total)
+    known = likeliest_once(task, pair, asked, total, asking) if asked.kept else None
     del pair.teacher  # what it had to say is known
 
     def loss_of(places: Tensor, step: int) -> Tensor:
