@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from amends import Probe, hookimpl
+from amends import Probe, Store, Workspace, hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
@@ -13,3 +17,19 @@ def amends_probes() -> Iterable[Probe]:
     from . import probing
 
     return probing.probes()
+
+
+@hookimpl
+def amends_stores(workspace: Workspace) -> Iterable[Store]:
+    """Offer the live indexes of a workspace as a place where people's data lies."""
+    from .store import Indexes
+
+    return [Indexes(workspace)]
+
+
+@hookimpl
+def amends_commands(cli: click.Group) -> None:
+    """Add `amends rag`."""
+    from .commands import add_rag
+
+    add_rag(cli)
