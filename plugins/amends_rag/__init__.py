@@ -1,1 +1,35 @@
 """Ground a model in documents: at its input, inside it and at its output, with erasure that reaches the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from amends import Probe, Store, Workspace, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def amends_probes() -> Iterable[Probe]:
+    """Offer the measurements of retrieval and grounding."""
+    from . import probing
+
+    return probing.probes()
+
+
+@hookimpl
+def amends_stores(workspace: Workspace) -> Iterable[Store]:
+    """Offer the live indexes of a workspace as a place where people's data lies."""
+    from .store import Indexes
+
+    return [Indexes(workspace)]
+
+
+@hookimpl
+def amends_commands(cli: click.Group) -> None:
+    """Add `amends rag`."""
+    from .commands import add_rag
+
+    add_rag(cli)
