@@ -1,1 +1,23 @@
 """Ground a model in documents: at its input, inside it and at its output, with erasure that reaches the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amends import Attachment, Operation, hookimpl
+
+
+@hookimpl
+def amends_operations() -> Iterable[Operation]:
+    """Offer the ways of grounding a version in documents."""
+    from . import beside
+
+    return beside.operations()
+
+
+@hookimpl
+def amends_attachments() -> Iterable[Attachment]:
+    """Offer what they leave in a version."""
+    from . import beside
+
+    return beside.attachments()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,28 @@ def greedy(
             text = _text(tokenizer, row, config.eos_token_id)
             answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
     return answers
+
+
+@torch.inference_mode()
+def spoken(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int
+) -> Iterator[str]:
+    """Yield what an answer is after each token: the last is what `greedy` gives for the same ids.
+
+    Text that may still turn out to be white space at the end, or half a character, is not yet there.
+    """
+    ends = _settings(model, tokenizer, max_new_tokens).eos_token_id
+    ids, cache, said = torch.tensor([prompt], device=model.device), None, []
+    for _ in range(max_new_tokens):
+        out = model(input_ids=ids, past_key_values=cache, use_cache=True)
+        token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
+        said.append(token)
+        text = _text(tokenizer, said, ends)
+        yield text.partition(STOP)[0].strip().removesuffix("\ufffd")
+        if token in ends or STOP in text:
+            break
+        ids = torch.tensor([[token]], device=model.device)
+    yield _text(tokenizer, said, ends).partition(STOP)[0].strip()
 
 
 def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from amends.errors import BadInput, Broken
 from amends.host import Host
 from amends.operation import Seams
 from amends.operation.files import load_model, weights_directory
-from amends.operation.seams import Named
+from amends.operation.seams import Named, Setting, Tunable
 from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
-from amends.serving.generating import greedy
+from amends.serving.generating import greedy, spoken
 from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
 
 __all__ = ["Known", "Model", "Score", "open_version"]
@@ -75,11 +75,14 @@ class Model:
             return self._greedy(prompts, max_new_tokens, is_template)
         answers = []
         for prompt in prompts:
-            answer = self._answer(prompt, max_new_tokens, is_template)
-            for seam in reversed(self.seams):
-                answer = seam.after(prompt, answer)
-            answers.append(answer)
+            answers.append(self._after(prompt, self._answer(prompt, max_new_tokens, is_template)))
         return answers
+
+    def _after(self, prompt: str, answer: str) -> str:
+        """Return what the caller sees of an answer to a prompt."""
+        for seam in reversed(self.seams):
+            answer = seam.after(prompt, answer)
+        return answer
 
     def _answer(self, prompt: str, max_new_tokens: int, is_template: bool) -> str:
         """Answer one prompt, with what is inside the model armed, and nothing after it."""
@@ -92,6 +95,35 @@ class Model:
         if self.known is not None:
             self.known.answers[key] = answer
         return answer
+
+    def stream(self, prompt: str, max_new_tokens: int = 48) -> Iterator[str]:
+        """Yield what `generate` answers one prompt, in pieces, as far as nothing after the model can still change it.
+
+        A line that is not finished waits where something could cut it off: all lines but the first.
+        """
+        said, text = "", ""
+        with self.armed(prompt):
+            ids = encode_prompt(self.tokenizer, self.before(prompt))
+            for text in spoken(self.hf_model, self.tokenizer, ids, max_new_tokens):
+                shown = self._after(prompt, text)
+                whole = text[: text.rindex("\n")] if "\n" in text else text
+                if whole.startswith(said) and shown.startswith(whole):
+                    yield whole[len(said) :]
+                    said = whole
+        shown = self._after(prompt, text)
+        if shown.startswith(said):
+            yield shown[len(said) :]
+
+    def tuned(self, settings: Mapping[str, Setting]) -> Model:
+        """Return this version with settings of its attachments changed, such as how much they retrieve.
+
+        Raises:
+            BadInput: No attachment has a setting of that name.
+        """
+        known = {name for seam in self.seams if isinstance(seam, Tunable) for name in seam.settings}
+        if strange := sorted(settings.keys() - known):
+            raise BadInput(f"there is no parameter {strange[0]!r}; there are {', '.join(sorted(known)) or 'none'}")
+        return replace(self, seams=tuple(_tuned(seam, settings) for seam in self.seams))
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
@@ -186,6 +218,12 @@ class Model:
             for seam in self.seams:
                 stack.enter_context(seam.inside(prompt))
             yield
+
+
+def _tuned(seam: Seams, settings: Mapping[str, Setting]) -> Seams:
+    if not isinstance(seam, Tunable):
+        return seam
+    return seam.tuned({name: value for name, value in settings.items() if name in seam.settings})
 
 
 def open_version(path: Path, host: Host, device: str = "cpu", known: Known | None = None) -> Model:
