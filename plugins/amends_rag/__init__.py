@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amends import Attachment, Operation, hookimpl
+from amends import Attachment, Operation, Probe, hookimpl
 
 
 @hookimpl
@@ -21,3 +21,11 @@ def amends_attachments() -> Iterable[Attachment]:
     from . import beside
 
     return beside.attachments()
+
+
+@hookimpl
+def amends_probes() -> Iterable[Probe]:
+    """Offer the measurements of retrieval and grounding."""
+    from . import measures, probing
+
+    return (*probing.probes(), *measures.probes())

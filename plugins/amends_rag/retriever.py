@@ -1,0 +1,92 @@
+"""Answer queries from passages, vectors and words that are all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amends import BadInput
+from amends_rag.chunking import Passage
+from amends_rag.dense import TextEncoder
+from amends_rag.fusion import Fusion, best
+from amends_rag.lexical import Lexical
+
+Floats = NDArray[np.float32]
+
+LONGEST_QUERY = 20_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage that was found, with the score it was ranked by and the two that it came from."""
+
+    passage: Passage
+    score: float
+    dense: float
+    lexical: float
+
+
+class Retriever:
+    """Ranks passages for queries; the same query always gets the same answer.
+
+    Args:
+        passages: What is searched.
+        vectors: Their unit vectors, shape (passages, dimension).
+        lexical: Their words.
+        fusion: How both rankings become one.
+        encoder: What embeds queries; only read where a query is given as text alone.
+
+    Raises:
+        BadInput: The parts do not fit together.
+    """
+
+    def __init__(
+        self, passages: Sequence[Passage], vectors: Floats, lexical: Lexical, fusion: Fusion, encoder: TextEncoder
+    ) -> None:
+        if not len(passages) == len(vectors) == lexical.count:
+            raise BadInput(
+                f"the index has {len(passages)} passages, {len(vectors)} vectors and words of {lexical.count}; "
+                "build it again"
+            )
+        self.passages, self.vectors, self.lexical = list(passages), vectors, lexical
+        self.fusion, self.encoder = fusion, encoder
+
+    def search(self, query: str, k: int = 5) -> list[Hit]:
+        """Return the k best passages for a query, the best first.
+
+        Raises:
+            BadInput: The query is empty or longer than 20,000 characters.
+        """
+        return self.search_embedded(check_query(query), self.encoder.embed([query])[0], k)
+
+    def search_many(self, queries: Sequence[str], k: int = 5) -> list[list[Hit]]:
+        """Return what `search` returns, for each query."""
+        return [self.search(query, k) for query in queries]
+
+    def search_embedded(self, query: str, vector: Floats, k: int = 5) -> list[Hit]:
+        """Return the k best passages for a query whose unit vector is known, shape (dimension,)."""
+        dense, lexical = self.vectors @ vector, self.lexical.scores(query)
+        fused = self.fusion.fuse(dense, lexical)
+        return [
+            Hit(self.passages[place], float(fused[place]), float(dense[place]), float(lexical[place]))
+            for place in best(fused, k)
+        ]
+
+
+def check_query(query: str) -> str:
+    """Return the query.
+
+    Raises:
+        BadInput: It is empty or longer than 20,000 characters.
+    """
+    if not query.strip():
+        raise BadInput("the query is empty; ask something")
+    if len(query) > LONGEST_QUERY:
+        raise BadInput(
+            f"the query has {len(query)} characters, more than {LONGEST_QUERY}; ask one question, "
+            "and add long texts to the index instead"
+        )
+    return query

@@ -1,0 +1,154 @@
+"""A frozen index as plain files: what an attachment of a model version carries, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from amends import BadInput
+from amends.records import canonical_json
+from amends_rag.chunking import Cut, Passage
+from amends_rag.dense import TextEncoder, open_encoder
+from amends_rag.fusion import Fusion
+from amends_rag.lexical import Lexical, Words
+from amends_rag.retriever import Retriever
+
+PASSAGES, VECTORS, TERMS, INDEX = "passages.jsonl", "vectors.safetensors", "lexical.json", "index.json"
+LEXICAL = "lexical.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an index was made with.
+
+    Args:
+        encoder: The encoder's name.
+        encoder_digest: The digest of its files.
+        dimension: The length of a vector.
+        cut: How documents were cut.
+        words: How texts become terms.
+        fusion: How both rankings become one.
+    """
+
+    encoder: str
+    encoder_digest: str
+    dimension: int
+    cut: Cut = field(default_factory=Cut)
+    words: Words = field(default_factory=Words)
+    fusion: Fusion = field(default_factory=Fusion)
+
+    @classmethod
+    def of(cls, encoder: TextEncoder, **chosen: Any) -> Settings:
+        """Return the settings of an index that an encoder embeds."""
+        return cls(encoder.name, encoder.digest, encoder.dimension, **chosen)
+
+    def row(self) -> dict[str, Any]:
+        """Return the settings as a JSON object."""
+        return {
+            "encoder": {"name": self.encoder, "digest": self.encoder_digest, "dimension": self.dimension},
+            "chunks": {"tokens": self.cut.tokens, "overlap": self.cut.overlap},
+            "words": self.words.row(),
+            "fusion": self.fusion.row(),
+        }
+
+    @classmethod
+    def read(cls, row: dict[str, Any]) -> Settings:
+        """Return the settings that `row` returned."""
+        known = row["encoder"]
+        return cls(
+            known["name"], known["digest"], int(known["dimension"]),
+            Cut(**row["chunks"]), Words(**row["words"]), Fusion(**row["fusion"]),
+        )  # fmt: skip
+
+    def check(self, encoder: TextEncoder) -> None:
+        """Refuse an encoder that the vectors are not of.
+
+        Raises:
+            BadInput: It has another digest or another dimension.
+        """
+        if encoder.digest != self.encoder_digest:
+            raise BadInput(
+                f"the index was embedded by {self.encoder} ({self.encoder_digest[:12]}) and not by {encoder.name} "
+                f"({encoder.digest[:12]}); give that encoder, or build the index again with this one"
+            )
+        if encoder.dimension != self.dimension:
+            raise BadInput(
+                f"the vectors of the index have {self.dimension} numbers and those of {encoder.name} "
+                f"{encoder.dimension}; build the index again"
+            )
+
+
+def write_snapshot(
+    directory: Path, passages: Sequence[Passage], vectors: NDArray[np.float32], settings: Settings
+) -> None:
+    """Write passages and their vectors, shape (passages, dimension), into an empty directory.
+
+    Raises:
+        BadInput: There is nothing to write, or the vectors are not those of the passages.
+    """
+    if not passages:
+        raise BadInput("there are no passages to put into an index; give documents with text")
+    if vectors.shape != (len(passages), settings.dimension) or not np.isfinite(vectors).all():
+        raise BadInput(f"the vectors of {len(passages)} passages are not whole; embed them again")
+    directory.mkdir(parents=True, exist_ok=True)
+    lexical = Lexical.build([passage.text for passage in passages], settings.words)
+    lines = (canonical_json(passage.row()) + b"\n" for passage in passages)
+    (directory / PASSAGES).write_bytes(b"".join(lines))
+    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, directory / VECTORS)
+    save_file(lexical.arrays, directory / LEXICAL)
+    (directory / TERMS).write_bytes(canonical_json(lexical.vocabulary) + b"\n")
+    facts = {"format": FORMAT, "count": len(passages), **settings.row()}
+    (directory / INDEX).write_bytes(canonical_json(facts) + b"\n")
+
+
+def read_settings(directory: Path) -> Settings:
+    """Return what an index was made with.
+
+    Raises:
+        BadInput: There is none, or another release wrote it.
+    """
+    try:
+        row = json.loads((directory / INDEX).read_bytes())
+        if row["format"] != FORMAT:
+            raise BadInput(f"the index has format {row['format']} and this release reads {FORMAT}; build it again")
+        return Settings.read(row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"there is no whole index in {directory.name!r}; build it again") from error
+
+
+def read_passages(directory: Path) -> list[Passage]:
+    """Return the passages of a snapshot, in order."""
+    with (directory / PASSAGES).open(encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines)
+        return [Passage(row["id"], row["document"], row["text"], tuple(row["subjects"])) for row in rows]
+
+
+def open_snapshot(directory: Path, encoder: TextEncoder | None = None) -> Retriever:
+    """Open a snapshot for queries.
+
+    Args:
+        directory: Where it was written.
+        encoder: What embeds queries; the packaged one, where nothing is said.
+
+    Raises:
+        BadInput: The index is not whole, or another encoder embedded it.
+    """
+    settings = read_settings(directory)
+    encoder = encoder or open_encoder()
+    settings.check(encoder)
+    try:
+        passages = read_passages(directory)
+        vectors = load_file(directory / VECTORS)["vectors"]
+        terms = json.loads((directory / TERMS).read_bytes())
+        lexical = Lexical(terms, load_file(directory / LEXICAL), len(passages), settings.words)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"there is no whole index in {directory.name!r}; build it again") from error
+    return Retriever(passages, vectors, lexical, settings.fusion, encoder)
