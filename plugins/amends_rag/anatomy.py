@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ def blocks_of(model: nn.Module) -> tuple[nn.Module, ...]:
     equal = [tuple(some) for some in lists if len({type(block) for block in some}) == 1]
     found = max(equal, key=len, default=())
     if not found:
-        raise BadInput(f"{type(model).__name__} has no list of equal blocks; this architecture cannot be grounded inside")
+        raise BadInput(
+            f"{type(model).__name__} has no list of equal blocks; this architecture cannot be grounded inside"
+        )
     return found
 
 
@@ -50,6 +53,49 @@ def final_mlp(model: Any) -> nn.Module:
     return next(module for module in reversed(ran) if module is not ending and set(shape_of(module)) == {width, inner})
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The parts of a block's attention that a memory needs.
+
+    Args:
+        query: What puts out the queries before they are rotated: the projection, or the norm after it.
+        key: The same of the keys.
+        value: The projection to the values.
+        output: The projection that reads the heads' outputs.
+        heads: How many heads ask.
+        size: How wide a head is.
+    """
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    output: nn.Module
+    heads: int
+    size: int
+
+
+def attention_of(model: Any, layer: int) -> Attention:
+    """Return the attention of a block whose queries, keys and values come from projections of their own.
+
+    Raises:
+        BadInput: There is no such block, or its attention is built in another way.
+    """
+    blocks = blocks_of(model)
+    if not 0 <= layer < len(blocks):
+        raise BadInput(f"layer must be 0 to {len(blocks) - 1}, not {layer}")
+    parts = {name.rpartition(".")[2]: module for name, module in blocks[layer].named_modules()}
+    output = parts.get("o_proj") or parts.get("out_proj")
+    if output is None or not {"q_proj", "k_proj", "v_proj"} <= parts.keys():
+        raise BadInput(
+            f"{type(model).__name__} has no separate projections of queries, keys and values; "
+            "take rag.knn-lm or rag.context, which need none"
+        )
+    heads = int(model.config.get_text_config().num_attention_heads)
+    size = max(shape_of(parts["q_proj"])[0] // heads, 1)
+    query, key = (parts.get(f"{one}_norm") or parts[f"{one}_proj"] for one in "qk")
+    return Attention(query, key, parts["v_proj"], output, heads, size)
+
+
 def is_linear(module: nn.Module) -> bool:
     """Whether a module is a linear map: `nn.Linear`, or GPT-2's `Conv1D`."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
@@ -73,6 +119,16 @@ def _running(model: Any, modules: list[nn.Module]) -> list[nn.Module]:
         for hook in hooks:
             hook.remove()
     return ran
+
+
+@contextmanager
+def hearing(module: nn.Module, into: list[Tensor]) -> Iterator[None]:
+    """Collect what a module puts out while the context lasts."""
+    hook = module.register_forward_hook(lambda _, __, out: into.append(out))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def nearest(queries: Tensor, keys: Tensor, squares: Tensor, k: int) -> tuple[Ten
     """
     count = min(k, len(keys))
     distances, indices = [], []
-    for some in queries.float().split(AT_ONCE):
+    for some in torch.split(queries.float(), AT_ONCE):
         against = torch.addmm(squares[None], some, keys.T, alpha=-2.0) + (some * some).sum(-1, keepdim=True)
         found = against.clamp_(min=0.0).topk(count, dim=-1, largest=False, sorted=True)
         distances.append(found.values)

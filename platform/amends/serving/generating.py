@@ -60,9 +60,7 @@ def greedy(
 
 
 @torch.inference_mode()
-def spoken(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int
-) -> Iterator[str]:
+def spoken(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int) -> Iterator[str]:
     """Yield what an answer is after each token: the last is what `greedy` gives for the same ids.
 
     Text that may still turn out to be white space at the end, or half a character, is not yet there.
