@@ -22,11 +22,13 @@ class Fusion:
         how: `zscore` sums standardised scores; `rrf` sums reciprocal ranks; `dense` and `lexical` take one alone.
         weight: The share of the dense scores, in [0, 1].
         rank_constant: What is added to each rank before it is inverted.
+        depth: So many of the best are ranked again by their nearest sentences; 0 ranks none.
     """
 
     how: How = "zscore"
-    weight: float = 0.5
+    weight: float = 0.7
     rank_constant: int = 60
+    depth: int = 50
 
     def __post_init__(self) -> None:
         if self.how not in get_args(How):

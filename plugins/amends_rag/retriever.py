@@ -13,6 +13,7 @@ from amends_rag.chunking import Passage
 from amends_rag.dense import TextEncoder
 from amends_rag.fusion import Fusion, best
 from amends_rag.lexical import Lexical
+from amends_rag.sentences import Embedded
 
 Floats = NDArray[np.float32]
 
@@ -34,7 +35,7 @@ class Retriever:
 
     Args:
         passages: What is searched.
-        vectors: Their unit vectors, shape (passages, dimension).
+        embedded: Their unit vectors, and those of their sentences.
         lexical: Their words.
         fusion: How both rankings become one.
         encoder: What embeds queries; only read where a query is given as text alone.
@@ -44,14 +45,14 @@ class Retriever:
     """
 
     def __init__(
-        self, passages: Sequence[Passage], vectors: Floats, lexical: Lexical, fusion: Fusion, encoder: TextEncoder
+        self, passages: Sequence[Passage], embedded: Embedded, lexical: Lexical, fusion: Fusion, encoder: TextEncoder
     ) -> None:
-        if not len(passages) == len(vectors) == lexical.count:
+        if not len(passages) == len(embedded.vectors) == lexical.count:
             raise BadInput(
-                f"the index has {len(passages)} passages, {len(vectors)} vectors and words of {lexical.count}; "
-                "build it again"
+                f"the index has {len(passages)} passages, {len(embedded.vectors)} vectors and words of "
+                f"{lexical.count}; build it again"
             )
-        self.passages, self.vectors, self.lexical = list(passages), vectors, lexical
+        self.passages, self.embedded, self.lexical = list(passages), embedded, lexical
         self.fusion, self.encoder = fusion, encoder
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
@@ -70,10 +71,19 @@ class Retriever:
         """Return the k best passages for a query whose unit vector is known, shape (dimension,)."""
         dense, lexical = self.vectors @ vector, self.lexical.scores(query)
         fused = self.fusion.fuse(dense, lexical)
+        places = best(fused, max(k, self.fusion.depth))
+        if self.fusion.depth and self.fusion.how != "lexical" and len(self.embedded.parts):
+            dense[places] = self.embedded.nearest(places, vector)
+            fused = self.fusion.fuse(dense, lexical)
         return [
             Hit(self.passages[place], float(fused[place]), float(dense[place]), float(lexical[place]))
-            for place in best(fused, k)
+            for place in places[best(fused[places], k)]
         ]
+
+    @property
+    def vectors(self) -> Floats:
+        """The unit vectors of the passages, shape (passages, dimension)."""
+        return self.embedded.vectors
 
 
 def check_query(query: str) -> str:

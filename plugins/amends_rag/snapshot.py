@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from amends import BadInput
 from amends.records import canonical_json
-from amends_rag.chunking import Cut, Passage
+from amends_rag.chunking import Cut, Passage, chunked
 from amends_rag.dense import TextEncoder, open_encoder
 from amends_rag.fusion import Fusion
 from amends_rag.lexical import Lexical, Words
 from amends_rag.retriever import Retriever
+from amends_rag.sentences import Embedded, embed_passages
 
 PASSAGES, VECTORS, TERMS, INDEX = "passages.jsonl", "vectors.safetensors", "lexical.json", "index.json"
 LEXICAL = "lexical.safetensors"
 FORMAT = 1
+STEP = 32
 
 
 @dataclass(frozen=True)
@@ -87,22 +90,30 @@ class Settings:
 
 
 def write_snapshot(
-    directory: Path, passages: Sequence[Passage], vectors: NDArray[np.float32], settings: Settings
+    directory: Path, passages: Sequence[Passage], vectors: NDArray[np.float32] | Embedded, settings: Settings
 ) -> None:
-    """Write passages and their vectors, shape (passages, dimension), into an empty directory.
+    """Write passages and their vectors into an empty directory.
+
+    Args:
+        directory: Where to write.
+        passages: What is searched.
+        vectors: What `embed_passages` gave, or vectors of the passages alone, shape (passages, dimension).
+        settings: What it was made with.
 
     Raises:
         BadInput: There is nothing to write, or the vectors are not those of the passages.
     """
     if not passages:
         raise BadInput("there are no passages to put into an index; give documents with text")
-    if vectors.shape != (len(passages), settings.dimension) or not np.isfinite(vectors).all():
+    embedded = vectors if isinstance(vectors, Embedded) else Embedded.whole(np.ascontiguousarray(vectors, np.float32))
+    shape = (len(passages), settings.dimension)
+    if embedded.vectors.shape != shape or not np.isfinite(embedded.vectors).all():
         raise BadInput(f"the vectors of {len(passages)} passages are not whole; embed them again")
     directory.mkdir(parents=True, exist_ok=True)
     lexical = Lexical.build([passage.text for passage in passages], settings.words)
     lines = (canonical_json(passage.row()) + b"\n" for passage in passages)
     (directory / PASSAGES).write_bytes(b"".join(lines))
-    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, directory / VECTORS)
+    save_file(embedded.arrays(), directory / VECTORS)
     save_file(lexical.arrays, directory / LEXICAL)
     (directory / TERMS).write_bytes(canonical_json(lexical.vocabulary) + b"\n")
     facts = {"format": FORMAT, "count": len(passages), **settings.row()}
@@ -146,9 +157,43 @@ def open_snapshot(directory: Path, encoder: TextEncoder | None = None) -> Retrie
     settings.check(encoder)
     try:
         passages = read_passages(directory)
-        vectors = load_file(directory / VECTORS)["vectors"]
+        embedded = Embedded(**load_file(directory / VECTORS))
         terms = json.loads((directory / TERMS).read_bytes())
-        lexical = Lexical(terms, load_file(directory / LEXICAL), len(passages), settings.words)
-    except (OSError, ValueError, KeyError) as error:
+        lexical = Lexical(terms, load_file(directory / LEXICAL), settings.words)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInput(f"there is no whole index in {directory.name!r}; build it again") from error
-    return Retriever(passages, vectors, lexical, settings.fusion, encoder)
+    return Retriever(passages, embedded, lexical, settings.fusion, encoder)
+
+
+def build_snapshot(
+    directory: Path,
+    documents: Iterable[Mapping[str, Any]],
+    *,
+    encoder: TextEncoder | None = None,
+    cut: Cut | None = None,
+    fusion: Fusion | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, message: None,
+) -> Retriever:
+    """Cut documents, embed them and write the snapshot: all that a version needs to be grounded in them.
+
+    Args:
+        directory: An empty directory.
+        documents: Rows with `id`, `text` and, where known, `subjects`.
+        encoder: What embeds; the packaged one, where nothing is said.
+        cut: How long passages are.
+        fusion: How both rankings become one.
+        progress: Told how many passages are embedded.
+
+    Raises:
+        BadInput: There is no text.
+    """
+    encoder, cut = encoder or open_encoder(), cut or Cut()
+    passages = list(chunked(documents, encoder.count, cut))
+    done: list[Embedded] = []
+    for start in range(0, len(passages), STEP):
+        progress(start, len(passages), "embedding the passages")
+        done.append(embed_passages(encoder, [passage.text for passage in passages[start : start + STEP]]))
+    progress(len(passages), len(passages), "embedding the passages")
+    settings = Settings.of(encoder, cut=cut, fusion=fusion or Fusion())
+    write_snapshot(directory, passages, Embedded.joined(done, encoder.dimension), settings)
+    return open_snapshot(directory, encoder)
