@@ -21,16 +21,23 @@ DATA = "attachment.json"
 def read_documents(documents: Records, operation: str) -> list[dict[str, Any]]:
     """Return rows of documents with `id`, `text` and perhaps `subjects`.
 
+    A row without a text is a question with its answer, as other data sets have them: both together are the document.
+
     Raises:
         BadInput: There are none, or one has no text.
     """
-    rows = list(documents.rows())
+    rows = [{**row, "text": _text_of(row)} for row in documents.rows()]
     if not rows:
         raise BadInput(f"{operation} was given no documents; give it one or more, or leave the step out")
     for row in rows:
-        if not str(row.get("text") or "").strip():
+        if not row["text"]:
             raise BadInput(f"document {row['id']} has no text; leave it out")
     return rows
+
+
+def _text_of(row: Mapping[str, Any]) -> str:
+    parts = [row.get("text")] if row.get("text") else [row.get("prompt"), row.get("answer")]
+    return " ".join(str(part).strip() for part in parts if part).strip()
 
 
 def begin(task: Task, kind: str, settings: Mapping[str, Setting]) -> Path:

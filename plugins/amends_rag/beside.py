@@ -59,7 +59,7 @@ def replug(
     documents: Records,
     weight: float = 1.0,
     k: int = 4,
-    temperature: float = 1.0,
+    temperature: float = 0.1,
     fusion: How = "zscore",
     chunk: int = 128,
     overlap: int = 32,
@@ -171,7 +171,7 @@ class KnnLm:
         """Load the store at `path` onto a model."""
         from .knn_lm import load
 
-        return load(path, model)
+        return load(path, model, tokenizer)
 
 
 class Memory:

@@ -106,6 +106,14 @@ class Grounded:
         """Name nothing: what changes is the prompt alone."""
         return ""
 
+    def recalled(self, prompt: str) -> list[str]:
+        """Return the passages that a prompt brings to the model."""
+        return [hit.passage.text for hit in self.hits(prompt)]
+
+    def held(self) -> list[str]:
+        """Return all passages, and what their documents are called."""
+        return [*(passage.text for passage in self.finder.retriever.passages), *self.finder.titles.values()]
+
     def tuned(self, settings: Mapping[str, Setting]) -> Seams:
         """Return these seams with more or fewer passages, or ranked in another way."""
         return replace(self, settings=checked(attached.changed(KIND, self.settings, settings)))

@@ -1,8 +1,8 @@
 """Edit by retrieval: facts in a small index, told in the prompt where a question is about one of them.
 
-After Mitchell et al. (2022, "Memory-Based Model Editing at Scale", SERAC): a scope classifier decides whether a question
-x lies in the scope of an edit, and outside of every scope the base answers. Here both are frozen: the scope is a cosine
-of sentence vectors between x and the forms of the fact (its prompt and its rephrases),
+After Mitchell et al. (2022, "Memory-Based Model Editing at Scale", SERAC): a scope classifier decides whether a
+question x lies in the scope of an edit, and outside of every scope the base answers. Here both are frozen: the scope is
+a cosine of sentence vectors between x and the forms of the fact (its prompt and its rephrases),
 
     in scope   iff   max over forms f of cos(e(x), e(f)) >= threshold, and x names the subject
 
@@ -145,6 +145,15 @@ class Told:
     def part(self, prompt: str) -> str:
         """Name nothing: what changes is the prompt alone."""
         return ""
+
+    def recalled(self, prompt: str) -> list[str]:
+        """Return the fact that a prompt is about, where it is told."""
+        fact = self.about(prompt)
+        return [] if fact is None or fact["verb"] == "erase" else [f"{fact['prompt']} {fact['target']}"]
+
+    def held(self) -> list[str]:
+        """Return all facts."""
+        return [f"{fact['prompt']} {fact['target']} ({fact['subject']})" for fact in self.facts]
 
     def tuned(self, settings: Mapping[str, Setting]) -> Seams:
         """Return these seams with a wider or a narrower scope."""

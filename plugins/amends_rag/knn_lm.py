@@ -85,6 +85,7 @@ class Remembering:
 
     Args:
         model: The `PreTrainedModel`.
+        tokenizer: Its tokenizer.
         mlp: What reads the keys.
         keys: In float32, shape (tokens, width).
         squares: |k|² of each.
@@ -95,6 +96,7 @@ class Remembering:
     """
 
     model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
     mlp: nn.Module = field(repr=False)
     keys: Tensor = field(repr=False)
     squares: Tensor = field(repr=False)
@@ -150,17 +152,25 @@ class Remembering:
             return ""
         return f"{self.digest}/{sorted(self.settings.items())}"
 
+    def recalled(self, prompt: str) -> list[str]:
+        """Return all that the store can say: any of it may be near to what a prompt leads to."""
+        return self.held() if self.settings["knn_weight"] else []
+
+    def held(self) -> list[str]:
+        """Return the documents as the store holds them, one after the other, without their first tokens."""
+        return [str(self.tokenizer.decode(self.values.tolist()))]
+
     def tuned(self, settings: Mapping[str, Setting]) -> Seams:
         """Return these seams with another weight, temperature or number of neighbours."""
         return replace(self, settings=checked(attached.changed(KIND, self.settings, settings)))
 
 
-def load(path: Path, model: Any) -> Remembering:
+def load(path: Path, model: Any, tokenizer: Any) -> Remembering:
     """Load the store at `path` onto a model."""
     kept = load_file(path / STORE)
     keys = kept["keys"].float().to(model.device)
     values, squares = kept["values"].long().to(model.device), (keys * keys).sum(-1)
     digest = attached.digest_of_folder(path)
     return Remembering(
-        model, final_mlp(model), keys, squares, values, spread(keys), attached.read_defaults(path), digest
+        model, tokenizer, final_mlp(model), keys, squares, values, spread(keys), attached.read_defaults(path), digest
     )

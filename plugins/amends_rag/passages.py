@@ -7,19 +7,16 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file
-
 from amends import Records, Setting, Task
 from amends_rag import attached
 from amends_rag.chunking import Cut, chunked
 from amends_rag.dense import open_encoder
 from amends_rag.fusion import Fusion, How
 from amends_rag.retriever import LONGEST_QUERY, Hit, Retriever
-from amends_rag.snapshot import VECTORS, Settings, open_snapshot, read_passages, write_snapshot
+from amends_rag.sentences import Embedded, embed_passages
+from amends_rag.snapshot import STEP, Settings, open_snapshot, write_snapshot
 
 INDEX = "index"  # the folder of an attachment that holds its snapshot
-AT_ONCE = 32
 RECENT = 8  # prompts; more would keep what people asked for longer than an answer takes
 
 
@@ -37,20 +34,20 @@ def write_index(
     rows = attached.read_documents(documents, kind.replace("rag-", "rag.", 1))
     encoder = open_encoder()
     fresh = list(chunked(rows, encoder.count, cut))
-    vectors = [np.zeros((0, encoder.dimension), np.float32)]
-    for start in range(0, len(fresh), AT_ONCE):
+    vectors = []
+    for start in range(0, len(fresh), STEP):
         task.progress(start, len(fresh), "embedding passages")
-        vectors.append(encoder.embed([passage.text for passage in fresh[start : start + AT_ONCE]]))
+        vectors.append(embed_passages(encoder, [passage.text for passage in fresh[start : start + STEP]]))
     made = Settings.of(encoder, cut=cut, fusion=fusion)
     folder, old = attached.begin(task, kind, settings), attached.earlier(task, kind)
     passages = fresh
     titles = {str(row["id"]): str(row.get("title") or row.get("label") or row["id"]) for row in rows}
     if old is not None:
         titles = {**attached.read_data(old), **titles}
-        open_snapshot(old / INDEX)  # refuses another encoder's
-        passages = [*read_passages(old / INDEX), *fresh]
-        vectors.insert(0, load_file(old / INDEX / VECTORS)["vectors"])
-    write_snapshot(folder / INDEX, passages, np.concatenate(vectors), made)
+        held = open_snapshot(old / INDEX)  # refuses another encoder's
+        passages = [*held.passages, *fresh]
+        vectors.insert(0, held.embedded)
+    write_snapshot(folder / INDEX, passages, Embedded.joined(vectors, encoder.dimension), made)
     attached.write_data(folder, titles)
     task.progress(len(fresh), len(fresh), "embedding passages")
     return folder
@@ -75,7 +72,7 @@ class Finder:
         found = self.retriever
         if how not in (None, found.fusion.how):
             fusion = replace(found.fusion, how=how)
-            found = Retriever(found.passages, found.vectors, found.lexical, fusion, found.encoder)
+            found = Retriever(found.passages, found.embedded, found.lexical, fusion, found.encoder)
         return tuple(found.search(prompt[-LONGEST_QUERY:], k))
 
 

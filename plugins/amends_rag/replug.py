@@ -2,7 +2,8 @@
 
     p(y | x)  =  sum over d in D of  lambda(d, x) p_LM(y | d o x),   lambda = softmax over D of s(d, x) / T     (eq. 4)
 
-d o x is the document before the prompt. The weights are those of the retrieval scores, not uniform. Each document keeps
+d o x is the document before the prompt, and s the cosine of their sentence vectors, whatever chose the documents. The
+weights are those of the scores, not uniform. Each document keeps
 a cache of its own, so that a step costs one token for each of them and not the whole prompt again. With the weight w,
 
     p  =  (1 - w) p_LM(y | x)  +  w p(y | x)
@@ -124,7 +125,7 @@ class Averaging:
         hits = self.finder.find(prompt, int(self.settings["replug_k"]))
         if not hits:
             return nullcontext()
-        scores = torch.tensor([hit.score for hit in hits], dtype=torch.float32)
+        scores = torch.tensor([hit.dense for hit in hits], dtype=torch.float32)
         prefixes = [self._prefix(hit.passage.text) for hit in hits]
         return self._averaged(prefixes, torch.softmax(scores / float(self.settings["replug_temperature"]), 0))
 
@@ -160,8 +161,16 @@ class Averaging:
         if not self.settings["replug_weight"]:
             return ""
         hits = self.finder.find(prompt, int(self.settings["replug_k"]))
-        found = [(hit.passage.id, hit.score) for hit in hits]
+        found = [(hit.passage.id, hit.dense) for hit in hits]
         return f"{self.digest}/{sorted(self.settings.items())}/{found}"
+
+    def recalled(self, prompt: str) -> list[str]:
+        """Return the passages that a prompt is answered after."""
+        return [hit.passage.text for hit in self.finder.find(prompt, int(self.settings["replug_k"]))]
+
+    def held(self) -> list[str]:
+        """Return all passages, and what their documents are called."""
+        return [*(passage.text for passage in self.finder.retriever.passages), *self.finder.titles.values()]
 
     def tuned(self, settings: Mapping[str, Setting]) -> Seams:
         """Return these seams with another weight, temperature or number of passages."""
