@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from amends import Attachment, Operation, Probe, hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
@@ -29,3 +33,15 @@ def amends_probes() -> Iterable[Probe]:
     from . import measures, probing
 
     return (*probing.probes(), *measures.probes())
+
+
+@hookimpl
+def amends_commands(cli: click.Group) -> None:
+    """Add `amends rag`."""
+    from amends.cli.verbs import group
+
+    from .grounding import add_apply
+
+    rag = group("rag", "Ground a model in documents.")
+    cli.add_command(rag)
+    add_apply(rag)
