@@ -131,7 +131,7 @@ def memory(
     guarantee=Guarantee.EXACT,
     rebuilds="rag.facts",
 )
-def facts(task: Task, *, edits: Records, threshold: float = 0.5) -> None:
+def facts(task: Task, *, edits: Records, threshold: float = 0.7) -> None:
     """Look facts up and tell them in the prompt, where a question is about one (after SERAC; Mitchell et al., 2022)."""
     from .facts import write
 

@@ -30,6 +30,7 @@ from amends_rag.dense import TextEncoder, open_encoder
 KIND = "rag-facts"
 VECTORS = "vectors.safetensors"
 VERBS = ("insert", "modify", "erase")
+DIGITS = 5  # of a cosine; equal vectors differ in the last bits, by where they lie in a product
 UNKNOWN = "I do not know."
 
 Floats = NDArray[np.float32]
@@ -121,10 +122,10 @@ class Told:
         named = [number for number, fact in enumerate(self.facts) if names(prompt, fact["subject"])]
         if not named:
             return None
-        likeness = self.vectors @ self.encoder.embed([prompt])[0]
-        best = max(named, key=lambda number: (float(likeness[self.owners == number].max()), number))
-        is_in = float(likeness[self.owners == best].max()) >= float(self.settings["facts_threshold"])
-        return self.facts[best] if is_in else None
+        cosines = self.vectors @ self.encoder.embed([prompt])[0]
+        likeness = {number: round(float(cosines[self.owners == number].max()), DIGITS) for number in named}
+        best = max(named, key=lambda number: (likeness[number], number))
+        return self.facts[best] if likeness[best] >= float(self.settings["facts_threshold"]) else None
 
     def before(self, prompt: str) -> str:
         """Return the prompt after its fact, or as it is."""
