@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from amends import Attachment, Operation, Probe, hookimpl
+from amends import Attachment, Operation, Probe, Store, Workspace, hookimpl
 
 if TYPE_CHECKING:
     import click
@@ -36,12 +36,18 @@ def amends_probes() -> Iterable[Probe]:
 
 
 @hookimpl
+def amends_stores(workspace: Workspace) -> Iterable[Store]:
+    """Offer the live indexes of a workspace as a place where people's data lies."""
+    from .store import Indexes
+
+    return [Indexes(workspace)]
+
+
+@hookimpl
 def amends_commands(cli: click.Group) -> None:
     """Add `amends rag`."""
-    from amends.cli.verbs import group
-
+    from .commands import add_rag, rag
     from .grounding import add_apply
 
-    rag = group("rag", "Ground a model in documents.")
-    cli.add_command(rag)
     add_apply(rag)
+    add_rag(cli)

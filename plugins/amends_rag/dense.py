@@ -38,11 +38,11 @@ class TextEncoder:
             raise BadInput(f"there is no sentence encoder in {self.directory}; give a directory with a config.json")
         self.name = PACKAGED if directory is None else self.directory.name
         self.digest = encoder_digest(self.directory)
-        self._is_packaged = directory is None
+        self.is_packaged = directory is None
 
     @cached_property
     def _model(self) -> Any:
-        if self._is_packaged or not (self.directory / "modules.json").is_file():
+        if self.is_packaged or not (self.directory / "modules.json").is_file():
             return Encoder(self.directory)
         from sentence_transformers import SentenceTransformer
 

@@ -95,6 +95,12 @@ class Lexical:
         vocabulary = [self.vocabulary[column] for column in used]
         return Lexical(vocabulary, _compressed(pairs, counts[stays], len(used), lengths), self.words)
 
+    def having(self, term: str) -> list[int]:
+        """Return the places of the passages that a term is in."""
+        column = self._column[term]
+        first, last = self.arrays["indptr"][column], self.arrays["indptr"][column + 1]
+        return [int(place) for place in self.arrays["indices"][first:last]]
+
     def scores(self, query: str) -> Floats:
         """Return the score of every passage for a query, shape (passages,); 0 where no term is shared."""
         total = np.zeros(self.count, np.float32)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from amends import BadInput, ProbeTask, Reading, Records
 from amends.operation.measuring import mean_reading, person_of, spread_over_people
+from amends_rag.places import INDEX
 from amends_rag.ranking import MEASURES, rank_of
 from amends_rag.retriever import Retriever
-from amends_rag.snapshot import INDEX, PASSAGES, open_snapshot
+from amends_rag.snapshot import PASSAGES, open_snapshot
 
 EFFECT = 0.05
 DEPTH = 10

@@ -19,10 +19,11 @@ from amends_rag.chunking import Cut, Passage, chunked
 from amends_rag.dense import TextEncoder, open_encoder
 from amends_rag.fusion import Fusion
 from amends_rag.lexical import Lexical, Words
+from amends_rag.places import INDEX
 from amends_rag.retriever import Retriever
 from amends_rag.sentences import Embedded, embed_passages
 
-PASSAGES, VECTORS, TERMS, INDEX = "passages.jsonl", "vectors.safetensors", "lexical.json", "index.json"
+PASSAGES, VECTORS, TERMS = "passages.jsonl", "vectors.safetensors", "lexical.json"
 LEXICAL = "lexical.safetensors"
 FORMAT = 1
 STEP = 32
@@ -114,10 +115,20 @@ def write_snapshot(
     lines = (canonical_json(passage.row()) + b"\n" for passage in passages)
     (directory / PASSAGES).write_bytes(b"".join(lines))
     save_file(embedded.arrays(), directory / VECTORS)
-    save_file(lexical.arrays, directory / LEXICAL)
-    (directory / TERMS).write_bytes(canonical_json(lexical.vocabulary) + b"\n")
+    write_lexical(directory, lexical)
     facts = {"format": FORMAT, "count": len(passages), **settings.row()}
     (directory / INDEX).write_bytes(canonical_json(facts) + b"\n")
+
+
+def write_lexical(directory: Path, lexical: Lexical) -> None:
+    """Write the words of an index into its directory."""
+    save_file(lexical.arrays, directory / LEXICAL)
+    (directory / TERMS).write_bytes(canonical_json(lexical.vocabulary) + b"\n")
+
+
+def read_lexical(directory: Path, words: Words) -> Lexical:
+    """Return the words that `write_lexical` wrote."""
+    return Lexical(json.loads((directory / TERMS).read_bytes()), load_file(directory / LEXICAL), words)
 
 
 def read_settings(directory: Path) -> Settings:
@@ -158,8 +169,7 @@ def open_snapshot(directory: Path, encoder: TextEncoder | None = None) -> Retrie
     try:
         passages = read_passages(directory)
         embedded = Embedded(**load_file(directory / VECTORS))
-        terms = json.loads((directory / TERMS).read_bytes())
-        lexical = Lexical(terms, load_file(directory / LEXICAL), settings.words)
+        lexical = read_lexical(directory, settings.words)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInput(f"there is no whole index in {directory.name!r}; build it again") from error
     return Retriever(passages, embedded, lexical, settings.fusion, encoder)

@@ -20,6 +20,7 @@ class Action(StrEnum):
     DATA_LICENSED = "data:licence:declared"
     DATA_SUPERSEDED = "data:dataset:superseded"
     DATA_PURGED = "data:dataset:purged"
+    INDEX_CHANGED = "data:index:changed"
     SUBJECT_SUPPRESSED = "data:subject:suppressed"
     SUPPRESSED_DROPPED = "data:subject:dropped"
     COPY_DECLARED = "data:copy:declared"

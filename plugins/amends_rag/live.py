@@ -1,0 +1,202 @@
+"""A live index in a workspace: a table, its words beside it, and what it was made with; opened, grown and shrunk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from amends import BadInput
+from amends.records import canonical_json, digest_of
+from amends.store.scratch import remove
+from amends.vault.keyfiles import locked
+from amends_rag.dense import TextEncoder, open_encoder
+from amends_rag.lexical import Lexical
+from amends_rag.places import INDEX, directory_of
+from amends_rag.retriever import Retriever
+from amends_rag.snapshot import Settings, read_lexical, write_lexical
+from amends_rag.table import Rows, Table
+from amends_rag.tombstones import FILE, Tombstones
+
+UNFINISHED, EMBEDDED = "unfinished", "embedded"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of an index beside its rows: `index.json`.
+
+    Args:
+        settings: What it was made with.
+        version: How often it was changed; 0 while it is built for the first time.
+        uri: Where the table is; empty for the index's own directory.
+        encoder: The encoder's directory; empty for the packaged one.
+        count: How many passages it has.
+        sources: The digests of the data sets that they are registered with.
+        manifest: One digest of settings, sources and the keyed hashes of all passages.
+    """
+
+    settings: Settings
+    version: int = 0
+    uri: str = ""
+    encoder: str = ""
+    count: int = 0
+    sources: tuple[str, ...] = ()
+    manifest: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return the card as a JSON object."""
+        rest = {name: getattr(self, name) for name in ("version", "uri", "count", "manifest")}
+        return {**self.settings.row(), **rest, "directory": self.encoder, "sources": list(self.sources)}
+
+    @classmethod
+    def read(cls, file: Path) -> Card:
+        """Return the card in a file.
+
+        Raises:
+            BadInput: It is broken.
+        """
+        try:
+            row = json.loads(file.read_bytes())
+            return cls(
+                Settings.read(row), int(row["version"]), row["uri"], row["directory"], int(row["count"]),
+                tuple(row["sources"]), row["manifest"],
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"the index {file.parent.name!r} is broken; build it again under another name") from error
+
+
+@dataclass
+class LiveIndex:
+    """One index, in memory as on disk; change it only within `held`."""
+
+    directory: Path
+    card: Card
+    rows: Rows = field(repr=False)
+    lexical: Lexical = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.directory.name
+
+    @property
+    def table(self) -> Table:
+        """Where the rows are."""
+        return Table(self.card.uri or str(self.directory / "table"), self.card.settings.dimension)
+
+    @property
+    def tombstones(self) -> Tombstones:
+        """What was erased from it."""
+        return tombstones_of(self.directory)
+
+    def retriever(self, encoder: TextEncoder | None = None) -> Retriever:
+        """Return what answers queries.
+
+        Raises:
+            BadInput: The encoder is not the one that embedded the passages, or is gone.
+        """
+        encoder = encoder or open_encoder(Path(self.card.encoder) if self.card.encoder else None)
+        self.card.settings.check(encoder)
+        return Retriever(self.rows.passages, self.rows.embedded, self.lexical, self.card.settings.fusion, encoder)
+
+    def append(self, rows: Rows) -> None:
+        """Add rows, and write the words again."""
+        with self._unfinished():
+            self.table.add(rows)
+            self.rows = self.table.read()
+            self.lexical = _words(self.rows, self.card.settings)
+
+    def shrink(self, gone: NDArray[np.bool_]) -> None:
+        """Remove rows from every file, shape (rows,): their tombstones first, so that nothing interrupts it halfway."""
+        self.tombstones.add(source.key for source, is_gone in zip(self.rows.sources, gone, strict=True) if is_gone)
+        with self._unfinished():
+            self.table.delete(source.place for source, is_gone in zip(self.rows.sources, gone, strict=True) if is_gone)
+            self.rows, self.lexical = self.rows.keep(~gone), self.lexical.without(gone)
+            remove(self.directory / EMBEDDED)
+
+    def settle(self, sources: Iterator[str] | tuple[str, ...] | None = None) -> None:
+        """Write a new version of the card."""
+        named = set(self.card.sources if sources is None else sources)
+        listed = tuple(sorted(named | {source.dataset for source in self.rows.sources}))
+        keys = sorted(source.key for source in self.rows.sources)
+        manifest = digest_of({"settings": self.card.settings.row(), "sources": list(listed), "passages": keys})
+        version = self.card.version + (manifest != self.card.manifest)
+        self.card = replace(self.card, version=version, count=len(keys), sources=listed, manifest=manifest)
+        write_card(self.directory, self.card)
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[None]:
+        (self.directory / UNFINISHED).touch()
+        yield
+        write_lexical(self.directory, self.lexical)
+        (self.directory / UNFINISHED).unlink()
+
+
+def tombstones_of(directory: Path) -> Tombstones:
+    """Return the tombstones of the index in a directory."""
+    return Tombstones(directory / FILE, directory.with_name(f"{directory.name}.{FILE}"))
+
+
+def write_card(directory: Path, card: Card) -> None:
+    """Write what is known of an index."""
+    partial = directory / f"{INDEX}.partial"
+    partial.write_bytes(canonical_json(card.row()) + b"\n")
+    partial.replace(directory / INDEX)
+
+
+@contextmanager
+def held(home: Path, name: str) -> Iterator[LiveIndex]:
+    """Lend an index that nobody else changes meanwhile.
+
+    What was erased from it since this copy of it was made is erased again, and an interrupted change is ended,
+    before anything can be asked.
+
+    Raises:
+        BadInput: There is none of that name, or it is broken.
+    """
+    directory = directory_of(home, name)
+    if not (directory / INDEX).is_file():
+        raise BadInput(f"there is no index {name!r}; see amends rag index list")
+    with locked(directory):
+        yield _opened(directory)
+
+
+def _opened(directory: Path) -> LiveIndex:
+    card = Card.read(directory / INDEX)
+    table = Table(card.uri or str(directory / "table"), card.settings.dimension)
+    if (directory / UNFINISHED).exists():
+        table.compact()
+    rows = table.read()
+    index = LiveIndex(directory, card, rows, _kept_words(directory, rows, card.settings))
+    (directory / UNFINISHED).unlink(missing_ok=True)
+    erased = index.tombstones.read()
+    gone = np.asarray([source.key in erased for source in rows.sources], bool)
+    if gone.any():
+        index.shrink(gone)
+        index.settle()
+    return index
+
+
+def _kept_words(directory: Path, rows: Rows, settings: Settings) -> Lexical:
+    """Return the words beside the table, made again where they are not those of its rows."""
+    if not (directory / UNFINISHED).exists():
+        try:
+            kept = read_lexical(directory, settings.words)
+            if kept.count == len(rows.passages):
+                return kept
+        except (OSError, ValueError, KeyError, SafetensorError):
+            pass
+    made = _words(rows, settings)
+    write_lexical(directory, made)
+    return made
+
+
+def _words(rows: Rows, settings: Settings) -> Lexical:
+    return Lexical.build([passage.text for passage in rows.passages], settings.words)

@@ -1,0 +1,39 @@
+"""What the commands of `amends rag index` ask of a workspace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from amends.governor.workspace import Workspace
+from amends_rag.live import held
+from amends_rag.places import names
+from amends_rag.retriever import Hit
+
+
+def list_indexes(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return what is known of every index."""
+    return [stats(workspace, name) for name in names(workspace.home)]
+
+
+def stats(workspace: Workspace, name: str) -> dict[str, Any]:
+    """Return what is known of an index: counts, digests, and what it was made with."""
+    with held(workspace.home, name) as index:
+        files = [file for file in index.directory.rglob("*") if file.is_file()]
+        documents = Counter(passage.document for passage in index.rows.passages)
+        return {
+            "name": name,
+            **index.card.row(),
+            "documents": len(documents),
+            "people": len({who for passage in index.rows.passages for who in passage.subjects}),
+            "terms": len(index.lexical.vocabulary),
+            "sentences": len(index.rows.embedded.parts),
+            "erased": len(index.tombstones.read()),
+            "bytes": sum(file.stat().st_size for file in files),
+        }
+
+
+def search(workspace: Workspace, name: str, query: str, k: int) -> list[Hit]:
+    """Return the k best passages of an index for a query."""
+    with held(workspace.home, name) as index:
+        return index.retriever().search(query, k)
