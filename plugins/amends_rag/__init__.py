@@ -46,8 +46,6 @@ def amends_stores(workspace: Workspace) -> Iterable[Store]:
 @hookimpl
 def amends_commands(cli: click.Group) -> None:
     """Add `amends rag`."""
-    from .commands import add_rag, rag
-    from .grounding import add_apply
+    from .grounding import add_all
 
-    add_apply(rag)
-    add_rag(cli)
+    add_all(cli)

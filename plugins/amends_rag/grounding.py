@@ -8,19 +8,19 @@ from typing import Any
 import click
 
 from amends.cli.output import Screen
-from amends.cli.verbs import Group, verb
+from amends_rag.commands import add_rag, rag
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 ANY = click.Path(path_type=Path)
 METHODS = ("rag.context", "rag.replug", "rag.knn-lm", "rag.memory")
 
 
-def add_apply(rag: Group) -> None:
-    """Add `apply` to the group of commands."""
-    rag.add_command(apply)
+def add_all(cli: click.Group) -> None:
+    """Add `rag` with `apply` and all that belongs to indexes to the root."""
+    add_rag(cli)
 
 
-@verb("apply", example="amends rag apply --model assistant --documents handbook.md --method rag.context")
+@rag.verb("apply", example="amends rag apply --model assistant --documents handbook.md --method rag.context")
 @click.option("--model", required=True, metavar="NAME", help="The model to ground.")
 @click.option(
     "--documents", type=ANY, multiple=True, required=True, metavar="PATH",
