@@ -127,7 +127,7 @@ def test_a_document_asks_for_how_it_goes_on():
         "She came by boat.",
     )
     assert opening("one two three") == ("one two", "three")
-    document = Document("a.md", said, ("Ines",))
+    document = Document("a.md", "Ines keeps the light. She came by boat.", ("Ines",))
     assert row_of(document)["subject"] == ["Ines"] and row_of(document)["answer"] == "She came by boat."
     made = asked_of([Document(str(n), f"Number {n} is here. It stays {n}.") for n in range(300)])
     assert len(made) == 60 and made[1]["prompt"] == "Number 5 is here."
