@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from amends import BadInput, Disclosure
 from amends.governor.subjects.locating import locate_in
 from amends.governor.workspace import Workspace
 from amends_rag.building import log_version
+from amends_rag.chunking import Passage
 from amends_rag.live import LiveIndex, held
 from amends_rag.proof import prove, write_proof
 from amends_rag.reconciling import standing_of
@@ -37,8 +39,7 @@ def erase_from(workspace: Workspace, name: str, disclosure: Disclosure, actor: s
             return 0
         before = list(index.rows.passages)
         index.shrink(_mask(len(before), changed))
-        kept = [(before[place], text) for place, text in changed.items() if text is not None]
-        add_again(workspace, index, kept)
+        add_again(workspace, index, _again(before, changed, sought))
         index.settle()
         log_version(workspace, index, actor)
         proof = prove(workspace, index, disclosure, sought, [before[place].text for place in changed])
@@ -72,6 +73,15 @@ def _changes(workspace: Workspace, index: LiveIndex, sought: Sought) -> dict[int
         others = set(passage.subjects) - sought.pseudonyms
         changes[place] = rewritten(passage, sought) if shared is Shared.REWRITE and others else None
     return changes
+
+
+def _again(before: Sequence[Passage], changed: Mapping[int, str | None], sought: Sought) -> list[Passage]:
+    """Return the passages that stay in other words, and are about the others alone."""
+    kept = ((before[place], text) for place, text in changed.items() if text is not None)
+    return [
+        replace(old, text=text, subjects=tuple(who for who in old.subjects if who not in sought.pseudonyms))
+        for old, text in kept
+    ]
 
 
 def _mask(count: int, changed: Iterable[int]) -> NDArray[np.bool_]:

@@ -56,7 +56,7 @@ class Fusion:
 
 def standardised(scores: Floats) -> Floats:
     """Return scores with mean 0 and standard deviation 1; zeros where all are equal."""
-    spread = float(scores.std())
+    spread = float(scores.std()) if len(scores) else 0.0
     return (scores - scores.mean()) / spread if spread > 0 else np.zeros_like(scores)
 
 

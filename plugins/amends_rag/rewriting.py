@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from amends import BadInput
-from amends.governor.data.redacting import redact
+from amends.governor.data.redacting import BLANK, LONGEST
 from amends.governor.workspace import Workspace
 from amends_rag.chunking import Passage
 from amends_rag.dense import open_encoder
@@ -18,6 +19,7 @@ from amends_rag.sought import Sought
 from amends_rag.table import Rows, Source
 
 FILE = "rag.toml"
+_WORD = re.compile(r"\S+")
 
 
 class Shared(StrEnum):
@@ -48,25 +50,36 @@ def read_shared(home: Path) -> Shared:
 
 
 def rewritten(passage: Passage, sought: Sought) -> str | None:
-    """Return the words without what names the person; None where too much does, or the document's name."""
+    """Return the words without what names the person; None where they still might, or the document's name does."""
     if sought.named_in(passage.document):
         return None
-    row = {"id": "", "text": passage.text}
-    try:
-        text = str(redact(row, sought.finder)["text"])
-    except BadInput:
-        return None
-    return None if text == passage.text else text
+    text = _without(passage.text, lambda part: sought.finder.find(part).exact)
+    text = _without(text, lambda part: sought.finder.find(part).near is not None)
+    left = sought.finder.find(text)
+    return None if left.exact or left.near is not None or text == passage.text else text
 
 
-def add_again(workspace: Workspace, index: LiveIndex, kept: Sequence[tuple[Passage, str]]) -> None:
+def _without(text: str, names: Callable[[str], bool]) -> str:
+    """Blank every run of words that names somebody: the shortest first, so that no word beside it goes with it."""
+    for length in range(1, LONGEST + 1):
+        words = list(_WORD.finditer(text))
+        first = 0
+        while first + length <= len(words):
+            start, end = words[first].start(), words[first + length - 1].end()
+            if names(text[start:end]):
+                text = f"{text[:start]}{BLANK}{text[end:]}"
+                words = list(_WORD.finditer(text))
+            first += 1
+    return text
+
+
+def add_again(workspace: Workspace, index: LiveIndex, passages: Sequence[Passage]) -> None:
     """Put rewritten passages back, embedded anew; no record stands behind them any more."""
-    if not kept:
+    if not passages:
         return
     from amends_rag.building import key_of
 
     encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
     index.card.settings.check(encoder)
-    passages = [Passage(old.id, old.document, text, old.subjects) for old, text in kept]
     sources = [Source("", "", key_of(workspace, passage.document, passage.text)) for passage in passages]
-    index.append(Rows(passages, sources, embed_passages(encoder, [passage.text for passage in passages])))
+    index.append(Rows(list(passages), sources, embed_passages(encoder, [passage.text for passage in passages])))

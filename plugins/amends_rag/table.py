@@ -127,8 +127,7 @@ class Table:
             self._database.drop_table(NAME)
 
     def _open(self) -> Any:
-        names = self._database.table_names(limit=100)
-        return self._database.open_table(NAME) if NAME in names else None
+        return self._database.open_table(NAME) if NAME in self._database.list_tables().tables else None
 
     def _arrow(self, rows: Rows) -> Any:
         if rows.embedded.vectors.shape[1] != self.dimension:
