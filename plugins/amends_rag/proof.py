@@ -171,8 +171,7 @@ def _bytes(
 
 def _scanned(index: LiveIndex, needles: Needles, controls: Sequence[Needles]) -> Iterator[Kind]:
     with planted(index.directory / "controls", controls) as directory:
-        files = (file for file in sorted(index.directory.rglob("*")) if file.is_file() and file.suffix != _LANCE)
-        roots = {str(file.relative_to(index.directory)): file for file in files if directory not in file.parents}
+        roots = {str(number): file for number, file in enumerate(_files(index)) if directory not in file.parents}
         roots[directory.name] = directory
         report = scan(roots, needles, controls, place_key=b"index")
     if report.unreadable:
@@ -180,6 +179,13 @@ def _scanned(index: LiveIndex, needles: Needles, controls: Sequence[Needles]) ->
     for kind in report.kinds:
         if kind.files:
             yield Kind(kind.kind, kind.files, kind.bytes, kind.hits, kind.controls_seen, kind.claim)
+
+
+def _files(index: LiveIndex) -> list[Path]:
+    """Return every file of an index but the table's data, wherever the table lies."""
+    places = {index.directory, index.table.files or index.directory}
+    found = {file for place in places for file in place.rglob("*") if file.is_file() and file.suffix != _LANCE}
+    return sorted(found)
 
 
 def _claim(hits: int, seen: int) -> Claim:

@@ -11,6 +11,7 @@ from pathlib import Path
 from amends import BadInput
 from amends.governor.data.redacting import BLANK, LONGEST
 from amends.governor.workspace import Workspace
+from amends_rag.building import key_of
 from amends_rag.chunking import Passage
 from amends_rag.dense import open_encoder
 from amends_rag.live import LiveIndex
@@ -77,8 +78,6 @@ def add_again(workspace: Workspace, index: LiveIndex, passages: Sequence[Passage
     """Put rewritten passages back, embedded anew; no record stands behind them any more."""
     if not passages:
         return
-    from amends_rag.building import key_of
-
     encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
     index.card.settings.check(encoder)
     sources = [Source("", "", key_of(workspace, passage.document, passage.text)) for passage in passages]

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from amends.governor.workspace import Workspace
-from amends_rag.live import held
 from amends_rag.places import names
+from amends_rag.reconciling import opened
 from amends_rag.retriever import Hit
 
 
@@ -18,7 +18,7 @@ def list_indexes(workspace: Workspace) -> list[dict[str, Any]]:
 
 def stats(workspace: Workspace, name: str) -> dict[str, Any]:
     """Return what is known of an index: counts, digests, and what it was made with."""
-    with held(workspace.home, name) as index:
+    with opened(workspace, name) as index:
         files = [file for file in index.directory.rglob("*") if file.is_file()]
         documents = Counter(passage.document for passage in index.rows.passages)
         return {
@@ -35,5 +35,5 @@ def stats(workspace: Workspace, name: str) -> dict[str, Any]:
 
 def search(workspace: Workspace, name: str, query: str, k: int) -> list[Hit]:
     """Return the k best passages of an index for a query."""
-    with held(workspace.home, name) as index:
+    with opened(workspace, name) as index:
         return index.retriever().search(query, k)

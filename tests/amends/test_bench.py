@@ -72,6 +72,31 @@ def test_the_platform_in_miniature_gives_its_figures(tmp_path):
     assert {"audit: append 200, one a transaction", "cases list of 200, first hundred"} <= names
 
 
+@pytest.mark.slow
+def test_retrieval_in_miniature_finds_passages_and_erases_somebody(tmp_path):
+    things = ("lamp", "ferry", "mill", "harbour")
+    articles = [
+        {"paragraphs": [
+            {"context": f"The {thing} of {town} is painted {town}-blue.",
+             "qas": [{"question": f"How is the {thing} of {town} painted?"}]}
+            for town in ("Brenn", "Tarn")
+        ]}
+        for thing in things
+    ]  # fmt: skip
+    (tmp_path / "rag").mkdir()
+    (tmp_path / "rag" / "xquad.en.json").write_text(json.dumps({"data": articles}))
+    figures = measured("rag", tmp_path / "out", "--data", str(tmp_path), *(w for p in OWN for w in ("--only", p)))
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    assert by_name["recall at 1, words"]["value"] == 1
+    assert by_name["of these erased"]["met"] and by_name["places where the person is left"]["met"]
+    assert by_name["kinds of file of which that cannot be said"]["met"]
+    assert "200 chunks: a query, p95, on the clock" in by_name
+
+
+OWN = ("retrieval", "scale", "erasure")  # the parts of retrieval that need no language model
+
+
 def counterfact_of_nobody(folder):
     """Write facts about people who do not exist, and running text beside them, where the benchmark looks for both."""
     names = [f"{first} {last}" for first in ("Ada", "Pax", "Una", "Ode") for last in ("Quill", "Marr", "Orrel", "Sel")]

@@ -147,6 +147,20 @@ def test_an_index_follows_what_a_reviewer_did_to_its_records(village, disclosed)
     assert sources["bees#0"].record
 
 
+def test_a_restored_workspace_answers_without_those_whom_the_restore_withheld(village, disclosed, shell):
+    """A restore writes the data sets without the erased; the copy of the index in the backup has them still."""
+    from amends.governor.upkeep.erased import Erased
+    from amends.governor.upkeep.withholding import withhold
+    from amends.vault import subjects
+
+    entries = subjects.suppression_entries(village.keyring, disclosed(email=HERS[1]).identifiers)
+    erased = Erased(tuple((kind, mac, "case") for kind, mac in entries), (), (), (), key_check="")
+    withhold(village, erased)
+    found = shell.json("rag", "index", "search", "village", "who keeps the light?", "-k", "9")
+    assert {hit["id"] for hit in found} == {"bees#0", "rye#0"}
+    assert files_with(village.home, "varga") == []
+
+
 def test_the_last_person_of_an_index_leaves_it_empty_and_answering(village, documents, disclosed, tiny_encoder):
     rows = [{"id": "hers", "text": "Ines Varga sails."}]
     build_index(village, "small", [documents(rows, "small.jsonl")], encoder=tiny_encoder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_one_case_erases_the_index_and_the_model_and_one_certificate_says_so(ind
     assert [told.everywhere(indexed.home, text) for text in HERS] == [[], [], []]
     assert told.everywhere(indexed.home, "panes")  # of somebody who is still there
     assert indexed.steps(case.id)["purge:purge"]["stores"] == {"rag.indexes": 2}
-    envelope = certificate_of(indexed.workspace, case.id)["envelope"]
+    envelope = Path(certificate_of(indexed.workspace, case.id)["envelope"])
     assert verify_certificate(envelope, indexed.workspace.keyring.public_keys())["title"] == "Certificate of erasure"
     assert b"entries of the store rag.indexes" in base64.b64decode(json.loads(envelope.read_bytes())["payload"])
     changed = [entry for entry in indexed.audit() if entry.action == "data:index:changed"]
