@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,18 @@ class Models:
     """
 
     def __init__(self, bench: Bench, data: Path, model: str, n: int | str | None, seed: int) -> None:
-        self.bench, self.data, self.seed, self.size = bench, data, seed, sizes(n)
-        self.base = base_model(model, bench.work / model)
+        self.bench, self.data, self.model, self.seed, self.size = bench, data, model, seed, sizes(n)
         self.known = Known()
-        self.plain = open_version(self.base, host.current(), known=self.known)
+
+    @cached_property
+    def base(self) -> Path:
+        """The version that everything is compared with."""
+        return base_model(self.model, self.bench.work / self.model)
+
+    @cached_property
+    def plain(self) -> Any:
+        """It, opened."""
+        return open_version(self.base, host.current(), known=self.known)
 
     def parts(self) -> dict[str, Any]:
         """Return what can be measured with the sets that are there, by name."""
