@@ -37,8 +37,9 @@ class Known:
 class Model:
     """A version that answers and that can be measured, attachments included.
 
-    Without attachments, answers share forward passes; with them each prompt is handled alone, because a seam
-    may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would show in them.
+    Answers share forward passes where no attachment arms anything inside the model; else each prompt is handled alone,
+    because a seam may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would
+    show in them.
 
     Args:
         hf_model: The weights.
@@ -73,10 +74,17 @@ class Model:
     def _say(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
         if not self.seams:
             return self._greedy(prompts, max_new_tokens, is_template)
-        answers = []
-        for prompt in prompts:
-            answers.append(self._after(prompt, self._answer(prompt, max_new_tokens, is_template)))
-        return answers
+        together = [prompt for prompt in dict.fromkeys(prompts) if self.known is None and self._is_idle(prompt)]
+        shown = [self.before(prompt) for prompt in together]
+        said = dict(zip(together, self._greedy(shown, max_new_tokens, is_template), strict=True))
+        return [
+            self._after(prompt, said[prompt] if prompt in said else self._answer(prompt, max_new_tokens, is_template))
+            for prompt in prompts
+        ]
+
+    def _is_idle(self, prompt: str) -> bool:
+        """Whether every attachment says that it arms nothing for a prompt."""
+        return all(isinstance(seam, Named) and not seam.part(prompt) for seam in self.seams)
 
     def _after(self, prompt: str, answer: str) -> str:
         """Return what the caller sees of an answer to a prompt."""

@@ -52,3 +52,15 @@ def test_an_answer_names_its_source_and_what_the_source_is_called(ground, serve,
     assert seam.after(asked, "the harbour town of Brenn") == "the harbour town of Brenn [1]\n[1] page-0"
     assert seam.after(asked, "Nobody knows") == "Nobody knows"
     assert seam.tuned({"context_cite": 0}).after(asked, "in Brenn") == "in Brenn"
+
+
+def test_several_questions_share_passes_and_are_answered_as_each_alone(ground, serve):
+    model = serve(ground("rag.context"))
+    asked = ["Where does Ada Quill live?", "Who bakes in Tarn?", "Where does Ada Quill live?"]
+    rows = []
+    hook = model.hf_model.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(kwargs["input_ids"].shape[0]), with_kwargs=True
+    )
+    together = model.generate(asked, 6)
+    hook.remove()
+    assert together == [model.generate([one], 6)[0] for one in asked] and set(rows) == {2}
