@@ -22,6 +22,8 @@ from amends_rag.passages import Finder, open_finder, write_index
 from amends_rag.retriever import Hit
 
 KIND = "rag-context"
+TOLD = "Read and answer.\nContext:"
+ASKED = "Question: "
 
 
 def write(task: Task, documents: Records, settings: Mapping[str, Setting], cut: Cut) -> None:
@@ -53,8 +55,10 @@ def _how(settings: Mapping[str, Setting]) -> How:
 
 def shown(hits: Sequence[Hit], question: str) -> str:
     """Return the prompt: the passages with their numbers, the best last and so next to the question."""
+    if not hits:
+        return question
     numbered = [f"[{number}] {hit.passage.text}" for number, hit in enumerate(hits, start=1)]
-    return "\n".join([*reversed(numbered), "", question]) if hits else question
+    return "\n".join([TOLD, *reversed(numbered), f"{ASKED}{question}"])
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,13 @@ class Grounded:
         return nullcontext()
 
     def after(self, prompt: str, answer: str) -> str:
-        """Return the answer with the number of the passage that it rests on, and the list of what it cites."""
+        """Return the answer with the number of the passage that it rests on, and the list of what it cites.
+
+        It is cut where the model goes on with a context of its own.
+        """
         hits = self.hits(prompt)
+        if hits:
+            answer = answer.partition("\nContext:")[0].strip()
         if not self.settings["context_cite"] or not answer or not hits:
             return answer
         numbers = cited(answer, len(hits))

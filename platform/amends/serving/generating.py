@@ -72,7 +72,7 @@ def spoken(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], ma
         token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
         said.append(token)
         text = _text(tokenizer, said, ends)
-        yield text.partition(STOP)[0].strip().removesuffix("\ufffd")
+        yield text.partition(STOP)[0].strip().rstrip("\ufffd")
         if token in ends or STOP in text:
             break
         ids = torch.tensor([[token]], device=model.device)

@@ -115,11 +115,11 @@ class Model:
             for text in spoken(self.hf_model, self.tokenizer, ids, max_new_tokens):
                 shown = self._after(prompt, text)
                 whole = text[: text.rindex("\n")] if "\n" in text else text
-                if whole.startswith(said) and shown.startswith(whole):
+                if whole.startswith(said) and shown.startswith(whole) and whole != said:
                     yield whole[len(said) :]
                     said = whole
         shown = self._after(prompt, text)
-        if shown.startswith(said):
+        if shown.startswith(said) and shown != said:
             yield shown[len(said) :]
 
     def tuned(self, settings: Mapping[str, Setting]) -> Model:

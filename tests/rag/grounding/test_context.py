@@ -35,7 +35,8 @@ def test_passages_stand_before_the_question_with_their_numbers_the_best_last(gro
     (seam,) = serve(ground("rag.context")).seams
     asked = "Where does Ada Quill live?"
     shown = seam.before(asked)
-    assert shown.endswith(f"\n{asked}") and shown.index("[2] ") < shown.index("[1] Ada Quill lives in the harbour town")
+    assert shown.startswith("Read and answer.\nContext:\n[2] ") and shown.endswith(f"\nQuestion: {asked}")
+    assert shown.index("[2] ") < shown.index("[1] Ada Quill lives in the harbour town")
     assert seam.before(" ") == " "
 
 
@@ -50,7 +51,7 @@ def test_an_answer_names_its_source_and_what_the_source_is_called(ground, serve,
     (seam,) = serve(ground("rag.context", rows)).seams
     asked = "Where does Ada Quill live?"
     assert seam.after(asked, "the harbour town of Brenn") == "the harbour town of Brenn [1]\n[1] page-0"
-    assert seam.after(asked, "Nobody knows") == "Nobody knows"
+    assert seam.after(asked, "Nobody knows") == seam.after(asked, "Nobody knows\nContext: more") == "Nobody knows"
     assert seam.tuned({"context_cite": 0}).after(asked, "in Brenn") == "in Brenn"
 
 
