@@ -32,6 +32,7 @@ def context(
     k: int = 3,
     tokens: int = 512,
     fusion: How = "zscore",
+    numbered: bool = True,
     cite: bool = True,
     chunk: int = 128,
     overlap: int = 32,
@@ -40,7 +41,8 @@ def context(
     from .chunking import Cut
     from .context import write
 
-    settings = {"context_k": k, "context_tokens": tokens, "context_fusion": fusion, "context_cite": int(cite)}
+    settings = {"context_k": k, "context_tokens": tokens, "context_fusion": fusion}
+    settings |= {"context_numbered": int(numbered), "context_cite": int(cite)}
     write(task, documents, settings, Cut(chunk, overlap))
 
 

@@ -44,7 +44,8 @@ def checked(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
     """
     attached.between("context_k", settings["context_k"], 0, 100)
     attached.between("context_tokens", settings["context_tokens"], 1, 1 << 20)
-    attached.between("context_cite", settings["context_cite"], 0, 1)
+    for name in ("context_cite", "context_numbered"):
+        attached.between(name, settings[name], 0, 1)
     Fusion(_how(settings))
     return settings
 
@@ -53,11 +54,12 @@ def _how(settings: Mapping[str, Setting]) -> How:
     return str(settings["context_fusion"])  # type: ignore[return-value]
 
 
-def shown(hits: Sequence[Hit], question: str) -> str:
-    """Return the prompt: the passages with their numbers, the best last and so next to the question."""
+def shown(hits: Sequence[Hit], question: str, is_numbered: bool = True) -> str:
+    """Return the prompt: the passages, perhaps with their numbers, the best last and so next to the question."""
     if not hits:
         return question
     numbered = [f"[{number}] {hit.passage.text}" for number, hit in enumerate(hits, start=1)]
+    numbered = numbered if is_numbered else [hit.passage.text for hit in hits]
     return "\n".join([TOLD, *reversed(numbered), f"{ASKED}{question}"])
 
 
@@ -68,7 +70,7 @@ class Grounded:
     Args:
         finder: Finds them.
         tokenizer: The model's, which counts how much fits.
-        settings: `context_k`, `context_tokens`, `context_fusion`, `context_cite`.
+        settings: `context_k`, `context_tokens`, `context_fusion`, `context_numbered`, `context_cite`.
     """
 
     finder: Finder = field(repr=False)
@@ -87,7 +89,7 @@ class Grounded:
 
     def before(self, prompt: str) -> str:
         """Return the prompt after its passages."""
-        return shown(self.hits(prompt), prompt)
+        return shown(self.hits(prompt), prompt, bool(self.settings["context_numbered"]))
 
     def inside(self, prompt: str) -> AbstractContextManager[None]:
         """Arm nothing: the model is as it is."""

@@ -108,8 +108,10 @@ class Models:
         documents, asked = [row for row in documents if row["id"] in wanted], self.records("questions", chosen)
         version, spent = self.ground("rag.context", documents=self.records("documents", documents))
         yield read(f"rag.context: made from {len(documents)} paragraphs", spent, "CPU-s")
-        for k in (1, 3):
-            yield from self.probed(f"rag.context, k {k}", "rag.answers", version, {"context_k": k}, questions=asked)
+        ways = {"k 1": (1, 1), "k 1, without numbers": (1, 0), "k 3": (3, 1)}
+        for named, (k, is_numbered) in ways.items():
+            settings = {"context_k": k, "context_numbered": is_numbered}
+            yield from self.probed(f"rag.context, {named}", "rag.answers", version, settings, questions=asked)
         yield from self.probed("base", "rag.answers", None, {}, questions=asked)
         few = self.records("timed", self.sample(questions, max(2, self.size["questions"] // 6)))
         yield from self.probed("rag.context, k 3", "rag.latency", version, {}, questions=few, most=10)

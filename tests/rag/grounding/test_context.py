@@ -37,7 +37,7 @@ def test_passages_stand_before_the_question_with_their_numbers_the_best_last(gro
     shown = seam.before(asked)
     assert shown.startswith("Read and answer.\nContext:\n[2] ") and shown.endswith(f"\nQuestion: {asked}")
     assert shown.index("[2] ") < shown.index("[1] Ada Quill lives in the harbour town")
-    assert seam.before(" ") == " "
+    assert seam.before(" ") == " " and "[1]" not in seam.tuned({"context_numbered": 0}).before(asked)
 
 
 def test_only_as_many_passages_stand_there_as_fit(ground, serve):
