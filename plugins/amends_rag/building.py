@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from amends import BadInput
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.workspace import Workspace
 from amends.ledger.actions import Action
-from amends_rag.chunking import Cut, Passage, pieces
-from amends_rag.dense import TextEncoder, open_encoder
-from amends_rag.documents import Document, read_documents
+from amends_rag.card import Card, write_card
+from amends_rag.chunking import Cut, Passage
+from amends_rag.cutting import Cuttings, cut_new, key_of
+from amends_rag.dense import open_encoder
+from amends_rag.documents import read_documents
 from amends_rag.embedding import Batches
 from amends_rag.fusion import Fusion
-from amends_rag.live import EMBEDDED, Card, LiveIndex, held, write_card
+from amends_rag.live import EMBEDDED, LiveIndex, held
 from amends_rag.places import INDEX, directory_of
 from amends_rag.sentences import Embedded
-from amends_rag.snapshot import Settings
+from amends_rag.settings import Settings
 from amends_rag.table import Rows, Source
 
-KEY = "suppression/rag-passage"
 ON_RAY = 4096
 """From so many new passages on, a workspace that has Ray embeds on all its cores."""
 
@@ -54,16 +55,6 @@ class Added:
     dropped: int
     passages: int
     dataset: str = ""
-
-
-@dataclass
-class _Cuttings:
-    """New passages, not registered yet, with the names of the people whom their documents are about."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    documents: int = 0
-    known: int = 0
-    dropped: int = 0
 
 
 def build_index(
@@ -115,29 +106,33 @@ def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, dro
     with held(workspace.home, name) as index:
         encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
         index.card.settings.check(encoder)
-        new = _cut(workspace, index, encoder, read_documents(paths))
-        dataset, rows = "", None
-        if new.rows:
-            source = paths[0] if len(paths) == 1 and paths[0].is_file() else None
-            dataset, rows = _registered(workspace, index, new, source, drop_suppressed)
-        if rows is not None:
-            keys = [source.key for source in rows.sources]
-            batches = Batches(index.directory / EMBEDDED, encoder, workspace.bar)
-            texts = [passage.text for passage in rows.passages]
-            index.append(replace(rows, embedded=batches.embed(texts, keys, _cores(workspace, len(texts)))))
-            batches.drop()
+        new = cut_new(workspace, index, encoder, read_documents(paths))
+    source = paths[0] if len(paths) == 1 and paths[0].is_file() else None
+    rows = _registered(workspace, name, new, source, drop_suppressed) if new.rows else None
+    batches = Batches(index.directory / EMBEDDED, encoder, workspace.bar)
+    if rows is not None:  # while nobody has to wait for it, neither who asks nor an erasure
+        texts, keys = [passage.text for passage in rows.passages], [source.key for source in rows.sources]
+        rows = replace(rows, embedded=batches.embed(texts, keys, _cores(workspace, len(texts))))
+    with held(workspace.home, name) as index:
+        added = _append(index, rows)
+        batches.drop()
         index.settle()
         log_version(workspace, index, workspace.actor.id)
-        added = len(rows.passages) if rows else 0
-        return Added(
-            name, index.card.version, index.card.manifest, new.documents, added, new.known, new.dropped,
-            index.card.count, dataset,
-        )  # fmt: skip
+    return Added(
+        name, index.card.version, index.card.manifest, new.documents, added, new.known, new.dropped,
+        index.card.count, rows.sources[0].dataset if rows else "",
+    )  # fmt: skip
 
 
-def key_of(workspace: Workspace, document: str, text: str) -> str:
-    """Return the keyed hash by which a passage of a document is known once it is gone."""
-    return workspace.keyring.mac(KEY, document, text)
+def _append(index: LiveIndex, rows: Rows | None) -> int:
+    """Append new rows but for what came or was erased meanwhile, and return how many those are."""
+    if rows is None:
+        return 0
+    known = index.tombstones.read() | {source.key for source in index.rows.sources}
+    fresh = rows.keep(np.array([source.key not in known for source in rows.sources], bool))
+    if fresh.passages:
+        index.append(fresh)
+    return len(fresh.passages)
 
 
 def log_version(workspace: Workspace, index: LiveIndex, actor: str) -> None:
@@ -155,49 +150,17 @@ def log_version(workspace: Workspace, index: LiveIndex, actor: str) -> None:
     )
 
 
-def _cut(workspace: Workspace, index: LiveIndex, encoder: TextEncoder, documents: Iterable[Document]) -> _Cuttings:
-    """Return the passages of documents that the index does not have."""
-    new = _Cuttings()
-    erased = index.tombstones.read()
-    here, texts = {source.key for source in index.rows.sources}, {passage.text for passage in index.rows.passages}
-    numbers = Counter(passage.document for passage in index.rows.passages)
-    for document in documents:
-        new.documents += 1
-        for text in pieces(document.text, encoder.count, index.card.settings.cut):
-            key = key_of(workspace, document.label, text)
-            if key in here or (text in texts and not document.subjects):
-                new.known += 1
-            elif key in erased:
-                new.dropped += 1
-            else:
-                here.add(key)
-                texts.add(text)
-                new.rows.append(_row(document, numbers[document.label], text))
-                numbers[document.label] += 1
-    workspace.bar(1, 1, f"read {new.documents} documents")
-    return new
-
-
-def _row(document: Document, number: int, text: str) -> dict[str, Any]:
-    """Return a passage as a record that can be registered; its document's name is searched for people as well."""
-    id = f"{document.label}#{number}"
-    return {"id": id, "prompt": text, "document": document.label, "subject": list(document.subjects)}
-
-
 def _registered(
-    workspace: Workspace, index: LiveIndex, new: _Cuttings, source: Path | None, drop_suppressed: bool
-) -> tuple[str, Rows | None]:
+    workspace: Workspace, name: str, new: Cuttings, source: Path | None, drop_suppressed: bool
+) -> Rows | None:
     """Register passages as records, and return them with the people whom each is about, not embedded yet."""
-    made = register_rows(
-        workspace, f"{index.name}.index", new.rows, source=source, drop_suppressed=drop_suppressed
-    )  # fmt: skip
+    made = register_rows(workspace, f"{name}.index", new.rows, source=source, drop_suppressed=drop_suppressed)
     new.dropped += made.dropped
     order = {row["id"]: place for place, row in enumerate(new.rows)}
     rows = sorted(rows_of(workspace, made.digest), key=lambda row: order[row["label"]])
     passages = [Passage(row["label"], row["document"], row["prompt"], tuple(row["subjects"])) for row in rows]
     sources = [Source(row["id"], made.digest, key_of(workspace, row["document"], row["prompt"])) for row in rows]
-    none = Embedded.empty(index.card.settings.dimension)
-    return made.digest, Rows(passages, sources, none) if passages else None
+    return Rows(passages, sources, Embedded.empty(0)) if passages else None
 
 
 def _cores(workspace: Workspace, passages: int) -> int:

@@ -43,21 +43,22 @@ class Batches:
             keys: A keyed hash of each, which names it outside.
             cores: On how many cores of a running Ray; 0 embeds here.
         """
-        files = []
+        found: dict[Path, Embedded | None] = {}
         waiting: list[Task] = []
         for start in range(0, len(texts), BATCH):
             file = self.directory / f"{digest_of([self.encoder.digest, list(keys[start : start + BATCH])])}.safetensors"
-            files.append(file)
-            if _read(file) is None:
+            found[file] = _read(file)
+            if found[file] is None:
                 waiting.append((file, list(texts[start : start + BATCH])))
-        done = len(files) - len(waiting)
+        done = len(found) - len(waiting)
         self.bar(min(done * BATCH, len(texts)), len(texts), "embedding the passages")
         made = _on_ray(self._where(), waiting, cores) if cores else _here(self.encoder, waiting)
         for file, data in made:
             _keep(file, data)
+            found[file] = Embedded(**load(data))
             done += 1
             self.bar(min(done * BATCH, len(texts)), len(texts), "embedding the passages")
-        return Embedded.joined([found for file in files if (found := _read(file))], self.encoder.dimension)
+        return Embedded.joined([one for one in found.values() if one is not None], self.encoder.dimension)
 
     def drop(self) -> None:
         """Remove every batch."""

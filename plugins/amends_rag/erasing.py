@@ -5,8 +5,9 @@ from __future__ import annotations
 from amends import BadInput, Disclosure
 from amends.governor.subjects.locating import locate_in
 from amends.governor.workspace import Workspace
+from amends.store.scratch import remove
 from amends_rag.building import log_version
-from amends_rag.live import LiveIndex
+from amends_rag.live import EMBEDDED, LiveIndex
 from amends_rag.proof import prove, write_proof
 from amends_rag.reconciling import change, opened, standing_of
 from amends_rag.rewriting import Shared, read_shared, rewritten
@@ -29,6 +30,7 @@ def erase_from(workspace: Workspace, name: str, disclosure: Disclosure, actor: s
         BadInput: A file still holds the person, or its silence could not be tested.
     """
     with opened(workspace, name) as index:
+        remove(index.directory / EMBEDDED)  # what a killed build left may be theirs, and bytes of vectors tell nobody
         sought = _sought(workspace, disclosure)
         changes = _changes(workspace, index, sought)
         if not changes:

@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from amends import BadInput
-from amends.records import canonical_json, digest_of
+from amends.records import digest_of
 from amends.store.scratch import remove
 from amends.vault.keyfiles import locked
+from amends_rag.card import Card, write_card
 from amends_rag.dense import TextEncoder, open_encoder
 from amends_rag.lexical import Lexical
 from amends_rag.places import INDEX, directory_of
 from amends_rag.retriever import Retriever
-from amends_rag.snapshot import Settings, read_lexical, write_lexical
+from amends_rag.settings import Settings
+from amends_rag.snapshot import read_lexical, write_lexical
 from amends_rag.table import Rows, Table
 from amends_rag.tombstones import FILE, Tombstones
 
 UNFINISHED, EMBEDDED = "unfinished", "embedded"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What is known of an index beside its rows: `index.json`.
-
-    Args:
-        settings: What it was made with.
-        version: How often it was changed; 0 while it is built for the first time.
-        uri: Where the table is; empty for the index's own directory.
-        encoder: The encoder's directory; empty for the packaged one.
-        count: How many passages it has.
-        sources: The digests of the data sets that they are registered with.
-        manifest: One digest of settings, sources and the keyed hashes of all passages.
-    """
-
-    settings: Settings
-    version: int = 0
-    uri: str = ""
-    encoder: str = ""
-    count: int = 0
-    sources: tuple[str, ...] = ()
-    manifest: str = ""
-
-    def row(self) -> dict[str, Any]:
-        """Return the card as a JSON object."""
-        rest = {name: getattr(self, name) for name in ("version", "uri", "count", "manifest")}
-        return {**self.settings.row(), **rest, "directory": self.encoder, "sources": list(self.sources)}
-
-    @classmethod
-    def read(cls, file: Path) -> Card:
-        """Return the card in a file.
-
-        Raises:
-            BadInput: It is broken.
-        """
-        try:
-            row = json.loads(file.read_bytes())
-            return cls(
-                Settings.read(row), int(row["version"]), row["uri"], row["directory"], int(row["count"]),
-                tuple(row["sources"]), row["manifest"],
-            )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"the index {file.parent.name!r} is broken; build it again under another name") from error
 
 
 @dataclass
@@ -142,13 +98,6 @@ class LiveIndex:
 def tombstones_of(directory: Path) -> Tombstones:
     """Return the tombstones of the index in a directory."""
     return Tombstones(directory / FILE, directory.with_name(f"{directory.name}.{FILE}"))
-
-
-def write_card(directory: Path, card: Card) -> None:
-    """Write what is known of an index."""
-    partial = directory / f"{INDEX}.partial"
-    partial.write_bytes(canonical_json(card.row()) + b"\n")
-    partial.replace(directory / INDEX)
 
 
 @contextmanager

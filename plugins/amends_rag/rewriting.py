@@ -11,8 +11,8 @@ from pathlib import Path
 from amends import BadInput
 from amends.governor.data.redacting import BLANK, LONGEST
 from amends.governor.workspace import Workspace
-from amends_rag.building import key_of
 from amends_rag.chunking import Passage
+from amends_rag.cutting import key_of
 from amends_rag.dense import open_encoder
 from amends_rag.live import LiveIndex
 from amends_rag.sentences import embed_passages

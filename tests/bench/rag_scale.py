@@ -14,12 +14,13 @@ from amends import DataSubject, Disclosure
 from amends.governor.data.rows import put_rows
 from amends.governor.workspace import Workspace, create_workspace, open_workspace
 from amends.ledger import datasets
-from amends_rag.building import key_of
+from amends_rag.card import Card, write_card
 from amends_rag.chunking import Passage
-from amends_rag.live import Card, LiveIndex, held, write_card
+from amends_rag.cutting import key_of
+from amends_rag.live import LiveIndex, held
 from amends_rag.places import directory_of
 from amends_rag.sentences import Embedded
-from amends_rag.snapshot import Settings
+from amends_rag.settings import Settings
 from amends_rag.store import Indexes
 from amends_rag.table import Rows, Source
 

@@ -9,7 +9,9 @@ import pytest
 from amends import BadInput
 from amends.governor.data.registering import register_rows
 from amends.ledger import datasets
+from amends_rag import embedding
 from amends_rag.building import add_documents, build_index
+from amends_rag.cutting import key_of
 from amends_rag.live import held
 from amends_rag.proof import prove
 from amends_rag.rewriting import read_shared
@@ -100,6 +102,28 @@ def test_a_row_that_was_only_marked_as_deleted_is_found_in_its_file(village, dis
 
         kinds = {kind.kind: kind for kind in prove(village, index, person, Sought(person)).kinds}
     assert kinds["lance"].hits == 3 and kinds["lance"].claim == "found"
+
+
+def test_what_a_killed_build_left_goes_with_the_first_erasure(village, disclosed):
+    left = village.home / "indexes" / "village" / "embedded" / "batch.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(b"vectors of somebody")
+    Indexes(village).erase(disclosed("Lena Oster"))
+    assert not left.exists()
+
+
+def test_a_passage_that_was_erased_while_it_was_embedded_does_not_enter(village, documents, disclosed, monkeypatch):
+    embed = embedding.embed_passages
+
+    def erasing_meanwhile(encoder, texts):
+        with held(village.home, "village") as index:
+            index.tombstones.add([key_of(village, "later", "Ines Varga mends nets.")])
+        return embed(encoder, texts)
+
+    monkeypatch.setattr(embedding, "embed_passages", erasing_meanwhile)
+    rows = [{"id": "later", "text": "Ines Varga mends nets."}, {"id": "fog", "text": "Fog."}]
+    assert add_documents(village, "village", [documents(rows, "later.jsonl")]).added == 1
+    assert "fog#0" in read(village) and "later#0" not in read(village)
 
 
 def test_a_shared_passage_loses_one_name_where_the_workspace_says_so(village, disclosed):
