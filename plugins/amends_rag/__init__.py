@@ -22,9 +22,9 @@ def amends_operations() -> Iterable[Operation]:
 @hookimpl
 def amends_attachments() -> Iterable[Attachment]:
     """Offer what they leave in a version."""
-    from . import beside
+    from . import kinds
 
-    return beside.attachments()
+    return kinds.attachments()
 
 
 @hookimpl

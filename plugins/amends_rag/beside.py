@@ -5,11 +5,10 @@ This module imports nothing heavy; what it declares imports its method when it r
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import amends
-from amends import Attachment, Guarantee, Operation, Records, Seams, Task
+from amends import Guarantee, Operation, Records, Task
 
 OTHERS = ("ike", "grace", "wise", "shards")  # kinds of other plugins, left as they are by what only reads
 OWN = ("rag-context", "rag-facts", "rag-replug", "rag-knn-lm", "rag-memory")
@@ -140,71 +139,6 @@ def facts(task: Task, *, edits: Records, threshold: float = 0.7) -> None:
     write(task, edits, {"facts_threshold": threshold})
 
 
-class Context:
-    """The attachment of a version that reads passages."""
-
-    kind = "rag-context"
-
-    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
-        """Load the passages at `path`."""
-        from .context import load
-
-        return load(path, tokenizer)
-
-
-class Replug:
-    """The attachment of a version that answers after several passages at once."""
-
-    kind = "rag-replug"
-
-    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
-        """Load the passages at `path` onto a model."""
-        from .replug import load
-
-        return load(path, model, tokenizer)
-
-
-class KnnLm:
-    """The attachment of a version with a store of contexts and the tokens that followed them."""
-
-    kind = "rag-knn-lm"
-
-    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
-        """Load the store at `path` onto a model."""
-        from .knn_lm import load
-
-        return load(path, model, tokenizer)
-
-
-class Memory:
-    """The attachment of a version with a memory at one layer."""
-
-    kind = "rag-memory"
-
-    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
-        """Load the memory at `path` onto a model."""
-        from .memory import load
-
-        return load(path, model)
-
-
-class Facts:
-    """The attachment of a version that looks facts up."""
-
-    kind = "rag-facts"
-
-    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
-        """Load the facts at `path`."""
-        from .facts import load
-
-        return load(path)
-
-
 def operations() -> tuple[Operation, ...]:
     """Return the operations whose result stands beside the weights."""
     return (context, replug, knn_lm, memory, facts)
-
-
-def attachments() -> tuple[Attachment, ...]:
-    """Return the attachments that they make."""
-    return (Context(), Replug(), KnnLm(), Memory(), Facts())

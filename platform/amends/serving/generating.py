@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,32 +51,12 @@ def greedy(
         batch = by_length[start : start + ROWS]
         ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
         stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])] if is_template else [])
-        config = _settings(model, tokenizer, max_new_tokens)
+        config = settings_of(model, tokenizer, max_new_tokens)
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
-            text = _text(tokenizer, row, config.eos_token_id)
+            text = text_of(tokenizer, row, config.eos_token_id)
             answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
     return answers
-
-
-@torch.inference_mode()
-def spoken(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int) -> Iterator[str]:
-    """Yield what an answer is after each token: the last is what `greedy` gives for the same ids.
-
-    Text that may still turn out to be white space at the end, or half a character, is not yet there.
-    """
-    ends = _settings(model, tokenizer, max_new_tokens).eos_token_id
-    ids, cache, said = torch.tensor([prompt], device=model.device), None, []
-    for _ in range(max_new_tokens):
-        out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-        token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
-        said.append(token)
-        text = _text(tokenizer, said, ends)
-        yield text.partition(STOP)[0].strip().rstrip("\ufffd")
-        if token in ends or STOP in text:
-            break
-        ids = torch.tensor([[token]], device=model.device)
-    yield _text(tokenizer, said, ends).partition(STOP)[0].strip()
 
 
 def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:
@@ -87,7 +67,8 @@ def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor,
     return ids, mask
 
 
-def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+def settings_of(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+    """Return how this package lets a model speak: greedily, until any of the tokens that end its answers."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     return GenerationConfig(
@@ -100,7 +81,8 @@ def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: in
     )
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
+    """Return the text of what was said before its end."""
     until = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     return str(tokenizer.decode(ids[:until], skip_special_tokens=True))
 

@@ -19,8 +19,9 @@ from amends.operation import Seams
 from amends.operation.files import load_model, weights_directory
 from amends.operation.seams import Named, Setting, Tunable
 from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
-from amends.serving.generating import greedy, spoken
+from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
+from amends.serving.streaming import pieces, speak
 
 __all__ = ["Known", "Model", "Score", "open_version"]
 
@@ -105,22 +106,11 @@ class Model:
         return answer
 
     def stream(self, prompt: str, max_new_tokens: int = 48) -> Iterator[str]:
-        """Yield what `generate` answers one prompt, in pieces, as far as nothing after the model can still change it.
-
-        A line that is not finished waits where something could cut it off: all lines but the first.
-        """
-        said, text = "", ""
+        """Yield what `generate` answers one prompt in pieces, as soon as nothing after the model can change them."""
         with self.armed(prompt):
             ids = encode_prompt(self.tokenizer, self.before(prompt))
-            for text in spoken(self.hf_model, self.tokenizer, ids, max_new_tokens):
-                shown = self._after(prompt, text)
-                whole = text[: text.rindex("\n")] if "\n" in text else text
-                if whole.startswith(said) and shown.startswith(whole) and whole != said:
-                    yield whole[len(said) :]
-                    said = whole
-        shown = self._after(prompt, text)
-        if shown.startswith(said) and shown != said:
-            yield shown[len(said) :]
+            spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens)
+            yield from pieces(spoken, lambda answer: self._after(prompt, answer))
 
     def tuned(self, settings: Mapping[str, Setting]) -> Model:
         """Return this version with settings of its attachments changed, such as how much they retrieve.

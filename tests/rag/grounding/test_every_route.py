@@ -116,8 +116,8 @@ def test_several_stand_beside_each_other_in_their_written_order(ground, serve, t
 
 def test_listing_what_stands_beside_the_weights_loads_nothing_heavy():
     code = (
-        "import sys; from amends_rag import beside, measures; "
-        "offered = beside.operations(), beside.attachments(), measures.probes(); "
+        "import sys; from amends_rag import beside, kinds, measures; "
+        "offered = beside.operations(), kinds.attachments(), measures.probes(); "
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
