@@ -107,3 +107,17 @@ def test_a_person_who_is_erased_is_in_no_document_of_the_champion(shell, documen
     assert done.exit_code == 0, done.stderr
     kept = held(champion(shell, tmp_path / "out"))
     assert b"Varga" not in kept and b"Ostrin" in kept
+
+
+@pytest.mark.slow
+def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, documents, tmp_path):
+    def said(*words):
+        done = shell("rag", "apply", "--model", "assistant", "--documents", documents, *words, as_="Otto")
+        assert done.exit_code == 2, done.stderr
+        return done.stderr
+
+    assert "give some with --text FILE" in said("--method", "rag.knn-lm")
+    assert "absent.txt cannot be read" in said("--method", "rag.memory", "--text", tmp_path / "absent.txt")
+    assert "absent.jsonl is not a file" in said("--questions", tmp_path / "absent.jsonl")
+    assert "there is no file" in said("--documents", tmp_path / "absent.md")
+    assert "'k' must be int" in said("-p", "k=many")
