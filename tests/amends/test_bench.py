@@ -119,7 +119,7 @@ def test_grounding_in_miniature_gives_its_figures_beside_the_base(tmp_path):
     ):  # fmt: skip
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text(text)
-    parts = ("answers", "output", "inside", "halves", "facts")
+    parts = ("answers", "output", "replug", "inside", "halves", "facts")
     wanted = (word for part in parts for word in ("--only", part))
     figures = measured("rag", tmp_path / "out", "--n", "4", "--data", str(tmp_path), *wanted)
     check_schema(figures)

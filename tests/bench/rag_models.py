@@ -93,7 +93,11 @@ class Models:
 
     def parts(self) -> dict[str, Any]:
         """Return what can be measured with the sets that are there, by name."""
-        needed = {"answers": (XQUAD,), "facts": (FACTS,), **dict.fromkeys(("output", "inside", "halves"), TEXTS)}
+        needed = {
+            "answers": (XQUAD,),
+            "facts": (FACTS,),
+            **dict.fromkeys(("output", "replug", "inside", "halves"), TEXTS),
+        }
         return {
             name: getattr(self, name)
             for name, files in needed.items()
@@ -117,7 +121,7 @@ class Models:
         yield from self.probed("rag.context, k 3", "rag.latency", version, {}, questions=few, most=10)
 
     def output(self) -> Iterable[Reading]:
-        """Foretell WikiText's test passages with kNN-LM and REPLUG over its validation part."""
+        """Foretell WikiText's test passages with kNN-LM over its validation part."""
         stored, held = self.text()
         version, spent = self.ground("rag.knn-lm", documents=stored)
         store = open_version(version, host.current()).seams[0]
@@ -126,7 +130,12 @@ class Models:
         for weight in (0.1, 0.25):
             named = f"rag.knn-lm, weight {weight}"
             yield from self.probed(named, "rag.perplexity", version, {"knn_weight": weight}, text=held)
+
+    def replug(self) -> Iterable[Reading]:
+        """Foretell the same passages with REPLUG over the validation part."""
+        stored, held = self.text()
         version, spent = self.ground("rag.replug", documents=stored)
+        yield read("rag.replug: made", spent, "CPU-s")
         yield from self.probed("rag.replug, k 2", "rag.perplexity", version, {"replug_k": 2}, text=held)
 
     def inside(self) -> Iterable[Reading]:
