@@ -29,7 +29,7 @@ from amends.serving import Known, open_version
 
 XQUAD = Path("rag") / "xquad.en.json"
 TEXTS = STORE, HELD_OUT = Path("text") / "wikitext2_valid.txt", Path("text") / "wikitext2_test.txt"
-FACTS = Path("editing") / "counterfact-val.json"
+FACTS, ZSRE = Path("editing") / "counterfact-val.json", Path("editing") / "knowedit_zsre_test_seq.json"
 TITLE = re.compile(r" = [^=].*[^=] = ")
 Row = dict[str, Any]
 
@@ -93,11 +93,8 @@ class Models:
 
     def parts(self) -> dict[str, Any]:
         """Return what can be measured with the sets that are there, by name."""
-        needed = {
-            "answers": (XQUAD,),
-            "facts": (FACTS,),
-            **dict.fromkeys(("output", "replug", "inside", "halves"), TEXTS),
-        }
+        needed = {"answers": (XQUAD,), "facts": (FACTS,), "scope": (ZSRE,)}
+        needed |= dict.fromkeys(("output", "replug", "inside", "halves"), TEXTS)
         return {
             name: getattr(self, name)
             for name, files in needed.items()
@@ -177,6 +174,19 @@ class Models:
             yield share(f"rag.facts: {name}s in scope", inside)
             for named, served in (("rag.facts", model), ("base", self.plain)):
                 yield share(f"{named}: new answer likelier than the old, {name}", preferred(served, rows, name))
+
+    def scope(self) -> Iterable[Reading]:
+        """Ask zsRE's facts in other words, and ask other things about the same subjects."""
+        rows = self.sample(json.loads((self.data / ZSRE).read_bytes()), 3 * self.size["facts"])
+        version, _ = self.ground("rag.facts", edits=self.records("zsre", [edit_of(*one) for one in enumerate(rows)]))
+        (seam,) = open_version(version, host.current()).seams
+        others = [row["locality"]["Relation_Specificity"][0]["prompt"] for row in rows if row["locality"]]
+        asked = {"in other words": [row["rephrase_prompt"] for row in rows], "other questions on the subject": others}
+        for threshold in (0.6, 0.7, 0.8):
+            tuned = seam.tuned({"facts_threshold": threshold})  # type: ignore[attr-defined]
+            for name, prompts in asked.items():
+                found = [float(tuned.about(prompt) is not None) for prompt in prompts]
+                yield share(f"rag.facts, threshold {threshold}: {name}, in scope", found)
 
     @property
     def vocabulary(self) -> int:
