@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Card:
         count: How many passages it has.
         sources: The digests of the data sets that they are registered with.
         manifest: One digest of settings, sources and the keyed hashes of all passages.
+        heirs: Which data sets stand for one that was replaced, by its digest; rows keep the first one's name.
     """
 
     settings: Settings
@@ -34,11 +36,19 @@ class Card:
     count: int = 0
     sources: tuple[str, ...] = ()
     manifest: str = ""
+    heirs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def standing(self, dataset: str) -> tuple[str, ...]:
+        """Return the data sets that stand for one now: itself, as long as nothing replaced it."""
+        return self.heirs.get(dataset, (dataset,))
 
     def row(self) -> dict[str, Any]:
         """Return the card as a JSON object."""
         rest = {name: getattr(self, name) for name in ("version", "uri", "count", "manifest")}
-        return {**self.settings.row(), **rest, "directory": self.encoder, "sources": list(self.sources)}
+        heirs = {old: list(new) for old, new in self.heirs.items()}
+        return {
+            **self.settings.row(), **rest, "directory": self.encoder, "sources": list(self.sources), "heirs": heirs
+        }  # fmt: skip
 
     @classmethod
     def read(cls, file: Path) -> Card:
@@ -51,9 +61,9 @@ class Card:
             row = json.loads(file.read_bytes())
             return cls(
                 Settings.read(row), int(row["version"]), row["uri"], row["directory"], int(row["count"]),
-                tuple(row["sources"]), row["manifest"],
+                tuple(row["sources"]), row["manifest"], {old: tuple(new) for old, new in row["heirs"].items()},
             )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"the index {file.parent.name!r} is broken; build it again under another name") from error
 
 

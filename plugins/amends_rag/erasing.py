@@ -9,7 +9,7 @@ from amends.store.scratch import remove
 from amends_rag.building import log_version
 from amends_rag.live import EMBEDDED, LiveIndex
 from amends_rag.proof import prove, write_proof
-from amends_rag.reconciling import change, opened, standing_of
+from amends_rag.reconciling import Changes, change, opened, standing_of
 from amends_rag.rewriting import Shared, read_shared, rewritten
 from amends_rag.sought import Sought
 
@@ -33,9 +33,9 @@ def erase_from(workspace: Workspace, name: str, disclosure: Disclosure, actor: s
         remove(index.directory / EMBEDDED)  # what a killed build left may be theirs, and bytes of vectors tell nobody
         sought = _sought(workspace, disclosure)
         changes = _changes(workspace, index, sought)
-        if not changes:
+        said = [index.rows.passages[place].text for place in changes.words]
+        if not said:
             return 0
-        said = [index.rows.passages[place].text for place in changes]
         change(workspace, index, changes, sought.pseudonyms)
         index.settle()
         log_version(workspace, index, actor)
@@ -46,7 +46,7 @@ def erase_from(workspace: Workspace, name: str, disclosure: Disclosure, actor: s
             f"the index {name!r} still holds the person in {proof.left} kinds of file, or they could not be searched; "
             "see proof.json beside it and run the case again"
         )
-    return len(changes)
+    return len(said)
 
 
 def left_in(workspace: Workspace, name: str, disclosure: Disclosure) -> int:
@@ -61,12 +61,12 @@ def _sought(workspace: Workspace, disclosure: Disclosure) -> Sought:
     return Sought(disclosure, locate_in(workspace, disclosure, ()).pseudonyms)
 
 
-def _changes(workspace: Workspace, index: LiveIndex, sought: Sought) -> dict[int, str | None]:
-    """Return what is to become of rows, by place in memory: the words that stay, or None for a passage that goes."""
+def _changes(workspace: Workspace, index: LiveIndex, sought: Sought) -> Changes:
+    """Return what is to become of rows, by place in memory: the words that stay, or None where it goes."""
     changes = standing_of(workspace, index, REPLACED)
     shared = read_shared(workspace.home)
     for place in sought.among(index.rows.passages):
         passage = index.rows.passages[place]
         others = set(passage.subjects) - sought.pseudonyms
-        changes[place] = rewritten(passage, sought) if shared is Shared.REWRITE and others else None
+        changes.put(place, rewritten(passage, sought) if shared is Shared.REWRITE and others else None)
     return changes

@@ -77,10 +77,10 @@ class LiveIndex:
             self.rows, self.lexical = self.rows.keep(~gone), self.lexical.without(gone)
             remove(self.directory / EMBEDDED)
 
-    def settle(self, sources: Iterator[str] | tuple[str, ...] | None = None) -> None:
-        """Write a new version of the card."""
-        named = set(self.card.sources if sources is None else sources)
-        listed = tuple(sorted(named | {source.dataset for source in self.rows.sources}))
+    def settle(self) -> None:
+        """Write the card as the rows are now; it is a new version where its digest differs."""
+        named = {source.dataset for source in self.rows.sources} - {""}
+        listed = tuple(sorted({heir for dataset in named for heir in self.card.standing(dataset)}))
         keys = sorted(source.key for source in self.rows.sources)
         manifest = digest_of({"settings": self.card.settings.row(), "sources": list(listed), "passages": keys})
         version = self.card.version + (manifest != self.card.manifest)

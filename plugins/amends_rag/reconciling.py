@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,23 @@ from amends_rag.live import LiveIndex, held
 from amends_rag.rewriting import add_again
 from amends_rag.store import NAME
 
-Changes = Mapping[int, str | None]
+
+@dataclass
+class Changes:
+    """What is to become of rows.
+
+    Args:
+        words: The new words of a row by its place in memory; None for one that goes.
+        followed: The places of rows whose new words are those of their record.
+    """
+
+    words: dict[int, str | None] = field(default_factory=dict)
+    followed: set[int] = field(default_factory=set)
+
+    def put(self, place: int, text: str | None) -> None:
+        """Let a row have words that no record has, or none."""
+        self.words[place] = text
+        self.followed.discard(place)
 
 
 @contextmanager
@@ -28,38 +44,48 @@ def opened(workspace: Workspace, name: str) -> Iterator[LiveIndex]:
         BadInput: There is none of that name, or it is broken.
     """
     with held(workspace.home, name) as index:
+        before = index.card
         changes = standing_of(workspace, index, {"purged"})
-        if changes:
+        if index.card is not before:
             change(workspace, index, changes)
             index.settle()
             log_version(workspace, index, NAME)
         yield index
 
 
-def standing_of(workspace: Workspace, index: LiveIndex, status: Collection[str]) -> dict[int, str | None]:
-    """Return the rows that no data set that is active has as they are, by place in memory.
+def standing_of(workspace: Workspace, index: LiveIndex, status: Collection[str]) -> Changes:
+    """Return the rows that no data set that is active has as they are, and note on the card what stands for those now.
 
     Args:
         workspace: Whose data sets.
         index: The index.
         status: Only rows of data sets of such a status, or of none, are looked at.
-
-    Returns:
-        The words that stand in a data set now, or None where the record is gone.
     """
     with workspace.database.read() as connection:
         every = {found.digest: found.status for found in datasets.find(connection)}
-    named = {source.dataset for source in index.rows.sources if source.dataset}
-    stale = {digest for digest in named if every.get(digest, "purged") in status}
+    named = {source.dataset for source in index.rows.sources} - {""}
+    stale = {one for one in named if any(every.get(heir, "purged") in status for heir in index.card.standing(one))}
     if not stale:
-        return {}
+        return Changes()
     alive = [digest for digest, found in every.items() if found == "active"]
-    words = {row["id"]: str(row["prompt"]) for digest in alive for row in rows_of(workspace, digest)}
-    return {
-        place: words.get(source.record)
-        for place, source in enumerate(index.rows.sources)
-        if source.dataset in stale and words.get(source.record) != index.rows.passages[place].text
-    }
+    known = {row["id"]: (str(row["prompt"]), digest) for digest in alive for row in rows_of(workspace, digest)}
+    return _followed(index, stale, known)
+
+
+def _followed(index: LiveIndex, stale: Collection[str], known: Mapping[str, tuple[str, str]]) -> Changes:
+    changes, heirs = Changes(), {one: set[str]() for one in stale}
+    for place, source in enumerate(index.rows.sources):
+        if source.dataset not in stale:
+            continue
+        text, digest = known.get(source.record, (None, ""))
+        if text is not None:
+            heirs[source.dataset].add(digest)
+        if text != index.rows.passages[place].text:
+            changes.words[place] = text
+            changes.followed.add(place)
+    found = {old: tuple(sorted(new)) for old, new in heirs.items()}
+    index.card = replace(index.card, heirs={**index.card.heirs, **found})
+    return changes
 
 
 def change(workspace: Workspace, index: LiveIndex, changes: Changes, forgotten: Collection[str] = ()) -> None:
@@ -68,15 +94,18 @@ def change(workspace: Workspace, index: LiveIndex, changes: Changes, forgotten: 
     Args:
         workspace: Whose index.
         index: The index.
-        changes: The new words of a row by its place in memory, None for a row that goes.
+        changes: What is to become of rows.
         forgotten: Pseudonyms of whom no row may be about any more.
     """
-    kept = [(index.rows.passages[place], text) for place, text in changes.items() if text is not None]
-    again = [
-        replace(old, text=text, subjects=tuple(who for who in old.subjects if who not in forgotten))
-        for old, text in kept
-    ]
-    index.shrink(_mask(len(index.rows.passages), changes))
+    again = []
+    for place, text in changes.words.items():
+        old, source = index.rows.passages[place], index.rows.sources[place]
+        if text is not None:
+            others = tuple(who for who in old.subjects if who not in forgotten)
+            stands = source if place in changes.followed else replace(source, record="", dataset="")
+            again.append((replace(old, text=text, subjects=others), stands))
+    if changes.words:
+        index.shrink(_mask(len(index.rows.passages), changes.words))
     add_again(workspace, index, again)
 
 

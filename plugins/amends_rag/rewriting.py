@@ -74,11 +74,21 @@ def _without(text: str, names: Callable[[str], bool]) -> str:
     return text
 
 
-def add_again(workspace: Workspace, index: LiveIndex, passages: Sequence[Passage]) -> None:
-    """Put rewritten passages back, embedded anew; no record stands behind them any more."""
-    if not passages:
+def add_again(workspace: Workspace, index: LiveIndex, again: Sequence[tuple[Passage, Source]]) -> None:
+    """Put passages back that have other words now, embedded anew.
+
+    Args:
+        workspace: Whose index.
+        index: The index.
+        again: The passages, each with where it is from; without a record where none stands behind its words.
+    """
+    if not again:
         return
     encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
     index.card.settings.check(encoder)
-    sources = [Source("", "", key_of(workspace, passage.document, passage.text)) for passage in passages]
-    index.append(Rows(list(passages), sources, embed_passages(encoder, [passage.text for passage in passages])))
+    passages = [passage for passage, _ in again]
+    sources = [
+        Source(source.record, source.dataset, key_of(workspace, passage.document, passage.text))
+        for passage, source in again
+    ]
+    index.append(Rows(passages, sources, embed_passages(encoder, [passage.text for passage in passages])))

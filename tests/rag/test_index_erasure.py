@@ -16,6 +16,7 @@ from amends_rag.live import held
 from amends_rag.proof import prove
 from amends_rag.rewriting import read_shared
 from amends_rag.store import Indexes
+from amends_rag.table import Table
 
 HERS = ("Ines Varga", "ines.varga@example.org")
 
@@ -168,7 +169,11 @@ def test_an_index_follows_what_a_reviewer_did_to_its_records(village, disclosed)
         datasets.set_status(connection, digest, "superseded")
     assert sum(found.count for found in Indexes(village).erase(disclosed("Lena Oster"))) == 2
     assert "rye#0" not in read(village) and read(village)["bees#0"] == "Somebody keeps bees in Sorrel."
-    assert sources["bees#0"].record
+    with held(village.home, "village") as index:
+        now = {p.id: s for p, s in zip(index.rows.passages, index.rows.sources, strict=True)}
+        assert now["bees#0"].record == sources["bees#0"].record != ""  # it still stands for its record
+        assert index.card.sources == (again,)
+    assert sum(found.count for found in Indexes(village).erase(disclosed("Lena Oster"))) == 0
 
 
 def test_a_restored_workspace_answers_without_those_whom_the_restore_withheld(village, disclosed, shell):
@@ -193,6 +198,23 @@ def test_the_last_person_of_an_index_leaves_it_empty_and_answering(village, docu
         assert index.retriever().search("who sails?") == [] and index.card.count == 0
     assert list(Indexes(village).verify(disclosed())) == []
     assert add_documents(village, "small", [documents([{"id": "fog", "text": "Fog."}], "fog.jsonl")]).passages == 1
+
+
+def test_a_table_elsewhere_is_erased_and_searched_there(village, documents, disclosed, tiny_encoder, tmp_path):
+    place = tmp_path / "elsewhere"
+    build_index(village, "far", [documents()], encoder=tiny_encoder, uri=str(place))
+    person = disclosed(email=HERS[1])
+    Indexes(village).erase(person)
+    assert list(read(village, "far")) == ["bees#0", "rye#0"]
+    (place / "passages.lance" / "left.txn").write_bytes(HERS[0].encode())
+    assert [found.place for found in Indexes(village).verify(person)] == ["index far"]
+
+
+def test_of_an_object_store_nobody_claims_that_its_files_are_empty(village, disclosed, monkeypatch):
+    person = disclosed(email=HERS[1])
+    Indexes(village).erase(person)
+    monkeypatch.setattr(Table, "files", None)  # what a table there answers
+    assert [found.count for found in Indexes(village).verify(person)] == [1]
 
 
 def test_a_workspace_without_indexes_holds_nobody_and_imports_nothing(workspace, disclosed):
