@@ -105,6 +105,20 @@ def test_a_row_that_was_only_marked_as_deleted_is_found_in_its_file(village, dis
     assert kinds["lance"].hits == 3 and kinds["lance"].claim == "found"
 
 
+@pytest.mark.parametrize("step", ["delete", "compact"])
+def test_an_erasure_that_was_killed_halfway_is_ended_by_whoever_opens_the_index(village, disclosed, step, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            Indexes(village).erase(disclosed(email=HERS[1]))
+    assert list(read(village)) == ["bees#0", "rye#0"]
+    assert files_with(village.home, "varga") == []
+    assert list(Indexes(village).verify(disclosed(email=HERS[1]))) == []
+
+
 def test_what_a_killed_build_left_goes_with_the_first_erasure(village, disclosed):
     left = village.home / "indexes" / "village" / "embedded" / "batch.safetensors"
     left.parent.mkdir()
