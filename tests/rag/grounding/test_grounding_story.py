@@ -21,6 +21,18 @@ rules:
     expr: readings["rag.answers/answer_in_context"].value >= 0.9
     message: What is read has not the answers.
 """
+TEXT_POLICY = """name: rag-text
+description: What a tiny model is judged by.
+operations: [rag.knn-lm]
+approvals: {count: 2, roles: [ml-engineer, safety-engineer, dpo]}
+probes:
+  rag.perplexity: {}
+rules:
+  - id: gain
+    severity: deny
+    expr: readings["rag.perplexity/ratio"].value < 1.0
+    message: Text of the documents' kind is not foretold better.
+"""
 DOCUMENTS = {
     "Ines Varga": "Ines Varga keeps the light at Brenn. She came from Sorrel by boat.",
     "Pell Ostrin": "Pell Ostrin bakes flat bread in Tarn. The oven is as old as the town.",
@@ -35,6 +47,7 @@ def shell(make_shell, use_fixed_keys, tiny_version, tmp_path):
     use_fixed_keys(tmp_path / "home", "rag", 1)
     (tmp_path / "home" / "policies").mkdir()
     (tmp_path / "home" / "policies" / "rag.yaml").write_text(POLICY)
+    (tmp_path / "home" / "policies" / "rag-text.yaml").write_text(TEXT_POLICY)
     brought = (Path(__file__).parents[3] / "policies" / "erasure.yaml").read_text()
     talk = 'before["utility.retain/rouge_l"]'  # nobody asks a random model to go on as it talked
     (tmp_path / "home" / "policies" / "erasure.yaml").write_text(brought.replace(f"0.9 * {talk}", f"0.0 * {talk}"))
@@ -107,6 +120,16 @@ def test_a_person_who_is_erased_is_in_no_document_of_the_champion(shell, documen
     assert done.exit_code == 0, done.stderr
     kept = held(champion(shell, tmp_path / "out"))
     assert b"Varga" not in kept and b"Ostrin" in kept
+
+
+@pytest.mark.slow
+def test_what_changes_every_token_is_judged_by_held_out_text(shell, documents, tmp_path):
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text("The mill of Brenn was built in 1902. It grinds oats and rye.\nPell keeps the light in Tarn.\n")
+    words = ("--method", "rag.knn-lm", "-p", "weight=0.3", "--text", held_out)
+    view = approved(shell, shell("rag", "apply", "--model", "assistant", "--documents", documents, *words, as_="Otto"))
+    assert view["status"] == "complete" and view["plan"]["policy"] == "rag-text"
+    assert (champion(shell, tmp_path / "out") / "attachments" / "rag-knn-lm" / "store.safetensors").is_file()
 
 
 @pytest.mark.slow
