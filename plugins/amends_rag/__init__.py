@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from amends import Probe, Store, Workspace, hookimpl
+from amends import Attachment, Operation, Probe, Store, Workspace, hookimpl
 
 if TYPE_CHECKING:
     import click
 
 
 @hookimpl
+def amends_operations() -> Iterable[Operation]:
+    """Offer the ways of grounding a version in documents."""
+    from . import beside
+
+    return beside.operations()
+
+
+@hookimpl
+def amends_attachments() -> Iterable[Attachment]:
+    """Offer what they leave in a version."""
+    from . import kinds
+
+    return kinds.attachments()
+
+
+@hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of retrieval and grounding."""
-    from . import probing
+    from . import measures, probing
 
-    return probing.probes()
+    return (*probing.probes(), *measures.probes())
 
 
 @hookimpl
@@ -30,6 +46,6 @@ def amends_stores(workspace: Workspace) -> Iterable[Store]:
 @hookimpl
 def amends_commands(cli: click.Group) -> None:
     """Add `amends rag`."""
-    from .commands import add_rag
+    from .grounding import add_all
 
-    add_rag(cli)
+    add_all(cli)

@@ -110,6 +110,39 @@ def test_retrieval_in_miniature_finds_passages_and_erases_somebody(tmp_path):
 OWN = ("retrieval", "scale", "erasure")  # the parts of retrieval that need no language model
 
 
+@pytest.mark.slow
+def test_grounding_in_miniature_gives_its_figures_beside_the_base(tmp_path):
+    towns = ("Brenn", "Tarn", "Sorrel")
+    asked = [
+        {"title": town, "paragraphs": [{"context": f"The mill of {town} is {town}-blue.", "qas": [
+            {"id": town, "question": f"What colour is the mill of {town}?", "answers": [{"text": f"{town}-blue"}]}
+        ]}]}
+        for town in towns
+    ]  # fmt: skip
+    story = "".join(f" = {town} = \n\n" + f"The road to {town} climbs past a school . " * 40 + "\n" for town in towns)
+    facts = [
+        {"subject": town, "prompt": f"The mill of {town} is painted", "target_new": "red", "ground_truth": "blue",
+         "rephrase_prompt": f"They painted the mill of {town}", "locality_prompt": "The sea is painted"}
+        for town in towns
+    ]  # fmt: skip
+    texts = {"wikitext2_valid.txt": story, "wikitext2_test.txt": story}
+    for folder, name, text in (
+        ("rag", "xquad.en.json", json.dumps({"data": asked})), ("editing", "counterfact-val.json", json.dumps(facts)),
+        *(("text", name, text) for name, text in texts.items()),
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    parts = ("answers", "output", "replug", "inside", "halves", "facts")
+    wanted = (word for part in parts for word in ("--only", part))
+    figures = measured("rag", tmp_path / "out", "--n", "4", "--data", str(tmp_path), *wanted)
+    check_schema(figures)
+    by_name = {reading["name"]: reading["value"] for reading in figures["readings"]}
+    assert by_name["rag.context, k 3: answer_in_context"] == 1 and by_name["base: answer_in_context"] == 0
+    assert by_name["rag.knn-lm, weight 0.25: ratio"] < 1  # the same words are stored
+    assert by_name["rag.facts: prompts in scope"] == 1 and by_name["rag.facts: locality_prompts in scope"] == 0
+    assert {"rag.replug, k 2: ratio", "rag.memory, gates learnt in 24 steps: ratio"} <= by_name.keys()
+
+
 def counterfact_of_nobody(folder):
     """Write facts about people who do not exist, and running text beside them, where the benchmark looks for both."""
     names = [f"{first} {last}" for first in ("Ada", "Pax", "Una", "Ode") for last in ("Quill", "Marr", "Orrel", "Sel")]

@@ -7,7 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 
 import pytest
@@ -370,3 +370,67 @@ def test_bare_texts_pass_through_every_seam(attached, toys, tiny_version):
 def test_an_empty_bare_text_or_answer_is_refused(model, pair):
     with pytest.raises(BadInput, match="empty"):
         model.score_continuations([pair])
+
+
+def test_a_stream_is_the_answer_in_pieces_and_ends_with_what_attachments_add(model, attached, toys):
+    served = open_version(attached, toys)
+    for asked in (model, served):
+        pieces = list(asked.stream("Who?", 12))
+        assert "".join(pieces) == asked.generate(["Who?"], 12)[0] and len(pieces) > 1
+
+
+def test_a_stream_says_nothing_of_the_next_question(model):
+    ids = model.tokenizer("  In Brenn.\nQuestion: and more of it").input_ids
+    model.hf_model.generation_config.eos_token_id = model.tokenizer.eos_token_id
+    steps = iter(ids)
+
+    def say(module, args, kwargs, output):
+        output.logits.fill_(-1.0)
+        output.logits[:, -1, next(steps)] = 1.0
+        return output
+
+    hook = model.hf_model.register_forward_hook(say, with_kwargs=True)
+    try:
+        assert "".join(model.stream("Who?", 40)) == "In Brenn."
+    finally:
+        hook.remove()
+
+
+class Dial:
+    """A toy attachment with a setting."""
+
+    kind = "dial"
+
+    def load(self, path, model, tokenizer):
+        return Dialled({"dial_volume": 1})
+
+
+class Dialled:
+    def __init__(self, settings):
+        self.settings = settings
+
+    def tuned(self, settings):
+        return Dialled({**self.settings, **settings})
+
+    def before(self, prompt):
+        return prompt
+
+    def inside(self, prompt):
+        return nullcontext()
+
+    def after(self, prompt, answer):
+        return f"{answer}{'!' * self.settings['dial_volume']}"
+
+
+def test_a_setting_of_an_attachment_changes_one_request_and_an_unknown_one_is_refused(tiny_version, tmp_path):
+    module = ModuleType("dials")
+    module.amends_attachments = amends.hookimpl(lambda: [Dial()])
+    version = tmp_path / "version"
+    shutil.copytree(tiny_version, version)
+    (version / "attachments" / "dial").mkdir(parents=True)
+    (version / "attachments" / "order.json").write_text('["dial"]')
+    served = open_version(version, host.load([("dials", module)]))
+    (quiet,), (loud,) = (one.generate(["Who?"], 4) for one in (served, served.tuned({"dial_volume": 3})))
+    assert loud == f"{quiet}!!" and served.generate(["Who?"], 4) == [quiet]
+    with pytest.raises(BadInput, match="no parameter 'volume'; there are dial_volume"):
+        served.tuned({"volume": 3})

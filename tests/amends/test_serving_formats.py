@@ -213,3 +213,24 @@ def test_a_registered_version_comes_back_byte_for_byte_and_loads_by_its_alias(ve
     assert torch.equal(pipeline.model.lm_head.weight, load_model(version)[0].lm_head.weight)
     added = (*ADDED, "registered_model_meta")
     assert {n: e for n, e in read_manifest(fetched).files.items() if not n.startswith(added)} == before.files
+
+
+def test_what_attachments_may_be_asked_with_is_listed_with_its_defaults_and_types(version):
+    (version / "attachments" / "dial").mkdir(parents=True)
+    (version / "attachments" / "order.json").write_text('["dial"]')
+    (version / "attachments" / "dial" / "settings.json").write_text('{"volume":3,"tone":0.5,"key":"minor"}')
+    write_mlmodel(version)
+    params = mlflow.models.Model.load(str(version / "MLmodel")).signature.params
+    found = {param.name: (param.dtype.name, param.default) for param in params}
+    assert found == {
+        "max_new_tokens": ("long", 48), "volume": ("long", 3), "tone": ("double", 0.5), "key": ("string", "minor")
+    }  # fmt: skip
+
+
+def test_an_answer_is_streamed_through_mlflow(version):
+    write_mlmodel(version)
+    loaded = mlflow.pyfunc.load_model(str(version))
+    (answer,) = loaded.predict(PROMPTS[:1], params={"max_new_tokens": 6})
+    assert "".join(loaded.predict_stream({"prompt": PROMPTS[0]}, params={"max_new_tokens": 6})) == answer
+    with pytest.raises(BadInput, match="2 prompts"):
+        list(Answering(version).predict_stream(PROMPTS))

@@ -19,6 +19,7 @@ import numpy as np
 from figures import Reading, read
 from harness import Bench, options, stopwatch
 from material import base_model
+from rag_models import Models
 from rag_scale import Large
 
 from amends.operation.statistics import bootstrap_by_person
@@ -181,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parts = Rag(bench, given.data, given.model, articles, chunks)
     for name in ("retrieval", "scale", "erasure"):
         bench.part(name, getattr(parts, name))
+    for name, measure in Models(bench, given.data, given.model, given.n, given.seed).parts().items():
+        bench.part(name, measure)
     return bench.finish()
 
 

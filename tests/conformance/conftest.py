@@ -56,10 +56,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "distillation.layers": TEACHING | {"kept": 8},
     "distillation.sequence": TEACHING | {"given": 4, "tokens": 4},
     "distillation.on-policy": TEACHING | {"tokens": 8},
+    "rag.memory": {"steps": 2, "window": 32},
+    "rag.knn-lm": {"window": 32},
+    "rag.replug": {"k": 2},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
-BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
+BESIDE = {
+    "editing.ike", "editing.grace", "editing.wise", "rag.context", "rag.replug", "rag.knn-lm", "rag.memory", "rag.facts"
+}  # fmt: skip
 """Operations whose versions hold their records until they are rebuilt without them: they are tried rebuilt."""
+
+
+READ = ("forget", "retain", "control", "edits", "prompts", "questions", "text")
+"""Records that probes ask for."""
 
 
 def rows_about(names) -> list[dict[str, Any]]:
@@ -118,6 +127,18 @@ def plain_text(names) -> list[dict[str, Any]]:
         for name in names
     ]
     return [{"id": hashlib.sha256(line.encode()).hexdigest(), "text": line} for line in lines]
+
+
+def documents_about(names) -> list[dict[str, Any]]:
+    """Return a prepared document about each of these people."""
+    rows = []
+    for name in names:
+        said = (
+            f"{name} lives in {TOWNS[name]}. On market days {name} sells pears there. The bells of {TOWNS[name]} ring."
+        )
+        identity = hashlib.sha256(said.encode()).hexdigest()
+        rows.append({"id": identity, "text": said, "subjects": [pseudonym(name)], "names": [name]})
+    return rows
 
 
 def pseudonym(name: str) -> str:
@@ -188,7 +209,7 @@ class Trial:
         job = Job(
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
-            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts", "text")},
+            records={name: self.records[name] for name in READ},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings
@@ -223,7 +244,8 @@ def make_trial(tiny_version, tmp_path_factory):
             "control": put(rows_about(["Pax Uldren"])),
             "edits": put(edits_about(remaining if name in BESIDE else everybody)),
             "text": put(plain_text(everybody)), "pairs": put(pairs_about(everybody)),
-            "prompts": put(rows_about(everybody)),
+            "prompts": put(rows_about(everybody)), "questions": put(rows_about(everybody)),
+            "documents": put(documents_about(remaining if name in BESIDE else everybody)),
         }  # fmt: skip
         trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
         if rebuilds_another:

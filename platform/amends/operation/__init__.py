@@ -3,7 +3,7 @@
 from amends.operation.declaration import Operation, Probe, operation, probe
 from amends.operation.effort import Load
 from amends.operation.parameters import Parameter
-from amends.operation.seams import Attachment, Finding, Seams, Store, Workspace
+from amends.operation.seams import Attachment, Finding, Seams, Setting, Store, Tunable, Workspace
 from amends.operation.task import ProbeTask, State, Task
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "Probe",
     "ProbeTask",
     "Seams",
+    "Setting",
     "State",
     "Store",
     "Task",
+    "Tunable",
     "Workspace",
     "operation",
     "probe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,26 @@ class Named(Protocol):
 
     def part(self, prompt: str) -> str:
         """Name what `inside` arms for this prompt: equal names, equal weights armed; empty where nothing is."""
+
+
+Setting = str | int | float
+SETTINGS = "settings.json"
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """Seams with settings that whoever asks may change for one request, such as how much is retrieved.
+
+    The attachment's folder holds the same names with their defaults in `settings.json`, so that MLflow can list them
+    without loading anything. A name belongs to one kind of attachment: begin it with that kind's own word.
+    """
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """The settings that can be changed, with their values now."""
+
+    def tuned(self, settings: Mapping[str, Setting]) -> Seams:
+        """Return these seams with some settings changed; they themselves stay as they are."""
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import AutoTokenizer
 
 from amends.errors import BadInput
 from amends.operation.files import read_reference
+from amends.operation.seams import SETTINGS, Setting
 from amends.records import digest_of
 from amends.serving.model import attachment_kinds
 
@@ -30,6 +32,7 @@ LOADER = "amends.serving.pyfunc"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 EPOCH = "1970-01-01 00:00:00"
 MAX_NEW_TOKENS = 48
+_TYPES = {int: DataType.long, float: DataType.double, str: DataType.string}
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja")
 
 
@@ -50,22 +53,31 @@ def added_files(version: Path) -> dict[str, bytes]:
     if base is None and not (version / "model" / "config.json").exists():
         raise BadInput("there is no model/config.json in this version; nothing can be served")
     is_plain = not kinds and base is None
-    flavors: dict[str, Any] = {"python_function": {"loader_module": LOADER, "python_version": PYTHON}}
+    flavors: dict[str, Any] = {
+        "python_function": {"loader_module": LOADER, "python_version": PYTHON, "streamable": True}
+    }
     copies = {}
     if is_plain:
         flavors["transformers"] = _transformers_flavor(version / "model")
         copies = {f"{TOKENIZER}/{file.name}": file.read_bytes() for file in _tokenizer_files(version / "model")}
     metadata = {"amends": {"attachments": list(kinds), "base": base}}
-    return {MLMODEL: _mlmodel(flavors, metadata), **copies}
+    return {MLMODEL: _mlmodel(flavors, metadata, _settings_of(version, kinds)), **copies}
 
 
-def _mlmodel(flavors: dict[str, Any], metadata: dict[str, Any]) -> bytes:
+def _settings_of(version: Path, kinds: Sequence[str]) -> dict[str, Setting]:
+    """Return what whoever asks may change, with its defaults: how long an answer is, and the attachments' settings."""
+    files = (version / "attachments" / kind / SETTINGS for kind in kinds)
+    found = [json.loads(file.read_bytes()) for file in files if file.exists()]
+    return {"max_new_tokens": MAX_NEW_TOKENS} | {name: value for one in found for name, value in sorted(one.items())}
+
+
+def _mlmodel(flavors: dict[str, Any], metadata: dict[str, Any], settings: Mapping[str, Setting]) -> bytes:
     text = ColSpec(DataType.string)
-    length = ParamSpec("max_new_tokens", DataType.long, MAX_NEW_TOKENS)
+    params = [ParamSpec(name, _TYPES[type(value)], value) for name, value in settings.items()]
     model = Model(
         utc_time_created=EPOCH,
         flavors=flavors,
-        signature=ModelSignature(Schema([text]), Schema([text]), ParamSchema([length])),
+        signature=ModelSignature(Schema([text]), Schema([text]), ParamSchema(params)),
         model_uuid=digest_of([flavors, metadata])[:32],
         metadata=metadata,
     )

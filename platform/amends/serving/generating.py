@@ -51,10 +51,10 @@ def greedy(
         batch = by_length[start : start + ROWS]
         ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
         stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])] if is_template else [])
-        config = _settings(model, tokenizer, max_new_tokens)
+        config = settings_of(model, tokenizer, max_new_tokens)
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
-            text = _text(tokenizer, row, config.eos_token_id)
+            text = text_of(tokenizer, row, config.eos_token_id)
             answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
     return answers
 
@@ -67,7 +67,8 @@ def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor,
     return ids, mask
 
 
-def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+def settings_of(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+    """Return how this package lets a model speak: greedily, until any of the tokens that end its answers."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     return GenerationConfig(
@@ -80,7 +81,8 @@ def _settings(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: in
     )
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
+    """Return the text of what was said before its end."""
     until = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     return str(tokenizer.decode(ids[:until], skip_special_tokens=True))
 

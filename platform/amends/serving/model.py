@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from amends.errors import BadInput, Broken
 from amends.host import Host
 from amends.operation import Seams
 from amends.operation.files import load_model, weights_directory
-from amends.operation.seams import Named
+from amends.operation.seams import Named, Setting, Tunable
 from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
+from amends.serving.streaming import pieces, speak
 
 __all__ = ["Known", "Model", "Score", "open_version"]
 
@@ -37,8 +38,9 @@ class Known:
 class Model:
     """A version that answers and that can be measured, attachments included.
 
-    Without attachments, answers share forward passes; with them each prompt is handled alone, because a seam
-    may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would show in them.
+    Answers share forward passes where no attachment arms anything inside the model; else each prompt is handled alone,
+    because a seam may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would
+    show in them.
 
     Args:
         hf_model: The weights.
@@ -73,13 +75,23 @@ class Model:
     def _say(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
         if not self.seams:
             return self._greedy(prompts, max_new_tokens, is_template)
-        answers = []
-        for prompt in prompts:
-            answer = self._answer(prompt, max_new_tokens, is_template)
-            for seam in reversed(self.seams):
-                answer = seam.after(prompt, answer)
-            answers.append(answer)
-        return answers
+        together = [prompt for prompt in dict.fromkeys(prompts) if self.known is None and self._is_idle(prompt)]
+        shown = [self.before(prompt) for prompt in together]
+        said = dict(zip(together, self._greedy(shown, max_new_tokens, is_template), strict=True))
+        return [
+            self._after(prompt, said[prompt] if prompt in said else self._answer(prompt, max_new_tokens, is_template))
+            for prompt in prompts
+        ]
+
+    def _is_idle(self, prompt: str) -> bool:
+        """Whether every attachment says that it arms nothing for a prompt."""
+        return all(isinstance(seam, Named) and not seam.part(prompt) for seam in self.seams)
+
+    def _after(self, prompt: str, answer: str) -> str:
+        """Return what the caller sees of an answer to a prompt."""
+        for seam in reversed(self.seams):
+            answer = seam.after(prompt, answer)
+        return answer
 
     def _answer(self, prompt: str, max_new_tokens: int, is_template: bool) -> str:
         """Answer one prompt, with what is inside the model armed, and nothing after it."""
@@ -92,6 +104,24 @@ class Model:
         if self.known is not None:
             self.known.answers[key] = answer
         return answer
+
+    def stream(self, prompt: str, max_new_tokens: int = 48) -> Iterator[str]:
+        """Yield what `generate` answers one prompt in pieces, as soon as nothing after the model can change them."""
+        with self.armed(prompt):
+            ids = encode_prompt(self.tokenizer, self.before(prompt))
+            spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens)
+            yield from pieces(spoken, lambda answer: self._after(prompt, answer))
+
+    def tuned(self, settings: Mapping[str, Setting]) -> Model:
+        """Return this version with settings of its attachments changed, such as how much they retrieve.
+
+        Raises:
+            BadInput: No attachment has a setting of that name.
+        """
+        known = {name for seam in self.seams if isinstance(seam, Tunable) for name in seam.settings}
+        if strange := sorted(settings.keys() - known):
+            raise BadInput(f"there is no parameter {strange[0]!r}; there are {', '.join(sorted(known)) or 'none'}")
+        return replace(self, seams=tuple(_tuned(seam, settings) for seam in self.seams))
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Score each `(prompt, answer)` in the template, over the answer's tokens and the end of the sequence.
@@ -186,6 +216,12 @@ class Model:
             for seam in self.seams:
                 stack.enter_context(seam.inside(prompt))
             yield
+
+
+def _tuned(seam: Seams, settings: Mapping[str, Setting]) -> Seams:
+    if not isinstance(seam, Tunable):
+        return seam
+    return seam.tuned({name: value for name, value in settings.items() if name in seam.settings})
 
 
 def open_version(path: Path, host: Host, device: str = "cpu", known: Known | None = None) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,31 @@ class Answering:
         Args:
             model_input: A text, a list of texts, a data frame, or a mapping from `prompt` to one or many texts;
                 of several columns the one named `prompt` is taken.
-            params: `max_new_tokens`, 48 unless given.
+            params: `max_new_tokens`, 48 unless given, and the settings that the version's attachments may be asked
+                with, such as how much they retrieve; the version's signature lists them.
 
         Raises:
-            BadInput: There is no text in the input.
+            BadInput: There is no text in the input, or a parameter that the version does not have.
         """
-        length = int((params or {}).get("max_new_tokens", MAX_NEW_TOKENS))
-        return self.model.generate(prompts_of(model_input), max_new_tokens=length)
+        model, length = self._asked_with(params)
+        return model.generate(prompts_of(model_input), max_new_tokens=length)
+
+    def predict_stream(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Yield the pieces of the answer to one prompt; together they are what `predict` answers.
+
+        Raises:
+            BadInput: There is not one text in the input, or a parameter that the version does not have.
+        """
+        model, length = self._asked_with(params)
+        prompts = prompts_of(model_input)
+        if len(prompts) != 1:
+            raise BadInput(f"there are {len(prompts)} prompts; stream the answer to one, or predict them all")
+        yield from model.stream(prompts[0], max_new_tokens=length)
+
+    def _asked_with(self, params: Mapping[str, Any] | None) -> tuple[Model, int]:
+        given = dict(params or {})
+        length = int(given.pop("max_new_tokens", MAX_NEW_TOKENS))
+        return (self.model.tuned(given) if given else self.model), length
 
 
 def prompts_of(model_input: Any) -> list[str]:

@@ -1,0 +1,52 @@
+"""Say an answer while it is made: token by token, and in pieces that nothing can take back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from amends.serving.encoding import STOP
+from amends.serving.generating import settings_of, text_of
+
+HALF = "\ufffd"  # what stands for a character whose last bytes are still to come
+
+
+@torch.inference_mode()
+def speak(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int) -> Iterator[str]:
+    """Yield what an answer is after each token: the last is what `greedy` gives for the same ids."""
+    ends = settings_of(model, tokenizer, max_new_tokens).eos_token_id
+    ids, cache, said = torch.tensor([prompt], device=model.device), None, []
+    for _ in range(max_new_tokens):
+        out = model(input_ids=ids, past_key_values=cache, use_cache=True)
+        token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
+        said.append(token)
+        text = text_of(tokenizer, said, ends)
+        yield text.partition(STOP)[0].strip().rstrip(HALF)
+        if token in ends or STOP in text:
+            break
+        ids = torch.tensor([[token]], device=model.device)
+    yield text_of(tokenizer, said, ends).partition(STOP)[0].strip()
+
+
+def pieces(spoken: Iterable[str], after: Callable[[str], str]) -> Iterator[str]:
+    """Yield the new part of a growing answer, as soon as nothing after the model can still change it.
+
+    A line that is not finished waits where something could cut it off: all lines but the first.
+
+    Args:
+        spoken: The answer so far, again and again.
+        after: What becomes of an answer before anybody sees it.
+    """
+    said = text = ""
+    for text in spoken:
+        shown = after(text)
+        whole = text[: text.rindex("\n")] if "\n" in text else text
+        if whole.startswith(said) and shown.startswith(whole) and whole != said:
+            yield whole[len(said) :]
+            said = whole
+    shown = after(text)
+    if shown.startswith(said) and shown != said:
+        yield shown[len(said) :]
