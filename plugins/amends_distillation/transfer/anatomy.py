@@ -1,0 +1,114 @@
+"""Find the seven linear maps of every block, the final norm and the head, in models built as Llama is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amends import BadInput
+
+MAPS: Mapping[str, str] = {
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+    "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+}  # fmt: skip
+WRITING = ("o", "down")
+NORMS = {"o": "input_layernorm", "down": "post_attention_layernorm"}  # by what is written at the block's other end
+NORMED_AGAIN = ("post_feedforward_layernorm", "post_self_attn_layernorm")
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The parts of a model.
+
+    Args:
+        model: The `PreTrainedModel`, frozen.
+        blocks: Its transformer blocks, in order.
+        norm: The final norm.
+    """
+
+    model: Any
+    blocks: tuple[nn.Module, ...]
+    norm: nn.Module
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        """The residual stream's width."""
+        return int(self.linear(0, "down").weight.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.linear(0, "down").weight.device
+
+    def linear(self, layer: int, name: str) -> nn.Linear:
+        """Return one linear map of a block."""
+        found = self.blocks[layer].get_submodule(MAPS[name])
+        assert isinstance(found, nn.Linear)
+        return found
+
+    def weight(self, layer: int, name: str) -> Tensor:
+        """Return the weight of one linear map, shape (out, in)."""
+        return self.linear(layer, name).weight
+
+    def maps(self) -> Iterator[tuple[int, str, nn.Linear]]:
+        """Yield every linear map with its layer and its name, in a fixed order."""
+        for layer in range(self.depth):
+            for name in MAPS:
+                yield layer, name, self.linear(layer, name)
+
+    def head(self) -> Tensor:
+        """Return the output embeddings, shape (vocabulary, width)."""
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @torch.no_grad()
+    def gain(self, norm: nn.Module | None = None) -> Tensor:
+        """Return the gain of an RMS norm, the final one by default, shape (width,): what it makes of ones."""
+        of = self.norm if norm is None else norm
+        ones: Tensor = of(torch.ones(self.width, device=self.device))
+        return ones
+
+    def check_direct(self) -> None:
+        """Refuse a model whose blocks norm what they write before adding it: a lens on it would see something else.
+
+        Raises:
+            BadInput: They do.
+        """
+        if any(hasattr(self.blocks[0], name) for name in NORMED_AGAIN):
+            raise BadInput(
+                f"{type(self.model).__name__} norms what its blocks write before adding it, so it cannot be read in "
+                "the vocabulary; take a model built as Llama is"
+            )
+
+
+def anatomy_of(model: Any) -> Anatomy:
+    """Find the parts of a model, and freeze it.
+
+    Raises:
+        BadInput: It is built in another way.
+    """
+    model.eval().requires_grad_(False)
+    body = getattr(model, "model", None)
+    blocks, norm = tuple(getattr(body, "layers", ())), getattr(body, "norm", None)
+    whole = bool(blocks) and norm is not None and model.get_output_embeddings() is not None
+    if not whole or not all(_has_maps(block) for block in blocks):
+        raise BadInput(
+            f"{type(model).__name__} is not built as Llama is (q, k, v, o, gate, up and down in every block), so "
+            "nothing can be carried into or out of it; take a model of that family"
+        )
+    assert isinstance(norm, nn.Module)
+    return Anatomy(model, blocks, norm)
+
+
+def _has_maps(block: nn.Module) -> bool:
+    modules = dict(block.named_modules())
+    return all(isinstance(modules.get(name), nn.Linear) for name in MAPS.values())
