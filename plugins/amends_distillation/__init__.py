@@ -1,1 +1,35 @@
 """Carry what one model knows into another: distillation, parametric transfer and weight projection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from amends import Operation, Probe, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def amends_operations() -> Iterable[Operation]:
+    """Offer the operations that teach a student from a teacher."""
+    from . import distilling
+
+    return [*distilling.operations()]
+
+
+@hookimpl
+def amends_probes() -> Iterable[Probe]:
+    """Offer the measurements of a student beside its teacher."""
+    from . import probing
+
+    return [*probing.probes()]
+
+
+@hookimpl
+def amends_commands(cli: click.Group) -> None:
+    """Add `amends distill`."""
+    from .commands import add_distill
+
+    add_distill(cli)
