@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
     """Offer the operations that teach a student from a teacher."""
-    from . import distilling
+    from . import distilling, transferring
 
-    return [*distilling.operations()]
+    return [*distilling.operations(), *transferring.operations()]
 
 
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of a student beside its teacher."""
-    from . import probing
+    from . import probing, transferring
 
-    return [*probing.probes()]
+    return [*probing.probes(), *transferring.probes()]
 
 
 @hookimpl

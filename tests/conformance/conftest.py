@@ -51,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "detox.negate": CIVILISING,
     "detox.dpo": CIVILISING,
     "detox.dinm": {"steps": 1},
+    "transfer.pkt": {"rank": 2, "steps": 2, "batch": 2},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
@@ -115,6 +116,21 @@ def plain_text(names) -> list[dict[str, Any]]:
     return [{"id": hashlib.sha256(line.encode()).hexdigest(), "text": line} for line in lines]
 
 
+def write_edited(version: Path, directory: Path) -> Path:
+    """Write a version whose first MLP writes something else than that of another, and return its directory."""
+    import torch
+
+    from amends.operation.files import load_model, save_model
+
+    model, tokenizer = load_model(version)
+    weight = model.model.layers[0].mlp.down_proj.weight.data
+    weight += torch.outer(torch.linspace(-0.1, 0.1, weight.shape[0]), torch.linspace(0.1, -0.2, weight.shape[1]))
+    directory.mkdir()
+    save_model(directory, model, tokenizer)
+    (directory / "recipe.json").write_bytes((version / "recipe.json").read_bytes())
+    return directory
+
+
 def pseudonym(name: str) -> str:
     """Return what stands for a person."""
     return f"s_{hashlib.sha256(name.encode()).hexdigest()[:24]}"
@@ -134,6 +150,7 @@ class Trial:
     scheduler: Any
     tiny: str
     records: dict[str, str]
+    models: dict[str, str] = field(default_factory=dict)
     source: str = ""
     state: dict[str, str] = field(default_factory=dict)
     runs: int = 0
@@ -150,9 +167,15 @@ class Trial:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Its scalars, and the records that it asks for."""
+        """Its scalars, and the records and models that it asks for."""
         wanted = [parameter.name for parameter in self.operation.parameters if parameter.kind is Records]
-        return {**self.parameters, **{name: Records(self.records[name]) for name in wanted}}
+        beside = {name: ModelVersion(name, 0, digest) for name, digest in self.beside(self.operation).items()}
+        return {**self.parameters, **{name: Records(self.records[name]) for name in wanted}, **beside}
+
+    def beside(self, declared) -> dict[str, str]:
+        """Return a version for each model that an operation or a probe asks for: the tiny one, unless told otherwise."""
+        wanted = [parameter.name for parameter in declared.parameters if parameter.kind is ModelVersion]
+        return {name: self.models.get(name, self.tiny) for name in wanted}
 
     def submit(self, on_progress=None, **changed: Any):
         """Start it."""
@@ -163,7 +186,7 @@ class Trial:
             "plugin_version": host.current().source_of(self.name).version, "blobs_uri": self.blobs.uri,
             "records": {name: self.records[name] for name in wanted}, "source": self.source or self.tiny,
             "state": self.state, "state_key": KEY,
-            "models": {one.name: self.tiny for one in self.operation.parameters if one.kind is ModelVersion},
+            "models": self.beside(self.operation),
         }  # fmt: skip
         return self.scheduler.submit(Job(**given | changed), on_progress)
 
@@ -177,6 +200,7 @@ class Trial:
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
             records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts")},
+            models={name: tree for one in named for name, tree in self.beside(host.current().probe(one)).items()},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings
@@ -211,11 +235,13 @@ def make_trial(tiny_version, tmp_path_factory):
             "control": put(rows_about(["Pax Uldren"])),
             "edits": put(edits_about(remaining if name in BESIDE else everybody)),
             "text": put(plain_text(everybody)), "pairs": put(pairs_about(everybody)),
-            "prompts": put(rows_about(everybody)),
+            "prompts": put(rows_about(everybody)), "seeds": put(rows_about(everybody)[:4]),
         }  # fmt: skip
-        trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
+        models = {"edited": put_tree(blobs, write_edited(tiny_version, folder / "edited"))}
+        trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records, models)
         if rebuilds_another:
-            before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(rows_about(everybody))}, runs=900)
+            given = {"records": put(rows_about(everybody))}
+            before = Trial(rebuilds, blobs, scheduler, trial.tiny, given, models, runs=900)
             made = before.submit().result()
             if "model/reference.json" in fetch_manifest(blobs, str(made.output)).files:  # as the governor does
                 trial.source = str(made.output)

@@ -16,7 +16,7 @@ MAPS: Mapping[str, str] = {
     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
 }  # fmt: skip
 WRITING = ("o", "down")
-NORMS = {"o": "input_layernorm", "down": "post_attention_layernorm"}  # by what is written at the block's other end
+BEFORE = {"attention": "input_layernorm", "mlp": "post_attention_layernorm"}
 NORMED_AGAIN = ("post_feedforward_layernorm", "post_self_attn_layernorm")
 
 
@@ -71,11 +71,26 @@ class Anatomy:
         return weight
 
     @torch.no_grad()
-    def gain(self, norm: nn.Module | None = None) -> Tensor:
-        """Return the gain of an RMS norm, the final one by default, shape (width,): what it makes of ones."""
-        of = self.norm if norm is None else norm
-        ones: Tensor = of(torch.ones(self.width, device=self.device))
-        return ones
+    def gain(self, layer: int | None = None, part: str = "mlp") -> Tensor:
+        """Return the gain of an RMS norm, shape (width,): what it makes of ones.
+
+        Args:
+            layer: The block whose norm is meant; the final norm without one.
+            part: Before which part of the block it stands, `attention` or `mlp`.
+        """
+        norm = self.norm if layer is None else self.blocks[layer].get_submodule(BEFORE[part])
+        made: Tensor = norm(torch.ones(self.width, device=self.device))
+        return made
+
+    @property
+    def group(self) -> int:
+        """How many heads of attention share a value."""
+        return int(self.linear(0, "o").in_features // self.linear(0, "v").out_features)
+
+    @property
+    def head_size(self) -> int:
+        """The width of a head of attention."""
+        return int(self.linear(0, "o").in_features // self.model.config.num_attention_heads)
 
     def check_direct(self) -> None:
         """Refuse a model whose blocks norm what they write before adding it: a lens on it would see something else.

@@ -120,9 +120,7 @@ def _cut(
     return cut.of(teacher.weight(origin, name)).to(student.device)
 
 
-def tune(
-    anatomy: Anatomy, grafts: Any, samples: Sequence[Sample], tuning: Tuning, seed: int, stages: Stages
-) -> None:
+def tune(anatomy: Anatomy, grafts: Any, samples: Sequence[Sample], tuning: Tuning, seed: int, stages: Stages) -> None:
     """Train the change on samples."""
     order = draws(len(samples), tuning.batch, seed)
     heed = stages.stage("tuning the student", 0.5, 1.0)

@@ -84,4 +84,6 @@ def check_finite(values: Tensor) -> None:
         AmendsError: One is NaN or infinite.
     """
     if not bool(values.isfinite().all()):
-        raise AmendsError("a loss, a gradient or a weight became NaN or infinite; nothing is written, take a smaller lr")
+        raise AmendsError(
+            "a loss, a gradient or a weight became NaN or infinite; nothing is written, take a smaller lr"
+        )
