@@ -22,7 +22,7 @@ def least_squares(source: Tensor, target: Tensor) -> Tensor:
         source: A state a row, shape (n, source width).
         target: The same tokens' states, shape (n, target width).
     """
-    found = torch.linalg.pinv(source.double()) @ target.double()
+    found: Tensor = torch.linalg.pinv(source.double()) @ target.double()
     return found.T.to(source.dtype)
 
 

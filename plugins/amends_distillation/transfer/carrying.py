@@ -77,7 +77,8 @@ class Carrier:
         rows = [model.weight(0, name).shape[0] for model in (self.first, self.second)]
         if rows[0] != rows[1] or self.first.head_size != self.second.head_size:
             raise BadInput(
-                "the heads of the two models are of other shapes, so queries and keys cannot be carried; carry an edit of the MLPs alone"
+                "the heads of the two models are of other shapes, so queries and keys cannot be carried; carry an edit "
+                "of the MLPs alone"
             )
         return torch.arange(rows[0])
 

@@ -13,6 +13,7 @@ from amends.operation.files import stream_tensors
 from amends_distillation.transfer.anatomy import MAPS
 
 Place = tuple[int, str]
+OTHER_BUILD = "the two versions are not of one build, so nothing is their difference; take a version and one that was made from it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +66,21 @@ def deltas(after: Path, before: Path) -> dict[Place, Tensor]:
     for key, tensor in stream_tensors(after):
         seen.add(key)
         if key not in old or old[key].shape != tensor.shape:
-            raise BadInput(
-                "the two versions are not of one build, so nothing is their difference; take a version and one made from it"
-            )
+            raise BadInput(OTHER_BUILD)
         if torch.equal(tensor, old[key]):
             continue
         layer, pattern = _layer_of(key)
         if pattern not in names:
             raise BadInput(
-                f"the two versions differ in {key}, and only the linear maps of the blocks can be carried; carry an edit of those alone"
+                f"the two versions differ in {key}, and only the linear maps of the blocks can be carried; carry an "
+                "edit of those alone"
             )
         delta = tensor.double() - old[key].double()
         if not bool(delta.isfinite().all()):
             raise AmendsError(f"{key} is NaN or infinite in a version; nothing is carried from it")
         found[layer, names[pattern]] = delta
     if seen != old.keys():
-        raise BadInput(
-            "the two versions are not of one build, so nothing is their difference; take a version and one made from it"
-        )
+        raise BadInput(OTHER_BUILD)
     return dict(sorted(found.items()))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def transfer(task: Task, seeds: Records, records: Records, how: Graft) -> None:
     task.save(student, tokenizer)
 
 
-def _teacher(task: Task) -> tuple[Anatomy, object]:
+def _teacher(task: Task) -> tuple[Anatomy, Any]:
     model, tokenizer = load_model(task.models["teacher"], task.device)
     return anatomy_of(model), tokenizer
 

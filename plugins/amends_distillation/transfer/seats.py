@@ -95,7 +95,10 @@ class Seats:
 
 
 def _summing(into: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    return lambda _, args: into.add_(args[0].abs().sum(dim=(0, 1))) and None
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+        into.add_(args[0].abs().sum(dim=(0, 1)))
+
+    return hook
 
 
 @torch.no_grad()
@@ -137,7 +140,7 @@ def tune(anatomy: Anatomy, seats: Seats, samples: Sequence[Sample], tuning: Tuni
             mask = torch.zeros_like(weight)
             mask.index_fill_(0 if name in ROWS else 1, numbers, 1.0)
             weight.requires_grad_(True)
-            hooks.append(weight.register_hook(mask.mul))
+            hooks.append(weight.register_hook(mask.mul))  # type: ignore[no-untyped-call]
             weights.append(weight)
 
     def loss_at(step: int) -> Tensor:

@@ -36,8 +36,8 @@ class Tuning:
         """
         if self.steps < 0 or not self.lr > 0 or self.batch < 1:
             raise BadInput(
-                f"steps is {self.steps}, lr {self.lr} and batch {self.batch}; steps cannot be below zero, and the other "
-                "two must be above it"
+                f"steps is {self.steps}, lr {self.lr} and batch {self.batch}; steps cannot be below zero, the other two "
+                "must be above it"
             )
 
 
@@ -84,6 +84,4 @@ def check_finite(values: Tensor) -> None:
         AmendsError: One is NaN or infinite.
     """
     if not bool(values.isfinite().all()):
-        raise AmendsError(
-            "a loss, a gradient or a weight became NaN or infinite; nothing is written, take a smaller lr"
-        )
+        raise AmendsError("a loss, a gradient or a weight is NaN or infinite, so nothing is written; take a smaller lr")

@@ -93,7 +93,10 @@ def kernel(source: Lens, target: Lens, by: str) -> Tensor:
             written, it takes a vector to the one whose logits are nearest to its own.
     """
     if by == "lens":
-        gram = target.seen.T @ target.seen
-        return torch.linalg.pinv(gram, hermitian=True) @ (target.seen.T @ source.seen)
-    gram = source.tokens.T @ source.tokens
-    return (target.tokens.T @ source.tokens) @ torch.linalg.pinv(gram, hermitian=True)
+        return _inverse(target.seen.T @ target.seen) @ (target.seen.T @ source.seen)
+    return (target.tokens.T @ source.tokens) @ _inverse(source.tokens.T @ source.tokens)
+
+
+def _inverse(gram: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.pinv(gram, hermitian=True)
+    return found
