@@ -173,7 +173,7 @@ class Trial:
         return {**self.parameters, **{name: Records(self.records[name]) for name in wanted}, **beside}
 
     def beside(self, declared) -> dict[str, str]:
-        """Return a version for each model that an operation or a probe asks for: the tiny one, where no other is named."""
+        """Return a version for each model that an operation or a probe asks for; the tiny one stands for any."""
         wanted = [parameter.name for parameter in declared.parameters if parameter.kind is ModelVersion]
         return {name: self.models.get(name, self.tiny) for name in wanted}
 

@@ -13,7 +13,7 @@ from amends.operation.files import stream_tensors
 from amends_distillation.transfer.anatomy import MAPS
 
 Place = tuple[int, str]
-OTHER_BUILD = "the two versions are not of one build, so nothing is their difference; take a version and one that was made from it"
+OTHER_BUILD = "the two versions are not of one build, so they have no difference; take a version and one made from it"
 
 
 @dataclass(frozen=True, eq=False)

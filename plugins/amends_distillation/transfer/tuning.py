@@ -36,8 +36,8 @@ class Tuning:
         """
         if self.steps < 0 or not self.lr > 0 or self.batch < 1:
             raise BadInput(
-                f"steps is {self.steps}, lr {self.lr} and batch {self.batch}; steps cannot be below zero, the other two "
-                "must be above it"
+                f"steps is {self.steps}, lr {self.lr} and batch {self.batch}; steps cannot be below zero, the other "
+                "two must be above it"
             )
 
 
