@@ -13,7 +13,6 @@ from amends.operation.files import stream_tensors
 from amends_distillation.transfer.anatomy import MAPS
 
 Place = tuple[int, str]
-OTHER_BUILD = "the two versions are not of one build, so they have no difference; take a version and one made from it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,27 +59,23 @@ def deltas(after: Path, before: Path) -> dict[Place, Tensor]:
         AmendsError: A weight is NaN or infinite.
     """
     names = {f"model.layers.{{}}.{module}.weight": name for name, module in MAPS.items()}
-    old = dict(stream_tensors(before))
+    new, old = dict(stream_tensors(after)), dict(stream_tensors(before))
+    if {key: weight.shape for key, weight in new.items()} != {key: weight.shape for key, weight in old.items()}:
+        raise BadInput(
+            "the two versions are not of one build, so they have no difference; take a version and one made from it"
+        )
     found: dict[Place, Tensor] = {}
-    seen = set()
-    for key, tensor in stream_tensors(after):
-        seen.add(key)
-        if key not in old or old[key].shape != tensor.shape:
-            raise BadInput(OTHER_BUILD)
-        if torch.equal(tensor, old[key]):
-            continue
+    for key in [key for key, weight in new.items() if not torch.equal(weight, old[key])]:
         layer, pattern = _layer_of(key)
         if pattern not in names:
             raise BadInput(
                 f"the two versions differ in {key}, and only the linear maps of the blocks can be carried; carry an "
                 "edit of those alone"
             )
-        delta = tensor.double() - old[key].double()
+        delta = new[key].double() - old[key].double()
         if not bool(delta.isfinite().all()):
             raise AmendsError(f"{key} is NaN or infinite in a version; nothing is carried from it")
         found[layer, names[pattern]] = delta
-    if seen != old.keys():
-        raise BadInput(OTHER_BUILD)
     return dict(sorted(found.items()))
 
 

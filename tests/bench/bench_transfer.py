@@ -1,0 +1,194 @@
+"""Measure parametric transfer beside its three controls, and what of an edit arrives in another model.
+
+The teacher is SmolLM2-135M; the student is 12 of its 30 layers, evenly spread, with the 1,024 of 1,536 neurons of each
+MLP whose columns are longest, healed on WikiText-2's validation part. It learns facts (ROME's known_1000, given as
+questions and answers) and is asked about others. Every arm has its own learning rate, the best of some on facts that
+are asked nowhere else. Then facts of CounterFact are edited in the teacher, and the edit is carried to the student.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from editing_records import ask, open_subject
+from editing_records import known_facts as known_to
+from figures import Reading, read
+from harness import Bench, options
+from material import base_model
+from transfer_runs import Split, cut, heal, known_facts, loss_of, run, tested, write_records
+
+INITS = ("teacher", "random", "self", "seed-only")
+UNITS = ("submatrix", "neurons")
+RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (3e-4, 1e-3, 3e-3)}
+FACTS = Path("editing") / "rome_known_1000.json"
+EDITS = Path("editing") / "counterfact-val.json"
+TEXT = Path("text") / "wikitext2_valid.txt"
+STRENGTHS = (1.0, 2.0, 4.0)
+
+
+def sizes(n: int | str | None, model: str) -> dict[str, Any]:
+    """Return how much of everything, for the default, a number of seeds, or `full`."""
+    seeds = {None: 3, "full": 5}.get(n, n) if not isinstance(n, int) else n
+    if model == "tiny":
+        small = {
+            "layers": 2,
+            "width": 48,
+            "heal": 2,
+            "batch": 2,
+            "steps": 2,
+            "parts": (4, 6, 4, 6),
+            "shown": 2,
+            "edits": 2,
+        }
+        return {"seeds": seeds, **small, "rank": 2, "neurons": 4, "path": 2}
+    real = {"layers": 12, "width": 1024, "heal": 60, "batch": 8, "steps": 30, "parts": (32, 240, 60, 200), "shown": 8}
+    return {"seeds": seeds, **real, "edits": 8, "rank": 16, "neurons": 64, "path": 8}
+
+
+class Transfers:
+    """The parts of the benchmark."""
+
+    def __init__(self, bench: Bench, data: Path, model: str, seed: int, size: dict[str, Any]) -> None:
+        self.bench, self.data, self.seed, self.size = bench, data, seed, size
+        self.teacher = base_model(model, bench.work / model)
+        self.student = bench.work / "student"
+        self.text = [line.strip() for line in (data / TEXT).read_text(encoding="utf-8").splitlines() if line.strip()]
+        self.facts = known_facts(data / FACTS)
+
+    def split(self, number: int) -> Split:
+        """Return the facts of one repeat."""
+        folder = self.bench.work / "records"
+        folder.mkdir(exist_ok=True)
+        return Split.draw(self.facts, self.size["parts"], self.seed + number, folder)
+
+    def heal(self) -> Iterable[Reading]:
+        """Cut the student and heal it, and say what both models make of the facts before anything is learnt."""
+        cut(self.teacher, self.student, self.size["layers"], self.size["width"])
+        test = self.split(0).test
+        yield read("teacher: answers of new facts", tested(self.teacher, test), "nats", self.size["parts"][3])
+        yield read("student, cut: answers of new facts", tested(self.student, test), "nats", self.size["parts"][3])
+        heal(self.student, self.text, self.size["heal"], self.size["batch"], self.seed)
+        yield read("student, healed: answers of new facts", tested(self.student, test), "nats", self.size["parts"][3])
+
+    def arm(self, unit: str, init: str, rate: float, number: int) -> dict[str, float]:
+        """Return the losses of one arm on the validation and the test facts of a repeat."""
+
+        def measure() -> dict[str, float]:
+            split, work = self.split(number), self.bench.empty("arm")
+            seeds = split.seeds
+            if unit == "neurons":  # the integral runs the teacher once for every layer of every one of them
+                seeds = write_records(list(seeds.rows())[: self.size["shown"]], self.bench.work / "records")
+            given = {name: self.size[name] for name in ("rank", "steps", "batch", "neurons", "path")}
+            made = run(
+                "transfer.pkt", self.student, {"teacher": self.teacher}, work, self.seed + number,
+                seeds=seeds, records=split.tuning, unit=unit, init=init, lr=rate, **given,
+            )  # fmt: skip
+            return {"validation": tested(made, split.validation), "test": tested(made, split.test)}
+
+        found: dict[str, float] = self.bench.once(f"{unit} {init} {rate:g} {number}", measure)
+        return found
+
+    def compare(self, unit: str) -> Callable[[], Iterator[Reading]]:
+        """Return what measures all arms of one unit."""
+        return lambda: self._compare(unit)
+
+    def _compare(self, unit: str) -> Iterator[Reading]:
+        found: dict[str, list[float]] = {}
+        for init in INITS:
+            tried = {rate: self.arm(unit, init, rate, 0)["validation"] for rate in RATES[unit]}
+            best = min(tried, key=lambda rate: tried[rate])
+            yield read(f"{unit}, {init}: learning rate chosen", best, "1", len(tried))
+            found[init] = [self.arm(unit, init, best, number)["test"] for number in range(self.size["seeds"])]
+            yield spread(f"{unit}, {init}: answers of new facts", found[init], "nats")
+        for init in INITS[1:]:
+            gains = [other - ours for ours, other in zip(found["teacher"], found[init], strict=True)]
+            yield spread(f"{unit}: loss of {init} less that of teacher", gains, "nats")
+
+    def project(self) -> Iterator[Reading]:
+        """Edit facts in the teacher, carry the edit to the student, and ask the student."""
+        subject = open_subject(self.student)
+        facts = known_to(subject, self.data / EDITS, self.size["edits"], self.seed)
+        folder = self.bench.empty("edit")
+        rows = [
+            {"verb": "modify", "subject": fact.subject, "prompt": fact.prompt, "target": fact.target, "old": fact.old,
+             "rephrases": [], "neighbours": [], "portability": [], "subjects": [], "names": []}
+            for fact in facts
+        ]  # fmt: skip
+        passages = [{"text": line} for line in self.text]
+        more: dict[str, Any] = (
+            {"tokens": 20_000} if self.size["layers"] > 1 else {"layers": "0", "tokens": 512, "steps": 2}
+        )
+        edited = run(
+            "editing.rome", self.teacher, {}, folder, self.seed, edits=write_records(rows, self.bench.work / "records"),
+            text=write_records(passages, self.bench.work / "records"), **more,
+        )  # fmt: skip
+        yield from self._asked("edited teacher", edited, facts)
+        yield from self._asked("student", self.student, facts)
+        models = {"edited": edited, "original": self.teacher}
+        for by in ("lens", "embedding"):
+            for strength in STRENGTHS:
+                work = self.bench.empty(f"carry-{by}-{strength:g}")
+                made = run("transfer.project", self.student, models, work, self.seed, by=by, strength=strength)
+                if strength == STRENGTHS[0]:
+                    yield from self._lens(by, made, edited)
+                yield from self._asked(f"student, by {by}, {strength:g} times", made, facts)
+
+    def _lens(self, by: str, made: Path, edited: Path) -> Iterator[Reading]:
+        from amends import ModelVersion, ProbeTask
+        from amends_distillation.transfer.comparing import read_lens
+
+        task = ProbeTask(self.bench.work, self.seed, model_path=made, reference_path=self.student)
+        task.models = {"edited": edited, "original": self.teacher}
+        one, other = (ModelVersion(name, 0, "0" * 64) for name in task.models)
+        for found in read_lens(task, one, other, 0):
+            yield read(f"by {by}: {found.name}", found.value, found.unit, max(found.n, 1))
+
+    def _asked(self, name: str, version: Path, facts: Sequence[Any]) -> Iterator[Reading]:
+        tally = ask(open_subject(version), facts)
+        yield read(f"{name}: new answer likelier", statistics.fmean(tally.efficacy), "share", len(facts))
+        losses = loss_of_targets(version, facts)
+        yield read(f"{name}: loss of the new answer", losses, "nats", len(facts))
+
+
+def loss_of_targets(version: Path, facts: Sequence[Any]) -> float:
+    """Return the mean loss of the edits' targets after their prompts, without a template."""
+    from amends.operation.files import load_model
+    from amends.serving.encoding import encode_answer
+    from amends_distillation.transfer.samples import Sample
+
+    model, tokenizer = load_model(version)
+    samples = []
+    for fact in facts:
+        prompt = tokenizer(fact.prompt.rstrip(), add_special_tokens=False)["input_ids"]
+        samples.append(Sample((*prompt, *encode_answer(tokenizer, fact.target)), len(prompt)))
+    return loss_of(model, samples)
+
+
+def spread(name: str, values: Sequence[float], unit: str) -> Reading:
+    """Return a mean over repeats, with the smallest and the largest of them."""
+    return read(name, statistics.fmean(values), unit, len(values), (min(values), max(values)))
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Measure every part and return the file with the figures."""
+    given = options("transfer", str(__doc__), argv)
+    if given.data is None or not (given.data / FACTS).is_file():
+        raise SystemExit(f"bench-transfer: give the directory that holds {FACTS} (make bench-transfer DATA=DIR)")
+    import torch
+
+    torch.set_num_threads(1)
+    size = sizes(given.n, given.model)
+    bench = Bench("transfer", given, size | {"rates": RATES, "strengths": STRENGTHS})
+    parts = Transfers(bench, given.data, given.model, given.seed, size)
+    bench.part("heal", parts.heal)
+    for unit in UNITS:
+        bench.part(unit, parts.compare(unit))
+    bench.part("project", parts.project)
+    return bench.finish()
+
+
+if __name__ == "__main__":
+    main()
