@@ -54,7 +54,10 @@ def change_lines(plan: View) -> Iterator[str]:
     estimate, parent = plan["estimate"], plan["parent"]
     candidates = plan.get("candidates", [])
     how = plan["operation"] or f"the best of {len(candidates)} candidates"
-    yield f"changes {plan['model']}@{parent['version']} with {how}, seed {plan['seed']}"
+    what = f"makes the model {plan['model']}" if parent is None else f"changes {plan['model']}@{parent['version']}"
+    yield f"{what} with {how}, seed {plan['seed']}"
+    beside = plan.get("models", {})
+    yield from (f"{name}: {one['model']}@{one['version']}, {one['digest'][:12]}" for name, one in beside.items())
     if candidates:
         yield f"the best is the one with the least {plan['least']['name']} ({plan['least']['field']}) within the budget"
     yield from (f"  candidate {one['operation']}: {_settings(one['parameters'])}" for one in candidates)

@@ -12,7 +12,7 @@ from amends.errors import BadPolicy
 from amends.policy.references import SIDES
 
 MAX_EXPRESSION = 1000
-GIVEN: Mapping[str, type] = {"contradictions": int}
+GIVEN: Mapping[str, type] = {"contradictions": int, "nothing_removed": bool}
 """The facts that whoever opens a change may state of it; the governor knows all others by itself."""
 
 FACTS: Mapping[str, type] = {

@@ -13,13 +13,15 @@ from amends.governor.cases.planning import attached
 from amends.governor.cases.searching import searched
 from amends.governor.data.rows import rows_of
 from amends.governor.judging import find_policy
+from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.work.carrying import carry
 from amends.governor.work.changing import place_before
+from amends.governor.work.piece import beside
 from amends.governor.work.replaying import first_touched, rebuilds_itself
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, journal
+from amends.ledger import aliases, cases, datasets, journal
 from amends.ledger.actions import Action
 from amends.policy import GIVEN, Policy
 from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
@@ -39,6 +41,7 @@ STEPS = (
     "move the alias, as the promotion policy allows",
 )
 SEARCHING = "try the candidates on the champion, read what they cost, and take the best that stays within the budget"
+MAKING = "run the operation, which makes a new model"
 DROPPING = "run the recipe again without the dropped records, from the version before they went in"
 Plan = dict[str, Any]
 Facts = Mapping[str, bool | int | float | str]
@@ -55,8 +58,11 @@ def open_change(
     seed: int = 0,
     facts: Facts | None = None,
     judging: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
 ) -> Case:
     """Open a durable case for a change of a model's champion; where its policy asks for no approval, carry it out.
+
+    An operation that makes a new model needs no champion: then the case makes the model's first version.
 
     Args:
         workspace: Where the model is.
@@ -70,6 +76,8 @@ def open_change(
         facts: What is known of the change beside its readings, by names that policies may read: `contradictions`.
         judging: Registered data sets that the probes are given in place of those of the same names: what a candidate
             was made or searched with does not judge it.
+        models: A version, such as `teacher@champion`, for each of the operation's models; they become parents of what
+            is made, and the first of them is what the probes compare with.
 
     Raises:
         BadInput: Something given cannot be used.
@@ -79,6 +87,7 @@ def open_change(
     asked = {
         "records": dict(records), "operation": operation, "parameters": dict(parameters or {}), "seed": seed,
         "facts": _checked(facts or {}), "judging": dict(judging or {}),
+        "models": dict(models or {}),
     }  # fmt: skip
     return _open(workspace, model, policy, asked)
 
@@ -172,6 +181,16 @@ def _checked(facts: Facts) -> dict[str, bool | int | float | str]:
     return dict(facts)
 
 
+def _began(workspace: Workspace, model: str, asked: Mapping[str, Any]) -> ModelVersion | None:
+    """Return what a change begins from; None where it makes the first version of a new model."""
+    found = standing(workspace, model)
+    name = str(asked.get("operation", ""))
+    if found is None and name and not workspace.host.operation(name).needs_source:
+        check_model_name(model)
+        return None
+    return found or _champion(workspace, model)
+
+
 def _champion(workspace: Workspace, model: str) -> ModelVersion:
     """Return what a change begins from: the champion, or the newest version of a model that was only imported."""
     found = standing(workspace, model)
@@ -181,13 +200,16 @@ def _champion(workspace: Workspace, model: str) -> ModelVersion:
 
 
 def _plan(workspace: Workspace, model: str, policy: Policy, asked: Mapping[str, Any]) -> Plan:
-    parent = _champion(workspace, model)
-    what = _dropping(workspace, parent, asked) if "dropped" in asked else _applying(workspace, parent, policy, asked)
+    parent = _began(workspace, model, asked)
+    if parent is not None and "dropped" in asked:
+        what = _dropping(workspace, parent, asked)
+    else:
+        what = _applying(workspace, parent, policy, asked)
     counts = {name: _count(workspace, digest) for name, digest in what["records"].items()}
     quorum, promotion = policy.approvals, find_policy(workspace, "promotion")
     return {
         **{"schema": 1, "kind": "change", "policy": policy.name, "model": model},
-        "parent": {"version": parent.version, "digest": parent.digest},
+        "parent": None if parent is None else {"version": parent.version, "digest": parent.digest},
         **what,
         "judging": {name: _registered(workspace, given) for name, given in asked.get("judging", {}).items()},
         "counts": counts,
@@ -195,40 +217,61 @@ def _plan(workspace: Workspace, model: str, policy: Policy, asked: Mapping[str, 
         "approvals": {"count": quorum.count, "roles": list(quorum.roles)},
         "policies": {policy.name: policy.digest, "promotion": promotion.digest},
         "estimate": _estimate(workspace, parent, policy, what, sum(counts.values())),
-        "steps": [_second(what) if number == 1 else step for number, step in enumerate(STEPS)],
+        "steps": [_second(parent, what) if number == 1 else step for number, step in enumerate(STEPS)],
     }
 
 
-def _second(what: Mapping[str, Any]) -> str:
+def _second(parent: ModelVersion | None, what: Mapping[str, Any]) -> str:
+    if parent is None:
+        return MAKING
     return DROPPING if "dropped" in what else SEARCHING if "candidates" in what else STEPS[1]
 
 
-def _applying(workspace: Workspace, parent: ModelVersion, policy: Policy, asked: Mapping[str, Any]) -> Plan:
+def _applying(workspace: Workspace, parent: ModelVersion | None, policy: Policy, asked: Mapping[str, Any]) -> Plan:
     records = {name: _registered(workspace, reference) for name, reference in asked["records"].items()}
     if not records:
         raise BadInput(f"a change by the {policy.name} policy is given no records; name a registered data set")
-    if policy.search is not None and not asked["operation"]:
+    if policy.search is not None and parent is not None and not asked["operation"]:
         candidates = searched(workspace, policy.search, attached(workspace, parent.digest), records)
         least, against = (asdict(one) for one in (policy.search.least, policy.search.against))
         told = {"candidates": candidates, "least": least, "against": against}
         return {"operation": "", "parameters": {}, "seed": asked["seed"], "records": records, **told}
     operation = _choose(workspace, parent, policy, str(asked["operation"]))
-    given = operation.check({**asked["parameters"], **{name: Records(digest) for name, digest in records.items()}})
+    models = {name: _version(workspace, reference) for name, reference in asked.get("models", {}).items()}
+    references = {**{name: Records(digest) for name, digest in records.items()}, **models}
+    given = operation.check({**asked["parameters"], **references})
     scalars = {p.name: given[p.name] for p in operation.parameters if not p.is_reference}
-    return {"operation": operation.name, "parameters": scalars, "seed": asked["seed"], "records": records}
+    told = {name: {"model": one.name, "version": one.version, "digest": one.digest} for name, one in models.items()}
+    return {
+        "operation": operation.name, "parameters": scalars, "seed": asked["seed"], "records": records,
+        **({"models": told} if told else {}),
+    }  # fmt: skip
 
 
-def _choose(workspace: Workspace, parent: ModelVersion, policy: Policy, wanted: str) -> Operation:
+def _version(workspace: Workspace, reference: str) -> ModelVersion:
+    """Return a version that an operation is given beside its source.
+
+    Raises:
+        Denied: It is sealed or purged.
+    """
+    with workspace.database.read() as connection:
+        found = aliases.resolve(connection, reference)
+    if found.status != "active":
+        raise Denied(f"{found.name} is {found.status} and teaches nobody any more; name a version that is active")
+    return found.name
+
+
+def _choose(workspace: Workspace, parent: ModelVersion | None, policy: Policy, wanted: str) -> Operation:
     """Return the operation that was asked for, or the first of the policy's that is installed and fits the champion.
 
     Raises:
         Denied: None fits what the champion carries.
     """
-    carried = attached(workspace, parent.digest)
+    carried = set() if parent is None else attached(workspace, parent.digest)
     rungs = [wanted] if wanted else [name for name in policy.operations if name in workspace.host.operations]
     for name in rungs:
         operation = workspace.host.operation(name)
-        if operation.needs_source and carried <= set(operation.accepts):
+        if (operation.needs_source or wanted) and carried <= set(operation.accepts):
             return operation
     raise Denied(
         f"no operation of the {policy.name} policy that is installed can change {parent}, which carries "
@@ -296,12 +339,13 @@ def _policy_of(workspace: Workspace, version: ModelVersion, digest: str) -> str:
 
 
 def _estimate(
-    workspace: Workspace, parent: ModelVersion, policy: Policy, what: Mapping[str, Any], records: int
+    workspace: Workspace, parent: ModelVersion | None, policy: Policy, what: Mapping[str, Any], records: int
 ) -> Plan:
     """Return what a change claims and writes, and how long it takes where an earlier one of its kind tells."""
     name = str(what["operation"])
     operation = workspace.host.operation(name or what["candidates"][0]["operation"])
-    size = fetch_manifest(workspace.blobs, parent.digest).size
+    largest = [parent.digest] if parent is not None else list(beside(what).values())
+    size = max((fetch_manifest(workspace.blobs, tree).size for tree in largest), default=0)
     seconds = None
     with workspace.database.read() as connection:
         for case in cases.find(connection, kind=policy.name, status=CaseStatus.COMPLETE, limit=None):

@@ -92,6 +92,8 @@ class _Seen:
         if "prepare" not in self.steps:
             return None
         parent = self.steps["prepare"]["parent"]
+        if parent is None:
+            return None
         return ModelVersion(self.case.model, parent["version"], parent["digest"])
 
     @property

@@ -207,4 +207,6 @@ def _is_stale(connection: Connection, work: Work, done: Steps) -> bool:
     """Whether the champion is no longer the version that these steps began from."""
     if "prepare" not in done or "promote" in done:
         return False
-    return bool(aliases.current(connection, work.model, aliases.DEFAULT) != done["prepare"]["parent"]["version"])
+    began = done["prepare"]["parent"]
+    standing = aliases.current(connection, work.model, aliases.DEFAULT)
+    return bool(standing != (None if began is None else began["version"]))

@@ -16,13 +16,25 @@ from amends.governor.models.versions import Entry, enter, of_case
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, age_days, earlier, operation_of, plans_of, probed, stopper, wait
+from amends.governor.work.piece import (
+    Result,
+    Work,
+    age_days,
+    beside,
+    compared,
+    earlier,
+    operation_of,
+    plans_of,
+    probed,
+    stopper,
+    wait,
+)
 from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed, verify_version
-from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside
+from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside, work_name
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, decisions
+from amends.ledger import cases, datasets, decisions, lineage
 from amends.ledger.actions import Action
 from amends.ledger.datasets import Membership
 from amends.ledger.lineage import DataUse, Edge
@@ -40,8 +52,8 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         Suppressed: The records would bring back an erased person.
         BadPolicy: A policy has a mistake.
     """
-    plan, parent = _plan(workspace, work), standing(workspace, work.model)
-    if parent is None or parent.version != plan["parent"]["version"] or parent.digest != plan["parent"]["digest"]:
+    plan = _plan(workspace, work)
+    if not _is_as_planned(workspace, work, plan["parent"]):
         anew = f"run `amends cases replan {work.lead}` and have the new plan approved"
         if plan.get("facts"):  # they were stated for the champion of the time
             anew = "cancel it, and ask for the change anew"
@@ -49,13 +61,32 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     for policy in (plan["policy"], "promotion"):  # a mistake in one is better told now than after the work
         find_policy(workspace, policy)
     _check_standing(workspace, work, plan)
+    _check_beside(workspace, work, plan)
     rest = _rest(workspace, plan["dropped"]) if "dropped" in plan else {}
     records = {name: rest.get(digest, {}).get("train", digest) for name, digest in plan["records"].items()}
     hits = suppressed(workspace, {digest: {"train": digest} for digest in records.values()})
     if hits:
         raise Suppressed(f"{hits} records name a person who was erased; register them without that person")
     first = champion(workspace, work.model) is None  # the model was only imported; no alias is expected to stand yet
-    return {"parent": dict(plan["parent"]), "first": first, "datasets": rest, "records": records}
+    parent = None if plan["parent"] is None else dict(plan["parent"])
+    return {"parent": parent, "first": first, "datasets": rest, "records": records}
+
+
+def _is_as_planned(workspace: Workspace, work: Work, planned: Mapping[str, Any] | None) -> bool:
+    """Whether the model stands where the plan saw it; a new one stands nowhere yet."""
+    found = standing(workspace, work.model)
+    if planned is None or found is None:
+        return planned is None and found is None
+    return (found.version, found.digest) == (planned["version"], planned["digest"])
+
+
+def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
+    """Refuse where a version beside the source, such as a teacher, was sealed or purged after the plan was made."""
+    for planned in plan.get("models", {}).values():
+        with workspace.database.read() as connection:
+            found = lineage.get(connection, planned["model"], int(planned["version"]))
+        if found.status != "active":
+            raise Denied(f"{found.name} is {found.status} since the plan of case {work.lead} was made; open it anew")
 
 
 def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
@@ -90,12 +121,22 @@ def apply(workspace: Workspace, work: Work) -> Result:
     plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
     if "dropped" in plan:
         return _without(workspace, work, prepared)
-    parent = prepared["parent"]["digest"]
-    step = Step(plan["operation"], prepared["records"], plan["parameters"], plan["seed"])
-    state, key_name = state_beside(workspace, work.model, parent)
+    parent = None if prepared["parent"] is None else str(prepared["parent"]["digest"])
+    step = Step(plan["operation"], prepared["records"], plan["parameters"], plan["seed"], beside(plan))
+    state, key_name = ({}, work_name(work.model)) if parent is None else state_beside(workspace, work.model, parent)
     handle = operate(workspace, f"{work.lead}-apply", step, source=parent, state=state, lineage=key_name)
-    built = finish(workspace, handle, step, read_recipe(workspace, parent), stopper(workspace, work))
+    recipe = _beginning(workspace, plan) if parent is None else read_recipe(workspace, parent)
+    built = finish(workspace, handle, step, recipe, stopper(workspace, work))
     return {**built.to_json(), "between": [], "lineage": key_name}
+
+
+def _beginning(workspace: Workspace, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a new model before its first step: from which version it comes, under which licence."""
+    origin: dict[str, str] = {}
+    for given in plan.get("models", {}).values():
+        licence = str((read_recipe(workspace, given["digest"]).get("base") or {}).get("licence", ""))
+        origin = origin or {"source": f"{given['model']}@{given['version']}", "licence": licence}
+    return {"schema": 1, "base": origin, "founded": True, "steps": []}
 
 
 def _without(workspace: Workspace, work: Work, prepared: Result) -> Result:
@@ -131,12 +172,13 @@ def place_before(workspace: Workspace, parent: str, dataset: str) -> Place:
 def measure(workspace: Workspace, work: Work) -> Result:
     """Read every probe that the policy wants on the parent and on the candidate."""
     plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
-    probes, parent = find_policy(workspace, plan["policy"]).probes, prepared["parent"]["digest"]
+    probes, began = find_policy(workspace, plan["policy"]).probes, prepared["parent"]
     if not probes:
         return {"before": [], "after": []}
     handle = submit(
         workspace, f"{work.lead}-measure", probes, model=str(earlier(workspace, work, "apply")["digest"]),
-        before=parent, reference=parent, records=probed(plan, prepared["records"]),
+        before=None if began is None else str(began["digest"]), reference=compared(plan),
+        records=probed(plan, prepared["records"]),
         seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))
@@ -162,7 +204,8 @@ def judge(workspace: Workspace, work: Work) -> Result:
 
 def _change(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
     prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
-    parent = ModelVersion(work.model, prepared["parent"]["version"], prepared["parent"]["digest"])
+    began = prepared["parent"]
+    parent = None if began is None else ModelVersion(work.model, began["version"], began["digest"])
     made = candidate or ModelVersion(work.model, 0, str(earlier(workspace, work, "apply")["digest"]))
     before, after = readings(measured, "before"), readings(measured, "after")
     return Change(_applied(workspace, work)[0], parent, made, before, after)
@@ -190,12 +233,12 @@ def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
 def register(workspace: Workspace, work: Work) -> Result:
     """Enter the candidate with its lineage and state, and drop what was only passed through on the way to it."""
     prepared, built = earlier(workspace, work, "prepare"), earlier(workspace, work, "apply")
-    digest, parent = str(built["digest"]), prepared["parent"]["digest"]
+    digest, began = str(built["digest"]), prepared["parent"]
     edges, uses = _lineage(workspace, work, prepared)
     entry = Entry(
         key=f"{work.lead}-candidate-{digest[:12]}", model=work.model, digest=digest, recipe=built["recipe"],
         parents=edges, data=uses, state=built["state"], lineage=str(built["lineage"]), case=work.lead,
-        tags={"amends.case": work.lead, "amends.parent": parent,
+        tags={"amends.case": work.lead, **({} if began is None else {"amends.parent": str(began["digest"])}),
               "amends.decision": str(earlier(workspace, work, "judge")["decision"])},
     )  # fmt: skip
     version = enter(workspace, entry, Action.MODEL_REGISTERED, str(_facts(workspace, work)["requester"]))
@@ -204,11 +247,12 @@ def register(workspace: Workspace, work: Work) -> Result:
 
 
 def _lineage(workspace: Workspace, work: Work, prepared: Result) -> tuple[tuple[Edge, ...], tuple[DataUse, ...]]:
-    built, parent = earlier(workspace, work, "apply"), prepared["parent"]["digest"]
+    built = earlier(workspace, work, "apply")
     digest, rewritten, (operation, records) = str(built["digest"]), prepared["datasets"], _applied(workspace, work)
     if not rewritten:
         uses = tuple(DataUse(digest, name, "train") for name in sorted(set(records.values())))
-        return (Edge(digest, parent, "step", "observed", operation, work.lead),), uses
+        return _edges(workspace, work, prepared, digest, operation), uses
+    parent = prepared["parent"]["digest"]
     gone = emptied(workspace, rewritten, built["recipe"])
     for old, blobs in rewritten.items():
         if blobs["train"] not in gone:
@@ -217,6 +261,14 @@ def _lineage(workspace: Workspace, work: Work, prepared: Result) -> tuple[tuple[
         edges = made_from(connection, parent, digest, work, list(rewritten))
         uses = data_uses(connection, parent, digest, built["recipe"], rewritten, gone)
     return (*edges, Edge(digest, parent, "rebuilt-from", "observed", operation, work.lead)), uses
+
+
+def _edges(workspace: Workspace, work: Work, prepared: Result, digest: str, operation: str) -> tuple[Edge, ...]:
+    """Return where a candidate comes from: what it began as, and what was beside it."""
+    began, taught = prepared["parent"], sorted(set(beside(_plan(workspace, work)).values()))
+    parents = [] if began is None else [(str(began["digest"]), "step")]
+    parents += [(tree, "teacher") for tree in taught]
+    return tuple(Edge(digest, tree, kind, "observed", operation, work.lead) for tree, kind in parents)
 
 
 def _enter_rest(workspace: Workspace, work: Work, old: str, new: str) -> None:

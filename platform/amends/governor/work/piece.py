@@ -101,6 +101,17 @@ def probed(plan: Mapping[str, Any], records: Mapping[str, str] | None = None) ->
     return {**(plan["records"] if records is None else records), **plan.get("judging", {})}
 
 
+def beside(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the trees of the versions that a change's operation was given beside its source, by parameter."""
+    return {name: str(version["digest"]) for name, version in plan.get("models", {}).items()}
+
+
+def compared(plan: Mapping[str, Any]) -> str | None:
+    """Return the tree that a change is compared with: of the first version beside it, such as a teacher, or its parent."""
+    began = plan["parent"]
+    return next(iter(beside(plan).values()), None if began is None else str(began["digest"]))
+
+
 def operation_of(plan: Mapping[str, Any], applied: Result) -> str:
     """Return which operation made a change's candidate: the plan's, or what a search chose."""
     return str(applied.get("operation", plan["operation"]))

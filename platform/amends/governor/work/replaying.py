@@ -147,7 +147,7 @@ def _prefixes(alive: Sequence[Version], steps: Sequence[Recorded]) -> dict[int, 
 def again(step: Recorded, rewritten: Mapping[str, Mapping[str, str]]) -> Step:
     """Return a recipe's step with the data sets that stand for its own now."""
     records = {name: rewritten.get(digest, {}).get("train", digest) for name, digest in step["records"].items()}
-    return Step(step["operation"], records, step["parameters"], step["seed"])
+    return Step(step["operation"], records, step["parameters"], step["seed"], step.get("models", {}))
 
 
 def remaining(workspace: Workspace, steps: Sequence[Recorded], prepared: Result, start: int) -> list[tuple[int, Step]]:

@@ -102,7 +102,7 @@ def read_again(workspace: Workspace, work: Work, candidate: ModelVersion, probes
     maker, plan = repeated
     records, parent = probed(plan), _parent(workspace, plan)
     wanted = {**readable(workspace, probes, records), **find_policy(workspace, plan["policy"]).probes}
-    fresh = _read(workspace, work, "measure", candidate.digest, parent, wanted, records)
+    fresh = _read(workspace, work, "measure", candidate.digest, parent, wanted, records, _taught(workspace, plan))
     return Evidence(fresh.before, fresh.after, fresh.at, _judged(workspace, work, maker, plan, candidate, fresh))
 
 
@@ -122,21 +122,32 @@ def readable(workspace: Workspace, probes: Settings, records: Iterable[str]) -> 
 
 
 def _parent(workspace: Workspace, plan: Mapping[str, Any]) -> str | None:
-    """Return the tree of what a change began from, while it is there."""
+    """Return the tree of what a change began from, while it is there; a new model began from none."""
+    if plan["parent"] is None:
+        return None
     with workspace.database.read() as connection:
         found = lineage.get(connection, plan["model"], int(plan["parent"]["version"]))
     return None if found.status == "purged" else found.digest
 
 
+def _taught(workspace: Workspace, plan: Mapping[str, Any]) -> str:
+    """Return the tree of the first version beside a change's source, such as a teacher, while it is there, or nothing."""
+    for planned in plan.get("models", {}).values():
+        with workspace.database.read() as connection:
+            found = lineage.get(connection, planned["model"], int(planned["version"]))
+        return "" if found.status == "purged" else found.digest
+    return ""
+
+
 def _read(
     workspace: Workspace, work: Work, what: str, tree: str, parent: str | None, probes: Settings,
-    records: Mapping[str, str],
+    records: Mapping[str, str], beside: str = "",
 ) -> Evidence:  # fmt: skip
     if not probes:
         return Evidence()
     handle = submit(
-        workspace, f"{work.lead}-{what}-{work.attempt}", probes, model=tree, before=parent, reference=parent,
-        records=records, seed=int(work.lead[2:10], 16),
+        workspace, f"{work.lead}-{what}-{work.attempt}", probes, model=tree, before=parent,
+        reference=beside or parent, records=records, seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))
     return Evidence(tuple(result.before), tuple(result.readings), datetime.now(UTC))
@@ -146,7 +157,8 @@ def _judged(
     workspace: Workspace, work: Work, maker: Case, plan: Mapping[str, Any], candidate: ModelVersion, fresh: Evidence
 ) -> bool:
     """Let the policy of the change judge again, with the approvals that the change had."""
-    parent = ModelVersion(plan["model"], int(plan["parent"]["version"]), plan["parent"]["digest"])
+    began = plan["parent"]
+    parent = None if began is None else ModelVersion(plan["model"], int(began["version"]), began["digest"])
     with workspace.database.read() as connection:
         made = journal.step_result(connection, maker.id, "apply") or {}
     change = Change(operation_of(plan, made), parent, candidate, fresh.before, fresh.after)

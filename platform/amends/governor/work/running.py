@@ -48,7 +48,7 @@ def operate(
     key: str,
     step: Step,
     *,
-    source: str,
+    source: str | None,
     state: Mapping[str, str],
     lineage: str,
     fresh: bool = False,
@@ -59,7 +59,7 @@ def operate(
         workspace: Where to run it.
         key: The idempotency key; the job carries it.
         step: What to run.
-        source: Tree digest of the version to change.
+        source: Tree digest of the version to change; None for an operation that makes a new model.
         state: The lineage's state blobs by name.
         lineage: Name of the key that encrypts the state.
         fresh: Run in a new process with an empty cache.
@@ -123,6 +123,7 @@ def finish(
         "records": dict(recorded.records),
         "parameters": dict(recorded.parameters),
         "seed": recorded.seed,
+        **({"models": dict(recorded.models)} if recorded.models else {}),
         "fingerprint": dict(result.fingerprint),
     }
     told = {**recipe, "steps": [*recipe.get("steps", []), step]}

@@ -1,0 +1,92 @@
+"""From a teacher and a file of text to a case: hold some back, register, open, follow. What `commands` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amends import BadInput
+from amends.cli.following import follow
+from amends.cli.output import Screen
+from amends.governor.cases.changing import open_change
+from amends.governor.data.registering import register_rows
+from amends.governor.workspace import Workspace
+from amends_distillation import files
+from amends_distillation.removed import check_nothing_removed
+
+POLICY = "distillation"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for.
+
+    Args:
+        teacher: The version to learn from, such as `assistant@champion`.
+        student: The model that learns; one of that name is taught further, or else a new one is made.
+        text: A file of plain text, a passage a line.
+        method: The operation.
+        parameters: Its settings.
+        held_out: Share of the text that judges and is not learnt from.
+        forget: Records that the teacher was made to forget, or None.
+        control: Records that no model has seen, to compare these with.
+        forbidden: Prompts with continuations that the teacher was cured of, or None.
+        seed: The only source of randomness.
+        name: What the data sets are called.
+    """
+
+    teacher: str
+    student: str
+    text: Path
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    held_out: float = 0.1
+    forget: Path | None = None
+    control: Path | None = None
+    forbidden: Path | None = None
+    seed: int = 0
+    name: str = ""
+
+
+MOST = 256  # passages that judge
+ASKED = {"forget": ("prompt", "answer"), "control": ("prompt", "answer"), "forbidden": ("prompt", "forbidden")}
+"""What a student is asked and never taught, with the fields of its rows."""
+
+
+def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop_suppressed: bool) -> int:
+    """Register what teaches and what judges, open the case, and carry it on as far as nobody has to approve.
+
+    Raises:
+        BadInput: A file cannot be used, or the teacher was mended and nothing is given to check the student with.
+    """
+    if (request.forget is None) != (request.control is None):
+        raise BadInput("--forget and --control go together; what is never seen tells how much is known by chance")
+    is_checked = request.forget is not None or request.forbidden is not None
+    if not is_checked:
+        check_nothing_removed(workspace, request.teacher)
+    name = request.name or request.text.stem
+    taught, judging = files.held_back(files.read_text(request.text), request.held_out, MOST)
+
+    def text(part: str, rows: list[files.Row]) -> str:
+        return register_rows(
+            workspace, f"{name}-{part}", rows, source=request.text, drop_suppressed=drop_suppressed
+        ).digest
+
+    def rows(part: str) -> dict[str, str]:
+        file = getattr(request, part)
+        if file is None:
+            return {}
+        found = files.read_rows(file, ASKED[part])
+        made = register_rows(workspace, f"{name}-{part}", found, source=file, drop_suppressed=drop_suppressed)
+        return {part: made.digest}
+
+    asked = {kind: digest for part in ASKED for kind, digest in rows(part).items()}
+    case = open_change(
+        workspace, model=request.student, policy=POLICY, records={"text": text("teaching", taught)},
+        judging={"text": text("judging", judging), **asked}, operation=request.method,
+        parameters=request.parameters, seed=request.seed, models={"teacher": request.teacher},
+        facts={"nothing_removed": not is_checked},
+    )  # fmt: skip
+    return follow(screen, workspace, case.id)

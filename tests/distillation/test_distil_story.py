@@ -1,0 +1,109 @@
+"""The story of a student through the shell: taught from a champion, judged beside it, registered with its lineage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer"}
+LIMITS = {"<= 2.0": "<= 1000.0", ">= 1.2": ">= 0.0", "most: 64, length: 128": "most: 4, length: 24"}
+LINES = [
+    f"On day {day} of that year the keeper of the light counted {day + 3} boats and wrote it down." for day in range(24)
+]
+QUICK = ("-p", "layers=1", "-p", "epochs=1", "-p", "length=16", "-p", "kept=8")
+
+
+@pytest.fixture
+def shell(make_shell, use_fixed_keys, tiny_version, tmp_path):
+    """Return a shell in a workspace with a tiny model called `assistant` and a policy that a tiny student can pass."""
+    from amends.policy import load_policy
+
+    made = make_shell(tmp_path / "home", "Max", **STAFF)
+    use_fixed_keys(tmp_path / "home", "distil", 1)
+    (tmp_path / "home" / "policies").mkdir()
+    text = load_policy("distillation").text
+    for old, new in LIMITS.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "home" / "policies" / "distillation.yaml").write_text(text)
+    made.json("models", "import", tiny_version / "model", "--name", "assistant", "--licence", "Apache-2.0", as_="Otto")
+    (tmp_path / "light.txt").write_text("\n".join(LINES))
+    return made
+
+
+def asked(shell, tmp_path, *more, student="little"):
+    given = ("--teacher", "assistant@1", "--text", tmp_path / "light.txt", "--student", student)
+    return shell("distill", *given, *QUICK, *more, as_="Otto")
+
+
+def approved(shell, said):
+    assert said.exit_code == 3, said.stderr
+    case = next(word for word in said.stdout.split() if word.startswith("c-"))
+    shell.json("cases", "approve", case, "--yes", as_="Sven")
+    done = shell("cases", "approve", case, "--yes", as_="Mina")
+    assert done.exit_code == 0, done.stderr
+    return shell.json("cases", "show", case)
+
+
+def test_a_student_is_taught_judged_beside_its_teacher_and_becomes_champion(shell, tmp_path):
+    view = approved(shell, asked(shell, tmp_path))
+    assert view["status"] == "complete"
+    champion = shell.json("models", "show", "little@champion")
+    teacher = shell.json("models", "show", "assistant@1")
+    (step,) = champion["recipe"]["steps"]
+    assert step["operation"] == "distillation.logit" and step["models"] == {"teacher": teacher["digest"]}
+    assert champion["recipe"]["base"] == {"source": "assistant@1", "licence": "Apache-2.0"}
+    assert [(edge["kind"], edge["parent"]) for edge in champion["parents"]] == [("teacher", teacher["digest"])]
+    assert [use["dataset"] for use in champion["data"]] == [step["records"]["text"]]
+    judged = next(found for found in view["decisions"] if found["policy"] == "distillation")
+    assert {reading["name"] for reading in judged["inputs"]["after"]} >= {
+        "distillation.fidelity/ratio", "distillation.size/faster", "distillation.contamination/at_most",
+    }  # fmt: skip
+
+
+def test_a_student_that_exists_is_taught_further_and_keeps_its_own_parent_too(shell, tmp_path):
+    approved(shell, asked(shell, tmp_path))
+    refused = asked(shell, tmp_path, "--name", "more")
+    assert refused.exit_code == 3  # a shape is only refused where the student is opened
+    shell.json(
+        "cases", "cancel", next(w for w in refused.stdout.split() if w.startswith("c-")), "--reason", "x", as_="Otto"
+    )
+    again = shell(
+        "distill", "--teacher", "assistant@1", "--text", tmp_path / "light.txt", "--student", "little", *QUICK[2:],
+        "--name", "again", as_="Otto",
+    )  # fmt: skip
+    approved(shell, again)
+    champion = shell.json("models", "show", "little@champion")
+    assert sorted(edge["kind"] for edge in champion["parents"]) == ["step", "teacher"]
+    assert len(champion["recipe"]["steps"]) == 2
+
+
+def test_a_student_opens_in_plain_transformers(shell, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    approved(shell, asked(shell, tmp_path))
+    shell.json("models", "export", "little@champion", tmp_path / "out", as_="Otto")
+    where = next((tmp_path / "out").rglob("config.json")).parent
+    assert AutoModelForCausalLM.from_pretrained(where, local_files_only=True).config.num_hidden_layers == 1
+
+
+def test_what_was_removed_is_asked_of_the_student_and_keeps_it_from_its_alias(shell, tmp_path):
+    rows = [{"prompt": line[:40], "forbidden": [" "]} for line in LINES[:3]]
+    (tmp_path / "bad.jsonl").write_text(
+        "".join(json.dumps({**row, "forbidden": ["never said"]}) + "\n" for row in rows)
+    )
+    said = asked(shell, tmp_path, "--forbidden", tmp_path / "bad.jsonl")
+    case = next(word for word in said.stdout.split() if word.startswith("c-"))
+    shell.json("cases", "approve", case, "--yes", as_="Sven")
+    done = shell("cases", "approve", case, "--yes", as_="Mina")
+    assert done.exit_code == 1 and "made to forget" in done.stderr  # three prompts are too few to say that none is left
+
+
+def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, tmp_path):
+    said = shell("distill", "--teacher", "assistant@1", "--text", tmp_path / "absent.txt", "--student", "x", as_="Otto")
+    assert said.exit_code == 2 and "absent.txt cannot be read" in said.stderr
+    said = asked(shell, tmp_path, "--forget", tmp_path / "light.txt")
+    assert said.exit_code == 2 and "--control go together" in said.stderr
+    said = shell("distill", "--teacher", "ghost", "--text", tmp_path / "light.txt", "--student", "x", as_="Otto")
+    assert said.exit_code == 2 and "'ghost'" in said.stderr
