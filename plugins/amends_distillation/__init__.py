@@ -29,7 +29,9 @@ def amends_probes() -> Iterable[Probe]:
 
 @hookimpl
 def amends_commands(cli: click.Group) -> None:
-    """Add `amends distill`."""
+    """Add `amends distill` and `amends transfer`."""
     from .commands import add_distill
+    from .transfer.commands import add_transfer
 
     add_distill(cli)
+    add_transfer(cli)

@@ -48,6 +48,26 @@ def write_llama(tmp_path_factory, tiny_version):
     return write
 
 
+@pytest.fixture(scope="session")
+def write_edit(tmp_path_factory):
+    """Return `write_edit(version, name, layer, rank=1) -> version` of the same model with one map changed."""
+    import torch
+
+    from amends.operation.files import load_model, save_model
+
+    def write(version, name: str, layer: int, rank: int = 1):
+        model, tokenizer = load_model(version)
+        weight = model.model.layers[layer].get_submodule(name).weight.data
+        generator = torch.Generator().manual_seed(layer)
+        left, right = (torch.randn(size, rank, generator=generator) for size in weight.shape)
+        weight += 0.05 * left @ right.T
+        directory = tmp_path_factory.mktemp("edited")
+        save_model(directory, model, tokenizer)
+        return directory
+
+    return write
+
+
 @pytest.fixture
 def run_transfer(tmp_path):
     """Return `run_transfer(name, source, models, **parameters) -> task`, run in directories of its own."""
