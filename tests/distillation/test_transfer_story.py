@@ -1,4 +1,4 @@
-"""The story of a transfer through the shell: an edit carried to another model, and a student grafted from its teacher."""
+"""The story of a transfer through the shell: an edit carried to another model, a student grafted, a look at both."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import json
 
 import pytest
 
-STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer"}
+STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer", "Aud": "auditor"}
 LIMITS = {"projection": {">= 0.9": ">= 0.1", "<= 1.05": "<= 100.0"}, "transfer": {"<= 1.1": "<= 100.0"}}
 
 
-@pytest.fixture
-def shell(make_shell, use_fixed_keys, write_llama, write_edit, tmp_path):
+@pytest.fixture(scope="module")
+def shell(make_shell, use_fixed_keys, write_llama, write_edit, tmp_path_factory):
     """Return a shell in a workspace with a model, the same edited, and another; their policies let tiny models pass."""
     from amends.policy import load_policy
 
-    made = make_shell(tmp_path / "home", "Max", **STAFF)
-    use_fixed_keys(tmp_path / "home", "transfer", 1)
-    (tmp_path / "home" / "policies").mkdir()
+    home = tmp_path_factory.mktemp("transfer") / "home"
+    made = make_shell(home, "Max", **STAFF)
+    use_fixed_keys(home, "transfer", 1)
+    (home / "policies").mkdir()
     for name, limits in LIMITS.items():
         text = load_policy(name).text
         for old, new in limits.items():
             assert old in text
             text = text.replace(old, new)
-        (tmp_path / "home" / "policies" / f"{name}.yaml").write_text(text)
+        (home / "policies" / f"{name}.yaml").write_text(text)
     original = write_llama(1)
     versions = {"big": original, "mended": write_edit(original, "mlp.down_proj", 1), "little": write_llama(2)}
     for name, version in versions.items():
@@ -40,6 +41,10 @@ def approved(shell, said):
     return shell.json("cases", "show", case)
 
 
+def champion_of(shell, model):
+    return f"{model}@{shell.json('models', 'show', f'{model}@champion')['version']}"
+
+
 def test_an_edit_is_carried_to_another_model_judged_by_its_lens_and_becomes_champion(shell):
     said = shell("transfer", "project", "--model", "little", "--edited", "mended@1", "--original", "big@1", as_="Otto")
     view = approved(shell, said)
@@ -53,6 +58,8 @@ def test_an_edit_is_carried_to_another_model_judged_by_its_lens_and_becomes_cham
     before = {reading["name"]: reading["value"] for reading in judged["inputs"]["before"]}
     assert after["transfer.lens/cosine"] > 0.1 and before["transfer.lens/cosine"] == 0
     assert after["transfer.lens/beside"] == 0
+    seen = shell.json("models", "lens", champion_of(shell, "little"), as_="Otto")
+    assert seen["against"] == "little@1" and len(seen["layers"]) == 1
 
 
 def test_a_student_is_grafted_from_its_teacher_and_judged_on_what_it_was_not_tuned_on(shell, tmp_path):
@@ -76,3 +83,32 @@ def test_what_cannot_be_carried_leaves_with_a_sentence(shell):
     wrong = ("--edited", "mended@1", "--original", "big@1", "-p", "by=magic")
     said = shell("transfer", "project", "--model", "little", *wrong, as_="Otto")
     assert said.exit_code == 2 and "by must be one of lens, embedding" in said.stderr
+
+
+def test_the_lens_shows_what_was_written_and_tokens_only_to_who_may_read_them(shell, tmp_path):
+    asked = ("models", "lens", "mended@1", "--against", "big@1", "--top", "5")
+    seen = shell.json(*asked, as_="Otto")
+    (layer,) = seen["layers"]
+    first = layer["vectors"][0]
+    assert layer["layer"] == 1 and first["kind"] == "direction" and first["share"] == pytest.approx(1, abs=1e-4)
+    assert len(first["towards"]) == len(first["away"]) == 5
+    hidden = shell.json(*asked, as_="Aud")
+    assert "towards" not in hidden["layers"][0]["vectors"][0] and "may be personal data" in hidden["tokens"]
+    for person in ("Otto", "Aud"):
+        pictures = [tmp_path / f"{person}{number}.html" for number in range(2)]
+        for picture in pictures:
+            assert shell(*asked, "--output", picture, as_=person).exit_code == 0
+        assert pictures[0].read_bytes() == pictures[1].read_bytes()
+        assert ("<code>" in pictures[0].read_text()) == (person == "Otto")
+    assert "mended@1 beside big@1" in shell(*asked, as_="Otto").stdout
+
+
+def test_a_version_is_seen_beside_its_parent_and_a_neuron_needs_its_layer(shell, tmp_path):
+    alone = shell.json("models", "lens", "big@1", "--layer", "0", "--neuron", "7", as_="Otto")
+    assert alone["against"] == "" and [v["number"] for v in alone["layers"][0]["vectors"]] == [7]
+    said = shell("models", "lens", "big@1", "--neuron", "7", as_="Otto")
+    assert said.exit_code == 2 and "say which with --layer" in said.stderr
+    said = shell("models", "lens", "big@1", "--output", tmp_path / "lens.png", as_="Otto")
+    assert said.exit_code == 2 and "neither in .svg nor in .html" in said.stderr
+    said = shell("models", "lens", "big@1", "--layer", "9", as_="Otto")
+    assert said.exit_code == 2 and "no layer 9; the model has 0 to 2" in said.stderr

@@ -1,11 +1,13 @@
-"""`amends transfer`: carry parameters from one model into another, as a case."""
+"""`amends transfer`: carry parameters from one model into another, as a case, and see what an operation wrote."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from amends.cli.output import Screen
-from amends.cli.verbs import group
+from amends.cli.verbs import group, verb
 
 transfer = group("transfer", "Carry parameters from one model into another: a teacher's, or an edit of another model.")
 model_option = click.option("--model", required=True, metavar="NAME", help="The model whose champion receives.")
@@ -16,8 +18,11 @@ parameter = click.option(
 
 
 def add_transfer(cli: click.Group) -> None:
-    """Add `transfer` to the root."""
+    """Add `transfer` to the root, and `lens` to `models`."""
     cli.add_command(transfer)
+    models = cli.commands.get("models")
+    if isinstance(models, click.Group):
+        models.add_command(lens)
 
 
 @transfer.verb(
@@ -79,3 +84,34 @@ def project(screen: Screen, model: str, edited: str, original: str, parameters: 
             parameters=values_for("transfer.project", parameters), seed=seed,
         )  # fmt: skip
         return follow(screen, workspace, case.id)
+
+
+@verb("lens", example="amends models lens assistant@2 --against assistant@1 --output lens.html")
+@click.argument("reference", metavar="MODEL@VERSION")
+@click.option("--against", default="", metavar="MODEL@VERSION", help="The version before; by default its parent.")
+@click.option("--layer", "layers", type=int, multiple=True, help="A layer; by default those that changed most.")
+@click.option("--neuron", "neurons", type=int, multiple=True, help="A neuron of the one layer. Repeatable.")
+@click.option("--top", type=click.IntRange(1, 100), default=8, show_default=True, help="Tokens of a vector.")
+@click.option("--most", type=click.IntRange(1, 100), default=4, show_default=True, help="Layers, and vectors of each.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A picture: .svg or .html.")
+def lens(
+    screen: Screen,
+    reference: str,
+    against: str,
+    layers: tuple[int, ...],
+    neurons: tuple[int, ...],
+    top: int,
+    most: int,
+    output: Path | None,
+) -> None:
+    """Show what the MLPs of a version write, as tokens, before and after an operation.
+
+    First the directions of the change, then the neurons that changed most. A direction has two ends, and which of them
+    is written depends on the text. Tokens may be personal data, so that only some roles are shown them.
+    """
+    from amends_distillation.transfer import picture, seeing
+
+    with screen.workspace() as workspace:
+        seen = seeing.look(workspace, reference, against, seeing.Look(layers, neurons, top, most))
+    drawn = [] if output is None else [f"written: {picture.write(seen, output)}"]
+    screen.show(seen.to_json(), *seen.parts(), *drawn)
