@@ -18,11 +18,12 @@ from editing_records import known_facts as known_to
 from figures import Reading, read
 from harness import Bench, options
 from material import base_model
+from transfer_arms import Arms
 from transfer_runs import Split, cut, heal, known_facts, loss_of, run, tested, write_records
 
 INITS = ("teacher", "random", "self", "seed-only")
 UNITS = ("submatrix", "neurons")
-RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (3e-4, 1e-3, 3e-3)}
+RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (1e-3, 3e-3)}
 FACTS = Path("editing") / "rome_known_1000.json"
 EDITS = Path("editing") / "counterfact-val.json"
 TEXT = Path("text") / "wikitext2_valid.txt"
@@ -31,7 +32,7 @@ STRENGTHS = (1.0, 2.0, 4.0)
 
 def sizes(n: int | str | None, model: str) -> dict[str, Any]:
     """Return how much of everything, for the default, a number of seeds, or `full`."""
-    seeds = {None: 3, "full": 5}.get(n, n) if not isinstance(n, int) else n
+    seeds = {None: 2, "full": 5}.get(n, n) if not isinstance(n, int) else n
     if model == "tiny":
         small = {
             "layers": 2,
@@ -44,7 +45,7 @@ def sizes(n: int | str | None, model: str) -> dict[str, Any]:
             "edits": 2,
         }
         return {"seeds": seeds, **small, "rank": 2, "neurons": 4, "path": 2}
-    real = {"layers": 12, "width": 1024, "heal": 60, "batch": 8, "steps": 30, "parts": (32, 240, 60, 200), "shown": 8}
+    real = {"layers": 12, "width": 1024, "heal": 30, "batch": 8, "steps": 16, "parts": (24, 160, 40, 120), "shown": 6}
     return {"seeds": seeds, **real, "edits": 8, "rank": 16, "neurons": 64, "path": 8}
 
 
@@ -57,6 +58,7 @@ class Transfers:
         self.student = bench.work / "student"
         self.text = [line.strip() for line in (data / TEXT).read_text(encoding="utf-8").splitlines() if line.strip()]
         self.facts = known_facts(data / FACTS)
+        self.arms = Arms(self.teacher, self.student, bench.work, size)
 
     def split(self, number: int) -> Split:
         """Return the facts of one repeat."""
@@ -77,16 +79,7 @@ class Transfers:
         """Return the losses of one arm on the validation and the test facts of a repeat."""
 
         def measure() -> dict[str, float]:
-            split, work = self.split(number), self.bench.empty("arm")
-            seeds = split.seeds
-            if unit == "neurons":  # the integral runs the teacher once for every layer of every one of them
-                seeds = write_records(list(seeds.rows())[: self.size["shown"]], self.bench.work / "records")
-            given = {name: self.size[name] for name in ("rank", "steps", "batch", "neurons", "path")}
-            made = run(
-                "transfer.pkt", self.student, {"teacher": self.teacher}, work, self.seed + number,
-                seeds=seeds, records=split.tuning, unit=unit, init=init, lr=rate, **given,
-            )  # fmt: skip
-            return {"validation": tested(made, split.validation), "test": tested(made, split.test)}
+            return self.arms.run(unit, init, rate, self.seed + number, self.split(number))
 
         found: dict[str, float] = self.bench.once(f"{unit} {init} {rate:g} {number}", measure)
         return found

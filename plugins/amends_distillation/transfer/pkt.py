@@ -63,7 +63,7 @@ def transfer(task: Task, seeds: Records, records: Records, how: Transfer) -> Non
     stages = Stages(task)
     student, tokenizer = task.load()
     anatomy = anatomy_of(student)
-    starts = _starts(task, anatomy, seeds, how, stages)
+    starts = starts_of(task, anatomy, seeds, how, stages)
     grafts = Grafts(anatomy, starts)
     samples = samples_of(tokenizer, seeds if how.init == SEED_ONLY else records)
     tune(anatomy, grafts, samples, how.tuning, task.seed, stages)
@@ -74,7 +74,8 @@ def transfer(task: Task, seeds: Records, records: Records, how: Transfer) -> Non
     task.save(student, tokenizer)
 
 
-def _starts(task: Task, student: Anatomy, seeds: Records, how: Transfer, stages: Stages) -> dict[Place, Factors]:
+def starts_of(task: Task, student: Anatomy, seeds: Records, how: Transfer, stages: Stages) -> dict[Place, Factors]:
+    """Return where the change of each linear map of the student begins."""
     if how.init == TEACHER:
         model, tokenizer = load_model(task.models["teacher"], task.device)
         return teacher_starts(anatomy_of(model), student, samples_of(tokenizer, seeds), how.rank, stages)
