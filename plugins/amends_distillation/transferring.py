@@ -78,6 +78,24 @@ def project(
     run(task, Projection(by, rank, strength))
 
 
+@amends.operation(
+    "transfer.stitch",
+    verified_by=["utility.perplexity", "utility.retain"],
+    cpus=2,
+    memory_gb=4.0,
+    guarantee=Guarantee.EXACT,
+    rebuilds="transfer.stitch",
+)
+def stitch(
+    task: Task, *, upper: ModelVersion, below: int, above: int, by: Literal["lens", "embedding"] = "embedding"
+) -> None:
+    """Put the last blocks of another model on the first blocks of this one (model stitching, Dar et al., 2023)."""
+    from .transfer.stitching import Seam
+    from .transfer.stitching import stitch as run
+
+    run(task, Seam(below, above, by))
+
+
 @amends.probe("transfer.lens", memory_gb=4.0)
 def lens(
     task: ProbeTask,
@@ -98,7 +116,7 @@ def lens(
 
 def operations() -> Iterable[Operation]:
     """Return the operations of this module."""
-    return (pkt, project)
+    return (pkt, project, stitch)
 
 
 def probes() -> Iterable[Probe]:

@@ -52,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "detox.dpo": CIVILISING,
     "detox.dinm": {"steps": 1},
     "transfer.pkt": {"rank": 2, "steps": 2, "batch": 2},
+    "transfer.stitch": {"below": 1, "above": 1},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {"editing.ike", "editing.grace", "editing.wise"}

@@ -62,6 +62,34 @@ def pkt(
         return follow(screen, workspace, case.id)
 
 
+@transfer.verb("stitch", example="amends transfer stitch --model little --upper big@1 --below 6 --above 4 --judge rest")
+@model_option
+@click.option("--upper", required=True, metavar="MODEL@VERSION", help="The version whose last blocks are taken.")
+@click.option("--below", type=int, required=True, help="How many of the model's own first blocks are kept.")
+@click.option("--above", type=int, required=True, help="How many of the other's last blocks follow.")
+@click.option("--judge", required=True, metavar="DATA", help="Registered records that judge.")
+@parameter
+@seed_option
+def stitch(
+    screen: Screen, model: str, upper: str, below: int, above: int, judge: str, parameters: tuple[str, ...], seed: int
+) -> int:
+    """Open a case that puts the last blocks of another model on the first blocks of this one.
+
+    Leaves with 3 while somebody has to approve the plan.
+    """
+    from amends.cli.following import follow
+    from amends.cli.values import values_for
+    from amends.governor.cases.changing import open_change
+
+    given = {**values_for("transfer.stitch", parameters), "below": below, "above": above}
+    with screen.workspace() as workspace:
+        case = open_change(
+            workspace, model=model, policy="transfer", operation="transfer.stitch", records={},
+            judging={"retain": judge}, models={"upper": upper}, parameters=given, seed=seed,
+        )  # fmt: skip
+        return follow(screen, workspace, case.id)
+
+
 @transfer.verb("project", example="amends transfer project --model little --edited big@2 --original big@1")
 @model_option
 @click.option("--edited", required=True, metavar="MODEL@VERSION", help="A version of another model that was changed.")

@@ -111,12 +111,13 @@ def widen(anatomy: Anatomy, carried: Mapping[int, Neurons]) -> Seats:
     before = anatomy.linear(0, "down").in_features
     for layer in range(anatomy.depth):
         for name in (*ROWS, *COLUMNS):
-            _grow(anatomy.linear(layer, name), more, of_rows=name in ROWS)
+            grow(anatomy.linear(layer, name), more, of_rows=name in ROWS)
     anatomy.model.config.intermediate_size = before + more
     return Seats({layer: before + torch.arange(len(some), device=anatomy.device) for layer, some in carried.items()})
 
 
-def _grow(linear: nn.Linear, more: int, *, of_rows: bool) -> None:
+def grow(linear: nn.Linear, more: int, *, of_rows: bool) -> None:
+    """Give a linear map so many rows, or columns, of zeros at its end."""
     out, into = linear.weight.shape
     shape = (more, into) if of_rows else (out, more)
     zeros = linear.weight.new_zeros(shape)
