@@ -19,7 +19,12 @@ from figures import Reading, read
 from harness import Bench, options
 from material import base_model
 from transfer_arms import Arms
-from transfer_runs import Split, cut, heal, known_facts, loss_of, run, tested, write_records
+from transfer_runs import Split, cut, heal, known_facts, loss_of, origins, run, tested, write_records
+
+from amends.operation.files import load_model
+from amends_distillation.transfer.anatomy import anatomy_of
+from amends_distillation.transfer.matching import Matcher
+from amends_distillation.transfer.vocabulary import shared_lenses
 
 INITS = ("teacher", "random", "self", "seed-only")
 UNITS = ("submatrix", "neurons")
@@ -27,6 +32,7 @@ RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (1e-3, 3e-3)}
 FACTS = Path("editing") / "rome_known_1000.json"
 EDITS = Path("editing") / "counterfact-val.json"
 TEXT = Path("text") / "wikitext2_valid.txt"
+UNSEEN = 40  # lines of text that no healing sees
 STRENGTHS = (1.0, 2.0, 4.0)
 
 
@@ -57,6 +63,7 @@ class Transfers:
         self.teacher = base_model(model, bench.work / model)
         self.student = bench.work / "student"
         self.text = [line.strip() for line in (data / TEXT).read_text(encoding="utf-8").splitlines() if line.strip()]
+        self.unseen, self.text = self.text[:UNSEEN], self.text[UNSEEN:]
         self.facts = known_facts(data / FACTS)
         self.arms = Arms(self.teacher, self.student, bench.work, size)
 
@@ -129,6 +136,35 @@ class Transfers:
                     yield from self._lens(by, made, edited)
                 yield from self._asked(f"student, by {by}, {strength:g} times", made, facts)
 
+    def match(self) -> Iterator[Reading]:
+        """Match the student's layers with the teacher's: it is known which of them they were cut from."""
+        (one, words), (two, others) = ((anatomy_of(model), words) for model, words in self._models())
+        matcher = Matcher(one, two, shared_lenses((one, words), (two, others)))
+        found = matcher.layers(range(one.depth), lambda done, total: None)
+        cut_from = origins(two.depth, one.depth)
+        right = statistics.fmean(found[layer] == cut_from[layer] for layer in found)
+        yield read("layers of the student matched with those they were cut from", right, "share", one.depth)
+
+    def _models(self) -> Iterator[tuple[Any, Any]]:
+        for version in (self.student, self.teacher):
+            yield load_model(version)
+
+    def stitch(self) -> Iterator[Reading]:
+        """Put the teacher's upper blocks on the student's lower ones, and read plain text that no healing saw."""
+        depth, whole = self.size["layers"], anatomy_of(load_model(self.teacher)[0]).depth
+        below = max(1, 2 * depth // 3)
+        above = whole - 1 - origins(whole, depth)[below - 1]
+        passages = write_records([{"text": line} for line in self.unseen], self.bench.work / "records")
+        for name, version in (("teacher", self.teacher), ("student", self.student)):
+            yield read(f"{name}: plain text", tested(version, passages), "nats", len(self.unseen))
+        for by in ("embedding", "lens"):
+            made = run(
+                "transfer.stitch", self.student, {"upper": self.teacher}, self.bench.empty(f"stitch-{by}"), self.seed,
+                below=below, above=max(above, 1), by=by,
+            )  # fmt: skip
+            name = f"{below} of the student's blocks, {max(above, 1)} of the teacher's, by {by}: plain text"
+            yield read(name, tested(made, passages), "nats", len(self.unseen))
+
     def _lens(self, by: str, made: Path, edited: Path) -> Iterator[Reading]:
         from amends import ModelVersion, ProbeTask
         from amends_distillation.transfer.comparing import read_lens
@@ -179,7 +215,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     bench.part("heal", parts.heal)
     for unit in UNITS:
         bench.part(unit, parts.compare(unit))
-    bench.part("project", parts.project)
+    for name in ("match", "project", "stitch"):
+        bench.part(name, getattr(parts, name))
     return bench.finish()
 
 

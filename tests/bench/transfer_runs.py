@@ -23,12 +23,16 @@ CHUNK = 64  # tokens of text in a row
 HEAL_LR = 3e-4
 
 
+def origins(depth: int, layers: int) -> list[int]:
+    """Return which layers of a model make up a student of so many, evenly spread."""
+    return [int(layer) for layer in torch.linspace(0, depth - 1, layers).round()]
+
+
 def cut(source: Path, directory: Path, layers: int, neurons: int) -> Path:
     """Write a student: some layers of a model, evenly spread, with the neurons whose columns are longest."""
     model, tokenizer = load_model(source)
     body, config = model.model, model.config
-    kept = torch.linspace(0, config.num_hidden_layers - 1, layers).round().long().tolist()
-    body.layers = torch.nn.ModuleList([body.layers[layer] for layer in kept])
+    body.layers = torch.nn.ModuleList([body.layers[layer] for layer in origins(config.num_hidden_layers, layers)])
     for layer in body.layers:
         mlp = layer.mlp
         longest = mlp.down_proj.weight.norm(dim=0).topk(neurons).indices.sort().values
