@@ -17,7 +17,7 @@ from amends.operation.wording import words_of
 NAME = "distillation.contamination"
 EFFECT = 0.1
 USUAL = 0.95  # share of never-seen answers below the mark above which an answer counts as known
-FEWEST = 4  # never-seen answers that a mark can be read from
+FEWEST = 3  # never-seen answers that a mark can be read from
 AT_ONCE = 16
 
 Row = Mapping[str, Any]

@@ -137,7 +137,7 @@ def _batches(course: Course) -> Iterator[Tensor]:
     """Yield the places of each step's windows; every epoch has an order of its own."""
     generator = torch.Generator().manual_seed(seed_of(course.task.seed, "order"))
     for _ in range(course.settings.epochs):
-        yield from torch.randperm(course.windows, generator=generator).split(course.settings.batch)
+        yield from torch.split(torch.randperm(course.windows, generator=generator), course.settings.batch)
 
 
 def _bound(course: Course) -> dict[str, Any]:

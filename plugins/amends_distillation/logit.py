@@ -53,32 +53,35 @@ def distil(
         BadRecords: There is no text.
     """
     pair = open_pair(task, teacher, text, shape, settings.length)
-    weights, asking = learners(pair.student, settings.embeddings), rounds(pair.ids)
+    weights = learners(pair.student, settings.embeddings)
+    asking = rounds(pair.ids) if matching.alpha > 0 else 0
     course = Course(task, weights, len(pair.ids), settings, {**pair.named, **asdict(shape), **asdict(matching)}, asking)
-    known = likeliest_once(task, pair, matching.kept, matching.temperature, asking + course.steps)
+    known = None
+    if asking:
+        known = likeliest_once(task, pair, matching.kept, matching.temperature, asking + course.steps)
     del pair.teacher  # what it had to say is known
 
     def loss_of(places: Tensor, step: int) -> Tensor:
         ids = pair.ids[places]
         logits = pair.student(input_ids=ids, use_cache=False).logits[:, :-1]
-        return mixed(known.at(places), logits, ids[:, 1:], matching)
+        return mixed(known.at(places) if known else None, logits, ids[:, 1:], matching)
 
     pair.student.train()
     learn(course, loss_of)
     task.save(pair.student.eval(), pair.tokenizer)
 
 
-def mixed(teacher: Likeliest, logits: Tensor, ids: Tensor, matching: Matching) -> Tensor:
+def mixed(teacher: Likeliest | None, logits: Tensor, ids: Tensor, matching: Matching) -> Tensor:
     """Return alpha T² KL + (1 - alpha) CE, the mean over all places, in nats (Hinton et al., 2015, section 2).
 
     Args:
-        teacher: Its likeliest tokens, shape (batch, places, kept).
+        teacher: Its likeliest tokens, shape (batch, places, kept); None where alpha is 0 and nobody asked it.
         logits: The student's, shape (batch, places, vocabulary).
         ids: The tokens that follow in the text, shape (batch, places).
         matching: Direction, temperature and alpha.
     """
     loss = logits.new_zeros(())
-    if matching.alpha > 0:
+    if teacher is not None and matching.alpha > 0:
         is_reverse = matching.direction == "reverse"
         apart = divergence(teacher, logits, matching.temperature, is_reverse=is_reverse)
         loss = loss + matching.alpha * apart.mean()

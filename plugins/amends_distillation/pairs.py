@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amends import BadInput, ModelVersion, Records, Task
 from amends.operation.files import load_model
-from amends.scheduler.checks import attachment_kinds
+from amends.serving.model import attachment_kinds
 from amends_distillation.passages import texts_of, windows
 from amends_distillation.students import Start, make_student
 from amends_distillation.vocabularies import check_same

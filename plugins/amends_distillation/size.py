@@ -48,7 +48,7 @@ def _bytes(version: Path) -> int:
 
 @torch.inference_mode()
 def _speeds(task: ProbeTask, student: Any, teacher: Any) -> list[tuple[float, float]]:
-    """Return tokens a second of both models in passes that alternate, so that a busy machine slows both; a first is left out."""
+    """Return tokens a second of both models in turn, so that a busy machine slows both; a first pass is left out."""
     found = []
     for number in range(PASSES + 1):
         task.progress(number, PASSES + 1, "timing passes")

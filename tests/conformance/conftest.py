@@ -30,6 +30,7 @@ FINETUNE = {
 }  # fmt: skip
 PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
+TEACHING = {"layers": 1, "epochs": 1, "length": 24, "batch": 8}
 CIVILISING = {"steps": 2, "layers": 1, "rank": 2, "batch": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "training.shards": SHARDS,
@@ -53,6 +54,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "detox.dinm": {"steps": 1},
     "transfer.pkt": {"rank": 2, "steps": 2, "batch": 2},
     "transfer.stitch": {"below": 1, "above": 1},
+    "distillation.logit": TEACHING | {"kept": 8},
+    "distillation.layers": TEACHING | {"kept": 8},
+    "distillation.sequence": TEACHING | {"given": 4, "tokens": 4},
+    "distillation.on-policy": TEACHING | {"tokens": 8},
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {"editing.ike", "editing.grace", "editing.wise"}
@@ -185,7 +190,8 @@ class Trial:
         given = {
             "id": f"run-{self.runs}", "kind": "operation", "name": self.name, "parameters": self.parameters, "seed": 7,
             "plugin_version": host.current().source_of(self.name).version, "blobs_uri": self.blobs.uri,
-            "records": {name: self.records[name] for name in wanted}, "source": self.source or self.tiny,
+            "records": {name: self.records[name] for name in wanted},
+            "source": (self.source or self.tiny) if self.operation.needs_source else None,
             "state": self.state, "state_key": KEY,
             "models": self.beside(self.operation),
         }  # fmt: skip
@@ -200,7 +206,7 @@ class Trial:
         job = Job(
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
-            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts")},
+            records={name: self.records[name] for name in ("forget", "retain", "control", "edits", "prompts", "text")},
             models={name: tree for one in named for name, tree in self.beside(host.current().probe(one)).items()},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip

@@ -132,6 +132,6 @@ def test_a_teacher_that_is_too_small_is_refused(run_transfer, questions, teacher
 
 
 def test_records_without_anything_to_learn_are_refused(run_transfer, questions, write_records, teacher, student):
-    empty = write_records([{"id": "a", "prompt": "Why?", "subjects": []}])
-    with pytest.raises(BadRecords, match="row 1 has neither"):
+    empty = write_records([{"id": "a", "answer": "Because.", "subjects": []}])
+    with pytest.raises(BadRecords, match="row 1 has no text"):
         run_transfer("transfer.pkt", student, {"teacher": teacher}, seeds=questions(0), records=empty, **SHORT)

@@ -31,22 +31,22 @@ class Sample:
 
 
 def samples_of(tokenizer: Any, records: Records) -> list[Sample]:
-    """Return the samples of records, in their order: `prompt` and `answer`, or else `text`.
+    """Return the samples of records, in their order: of a `prompt` the `answer`, and else all of the text.
 
     Raises:
-        BadRecords: There is none, or a record has neither.
+        BadRecords: There is none, or a record is empty.
     """
     found = []
     for number, row in enumerate(records.rows(), start=1):
+        text = str(row.get("text") or row.get("prompt") or "")
         if row.get("prompt") and row.get("answer"):
             prompt, answer = encode(tokenizer, str(row["prompt"]), str(row["answer"]))
             sample = Sample(tuple((prompt + answer)[:LONGEST]), len(prompt))
-        elif str(row.get("text") or "").strip():
-            sample = Sample(tuple(encode_text(tokenizer, str(row["text"]))[:LONGEST]), 1)
+        elif text.strip():
+            sample = Sample(tuple(encode_text(tokenizer, text)[:LONGEST]), 1)
         else:
             raise BadRecords(
-                f"records {records.digest[:12]}, row {number} has neither a prompt with its answer nor a text; give "
-                "one of the two"
+                f"records {records.digest[:12]}, row {number} has no text; give a prompt and an answer, or a text"
             )
         if len(sample.ids) > sample.start:
             found.append(sample)
