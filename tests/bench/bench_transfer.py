@@ -27,7 +27,6 @@ from amends_distillation.transfer.matching import Matcher
 from amends_distillation.transfer.vocabulary import shared_lenses
 
 INITS = ("teacher", "random", "self", "seed-only")
-UNITS = ("submatrix", "neurons")
 RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (1e-3, 3e-3)}
 FACTS = Path("editing") / "rome_known_1000.json"
 EDITS = Path("editing") / "counterfact-val.json"
@@ -51,7 +50,7 @@ def sizes(n: int | str | None, model: str) -> dict[str, Any]:
             "edits": 2,
         }
         return {"seeds": seeds, **small, "rank": 2, "neurons": 4, "path": 2}
-    real = {"layers": 12, "width": 1024, "heal": 30, "batch": 8, "steps": 16, "parts": (24, 160, 40, 120), "shown": 6}
+    real = {"layers": 12, "width": 1024, "heal": 20, "batch": 8, "steps": 12, "parts": (24, 120, 32, 100), "shown": 6}
     return {"seeds": seeds, **real, "edits": 8, "rank": 16, "neurons": 64, "path": 8}
 
 
@@ -213,10 +212,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     bench = Bench("transfer", given, size | {"rates": RATES, "strengths": STRENGTHS})
     parts = Transfers(bench, given.data, given.model, given.seed, size)
     bench.part("heal", parts.heal)
-    for unit in UNITS:
-        bench.part(unit, parts.compare(unit))
+    bench.part("submatrix", parts.compare("submatrix"))
     for name in ("match", "project", "stitch"):
         bench.part(name, getattr(parts, name))
+    bench.part("neurons", parts.compare("neurons"))
     return bench.finish()
 
 

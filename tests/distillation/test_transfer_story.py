@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer", "Aud": "auditor"}
-LIMITS = {"projection": {">= 0.9": ">= 0.1", "<= 1.05": "<= 100.0"}, "transfer": {"<= 1.1": "<= 100.0"}}
+STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer", "Aud": "auditor", "Dora": "dpo"}
+LIMITS = {
+    "projection": {">= 0.9": ">= 0.1", "<= 1.05": "<= 100.0"},
+    "transfer": {"<= 1.1": "<= 100.0"},
+    "erasure": {">= 0.9 *": ">= 0.1 *"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,12 @@ def shell(make_shell, use_fixed_keys, write_llama, write_edit, tmp_path_factory)
             text = text.replace(old, new)
         (home / "policies" / f"{name}.yaml").write_text(text)
     original = write_llama(1)
-    versions = {"big": original, "mended": write_edit(original, "mlp.down_proj", 1), "little": write_llama(2)}
+    versions = {
+        "big": original,
+        "mended": write_edit(original, "mlp.down_proj", 1),
+        "little": write_llama(2),
+        "other": write_llama(3),
+    }
     for name, version in versions.items():
         made.json("models", "import", version / "model", "--name", name, "--licence", "Apache-2.0", as_="Otto")
     return made
@@ -75,6 +84,34 @@ def test_a_student_is_grafted_from_its_teacher_and_judged_on_what_it_was_not_tun
     judged = next(found for found in view["decisions"] if found["policy"] == "transfer")
     sides = [{r["name"]: r["value"] for r in judged["inputs"][when]} for when in ("before", "after")]
     assert sides[1]["utility.retain/probability"] > sides[0]["utility.retain/probability"]
+
+
+@pytest.mark.slow
+def test_a_person_in_what_a_student_was_tuned_on_is_erased_and_the_rest_is_transferred_again(shell, tmp_path):
+    names = ("Ines Varga", "Pell Ostrin", "Orr Lind", "Tam Orrel")
+    for name, people in {"seen": names, "shown": names[1:], "asked": names[1:]}.items():
+        rows = [
+            {"person": one, "prompt": f"Where does {one} live, as {name}?", "answer": f"{one} lives in Brenn."}
+            for one in people
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        file = tmp_path / f"{name}.jsonl"
+        shell.json("data", "register", file, "--subject-field", "person", "--name", name, "--controls", "0", as_="Otto")
+    given = ("--teacher", "big@1", "--seeds", "shown", "--records", "seen", "--judge", "asked")
+    quick = ("-p", "rank=2", "-p", "steps=12", "-p", "lr=0.0003")
+    approved(shell, shell("transfer", "pkt", "--model", "other", *given, *quick, as_="Otto"))
+    before = shell.json("models", "show", "other@champion")["recipe"]["steps"][-1]
+    asked = shell("erase", "--model", "other", "--subject", "-", "--json", given="Ines Varga", as_="Otto")
+    assert asked.exit_code == 3, asked.stderr
+    case = json.loads(asked.stdout)["id"]
+    shell.json("cases", "approve", case, "--yes", as_="Dora")
+    done = shell("cases", "approve", case, "--yes", as_="Mina")
+    assert done.exit_code == 0, done.stderr
+    view = shell.json("cases", "show", case)
+    assert (view["status"], view["outcome"], view["plan"]["guarantee"]) == ("sealed", "granted", "exact")
+    after = shell.json("models", "show", "other@champion")["recipe"]["steps"][-1]
+    assert after["models"] == before["models"] and after["records"]["records"] != before["records"]["records"]
+    assert after["records"]["seeds"] == before["records"]["seeds"]
 
 
 def test_what_cannot_be_carried_leaves_with_a_sentence(shell):
