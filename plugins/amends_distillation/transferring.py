@@ -35,8 +35,7 @@ def pkt(
 ) -> None:
     """Start a student's change from its teacher's most sensitive parameters, and tune it (PKT, Zhong et al., 2024).
 
-    The source is the student. `unit` is what is carried: submatrices that start a low-rank change, or neurons. `init`
-    says where from: the teacher, or one of the controls.
+    The source is the student; `unit` is what is carried, and `init` where from: the teacher, or one of the controls.
     """
     from .transfer.neurons import Graft
     from .transfer.neurons import transfer as transfer_neurons

@@ -1,9 +1,15 @@
-"""What the value vectors of a layer's MLP say to the tokens, before and after an operation."""
+"""What the value vectors of a layer's MLP say to the tokens, before and after an operation.
+
+Tokens are ranked by the cosine of a vector with their own rows, not by logits: common tokens have the longest rows, and
+come first wherever a vector points. On SmolLM2, the row of " Paris" gives " ", " (" and " in" the largest logits; by
+cosine it is followed by "Paris", " London" and " French".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +21,7 @@ from amends_distillation.transfer.deltas import Change
 from amends_distillation.transfer.vocabulary import Lens
 
 Tokens = tuple[tuple[str, float], ...]
-"""Tokens with their logits, the likeliest first."""
+"""Tokens with their cosines, the nearest first."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Vector:
         """Return it as a JSON object, with its tokens or without."""
         told = {name: getattr(self, name) for name in ("kind", "number", "share", "cosine")}
         sides = {"towards": self.towards, "away" if self.kind == "direction" else "before": self.away}
-        shown = {name: [[token, round(logit, 3)] for token, logit in side] for name, side in sides.items()}
+        shown = {name: [[token, round(cosine, 3)] for token, cosine in side] for name, side in sides.items()}
         return {**told, **(shown if with_tokens else {})}
 
 
@@ -126,19 +132,25 @@ class Reader:
     def _directions(self, delta: Tensor, whole: float) -> Iterator[Vector]:
         change = Change.of(delta, self.most)
         for number, size in enumerate(change.sizes.tolist()):
-            said = self.lens.logits(size * change.left[:, number])
-            ends = self._tokens(said), self._tokens(said, sign=-1)
+            ends = (self._tokens(change.left[:, number], sign) for sign in (1, -1))
             yield Vector("direction", number + 1, size**2 / whole, None, *ends)
 
     def _neuron(self, number: int, share: float, after: Tensor, before: Tensor | None) -> Vector:
-        said = self.lens.logits(after)
         if before is None:
-            return Vector("neuron", number, share, None, self._tokens(said), ())
-        past = self.lens.logits(before)
+            return Vector("neuron", number, share, None, self._tokens(after), ())
+        said, past = self.lens.logits(after), self.lens.logits(before)
         cosine = float(torch.nn.functional.cosine_similarity(said, past, dim=0))
-        return Vector("neuron", number, share, cosine, self._tokens(said), self._tokens(past))
+        return Vector("neuron", number, share, cosine, self._tokens(after), self._tokens(before))
 
-    def _tokens(self, said: Tensor, sign: int = 1) -> Tokens:
+    @cached_property
+    def _lengths(self) -> Tensor:
+        found: Tensor = self.lens.seen.norm(dim=1)
+        return found
+
+    def _tokens(self, written: Tensor, sign: int = 1) -> Tokens:
+        """Return the tokens whose rows point most where a vector does, or most the other way."""
+        lengths = (self._lengths * written.norm()).clamp(min=torch.finfo(torch.float64).tiny)
+        said = self.lens.logits(written) / lengths
         order = (sign * said).argsort(descending=True, stable=True)[: self.top].tolist()
         return tuple((self.words.get(token, f"[{token}]"), float(said[token])) for token in order)
 

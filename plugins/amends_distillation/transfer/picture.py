@@ -39,7 +39,7 @@ def write(seen: Seen, file: Path) -> Path:
 
 
 def svg(seen: Seen) -> str:
-    """Return the drawing: for each vector its tokens in two columns, and a bar as long as each one's logit."""
+    """Return the drawing: for each vector its tokens in two columns, and a bar as long as each one's cosine."""
     parts: list[str] = []
     top = 0.0
     for layer in seen.layers:
@@ -58,13 +58,13 @@ def _drawn(seen: Seen, vector: Vector, top: float) -> Iterator[str]:
     if not seen.with_tokens:
         return
     yield _text(0, top + ROW + 15, f"{vector.share:.1%} of the change" if seen.against else "", "s")
-    longest = max((abs(logit) for side in (vector.towards, vector.away) for _, logit in side), default=0.0)
+    longest = max((abs(cosine) for side in (vector.towards, vector.away) for _, cosine in side), default=0.0)
     for column, side in enumerate((vector.towards, vector.away)):
-        for place, (token, logit) in enumerate(side[:SHOWN]):
+        for place, (token, cosine) in enumerate(side[:SHOWN]):
             x, y = LABEL + column * SIDE, top + ROW * (place + 1)
-            width = 90 * abs(logit) / longest if longest else 0
+            width = 90 * abs(cosine) / longest if longest else 0
             yield f'<rect class="g" x="{x}" y="{y + 5:g}" width="{width:.1f}" height="10"/>'
-            yield _text(x + 98, y + 15, f"{token[:20]}  {logit:+.2f}")
+            yield _text(x + 98, y + 15, f"{token[:20]}  {cosine:+.2f}")
 
 
 def page(seen: Seen) -> str:

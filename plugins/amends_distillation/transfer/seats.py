@@ -62,27 +62,13 @@ class Seats:
         Raises:
             BadInput: A layer has fewer neurons than are to sit there.
         """
-        sums = {
-            layer: torch.zeros(anatomy.linear(layer, "down").in_features, device=anatomy.device) for layer in carried
-        }
-        hooks = [
-            anatomy.linear(layer, "down").register_forward_pre_hook(_summing(into)) for layer, into in sums.items()
-        ]
-        try:
-            for number, sample in enumerate(samples):
-                heed(number, len(samples))
-                anatomy.model(input_ids=torch.tensor([sample.ids], device=anatomy.device), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
         found = {}
-        for layer, used in sums.items():
+        for layer, used in _used(anatomy, sorted(carried), samples, heed).items():
             if len(carried[layer]) > len(used):
                 raise BadInput(
                     f"layer {layer} has {len(used)} neurons and {len(carried[layer])} are to sit there; carry fewer"
                 )
-            written = used * anatomy.weight(layer, "down").norm(dim=0)
-            found[layer] = written.argsort(stable=True)[: len(carried[layer])].sort().values
+            found[layer] = used.argsort(stable=True)[: len(carried[layer])].sort().values
         return cls(found)
 
     @torch.no_grad()
@@ -92,6 +78,22 @@ class Seats:
             for name in ROWS:
                 anatomy.weight(layer, name)[numbers] = getattr(carried[layer], name)
             anatomy.weight(layer, "down")[:, numbers] = carried[layer].down
+
+
+def _used(
+    anatomy: Anatomy, layers: Sequence[int], samples: Sequence[Sample], heed: Callable[[int, int], None]
+) -> dict[int, Tensor]:
+    """Return how much each neuron of some layers writes on samples, shape (neurons,)."""
+    sums = {layer: torch.zeros(anatomy.linear(layer, "down").in_features, device=anatomy.device) for layer in layers}
+    hooks = [anatomy.linear(layer, "down").register_forward_pre_hook(_summing(into)) for layer, into in sums.items()]
+    try:
+        for number, sample in enumerate(samples):
+            heed(number, len(samples))
+            anatomy.model(input_ids=torch.tensor([sample.ids], device=anatomy.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {layer: used * anatomy.weight(layer, "down").norm(dim=0) for layer, used in sums.items()}
 
 
 def _summing(into: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from amends import AmendsError
 from amends_distillation.transfer.anatomy import Anatomy
 from amends_distillation.transfer.samples import Sample, mean_loss
+from amends_distillation.transfer.tuning import check_finite, trainable
 
 Place = tuple[int, str]
 Heed = Callable[[int, int], None]
@@ -34,20 +34,14 @@ def sensitivity_of(anatomy: Anatomy, samples: Sequence[Sample], heed: Heed) -> d
     """
     weights = {(layer, name): linear.weight for layer, name, linear in anatomy.maps()}
     found = {place: torch.zeros_like(weight) for place, weight in weights.items()}
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    try:
+    with trainable(list(weights.values())):
         for number, sample in enumerate(samples):
             heed(number, len(samples))
             loss = mean_loss(anatomy.model, [sample])
-            if not bool(loss.isfinite()):
-                raise AmendsError("the teacher's loss on a seed record is NaN or infinite; take another teacher")
+            check_finite(loss.detach())
             gradients = torch.autograd.grad(loss, list(weights.values()))
             for (place, weight), gradient in zip(weights.items(), gradients, strict=True):
                 found[place] += (weight.detach() * gradient).abs()
-    finally:
-        for weight in weights.values():
-            weight.requires_grad_(False)
     return found
 
 
