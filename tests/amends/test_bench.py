@@ -231,3 +231,24 @@ def test_a_planted_spelling_differs_from_the_name_unless_it_is_the_mention_itsel
         plain = {person.name, person.email, person.phone}
         written = list(bench("spellings").spellings(person, 1))
         assert not [kind for kind, text in written if text in plain and kind != "third-party mention"]
+
+
+@pytest.mark.slow
+def test_distillation_in_miniature_compares_three_students_from_one_start(tmp_path):
+    data = tmp_path / "text"
+    data.mkdir()
+    line = (
+        "In the {n}th year of the harbour the keeper of the light wrote into the book that {n} boats had come home. "
+        * 3
+    )
+    for name, first in (("wikitext2_valid.txt", 0), ("wikitext2_test.txt", 50)):
+        (data / name).write_text("\n".join(line.format(n=first + n) for n in range(20)))
+    figures = measured("distillation", tmp_path / "out", "--data", str(data))
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    for arm in ("ours", "text", "trl"):
+        assert by_name[f"{arm}: perplexity over the teacher's"]["value"] > 0
+        assert by_name[f"{arm}: tokens shown to the student"]["value"] > 0
+    assert by_name["ours: times over the text"]["value"] >= 2
+    assert by_name["ours against the text alone, perplexity at equal time"]["target"] == 1
+    assert by_name["ours: the same, asking in every epoch"]["ratio"] > 1

@@ -135,7 +135,7 @@ def test_the_checks_of_edits_on_the_page_print_what_the_page_says(tmp_path, monk
     assert [done.exit_code for done, _ in told] == [0, 2]
 
 
-@pytest.mark.parametrize("family", ["editing", "detox"])
+@pytest.mark.parametrize("family", ["editing", "detox", "distillation"])
 def test_each_operation_of_a_family_has_a_card_and_no_other_has(family):
     page = (DOCS / f"{family}-methods.md").read_text("utf-8")
     headings = re.findall(rf"^## ({family}\..*)$", page, re.MULTILINE)

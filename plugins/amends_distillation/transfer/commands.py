@@ -9,7 +9,7 @@ import click
 from amends.cli.output import Screen
 from amends.cli.verbs import group, verb
 
-transfer = group("transfer", "Carry parameters from one model into another: a teacher's, or an edit of another model.")
+transfer = group("transfer", "Carry parameters, an edit or whole blocks from one model into another.")
 model_option = click.option("--model", required=True, metavar="NAME", help="The model whose champion receives.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
 parameter = click.option(
