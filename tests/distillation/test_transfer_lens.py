@@ -93,3 +93,9 @@ def test_a_picture_of_another_kind_is_refused(tmp_path):
 def test_a_neuron_of_no_one_layer_is_refused():
     with pytest.raises(BadInput, match="say which with --layer"):
         Look((), (3,), 5, 4)
+
+
+def test_versions_of_other_builds_are_not_compared(write_llama, open_llama):
+    one, other = (open_llama(write_llama(1, num_hidden_layers=depth))[0] for depth in (2, 3))
+    with pytest.raises(BadInput, match="not of one build"):
+        changed_layers(one, other)

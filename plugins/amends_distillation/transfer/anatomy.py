@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,18 @@ class Anatomy:
     def head_size(self) -> int:
         """The width of a head of attention."""
         return int(self.linear(0, "o").in_features // self.model.config.num_attention_heads)
+
+    def check_unbiased(self, names: Sequence[str]) -> None:
+        """Refuse a model some of whose maps add a bias, which would be left behind.
+
+        Raises:
+            BadInput: One does.
+        """
+        for layer, name, linear in self.maps():
+            if name in names and linear.bias is not None:
+                raise BadInput(
+                    f"{name} of layer {layer} adds a bias, which cannot be carried; take a version without biases there"
+                )
 
     def check_direct(self) -> None:
         """Refuse a model whose blocks norm what they write before adding it: a lens on it would see something else.

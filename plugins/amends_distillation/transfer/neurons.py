@@ -71,6 +71,7 @@ def transfer(task: Task, seeds: Records, records: Records, how: Graft) -> None:
     origin, other = (anatomy, tokenizer) if how.init == SELF else _teacher(task)
     if other.get_vocab() != tokenizer.get_vocab():
         raise BadInput("teacher and student cut text into other tokens, so no states can be paired; carry submatrices")
+    origin.check_unbiased(("gate", "up"))
     chosen = choose(origin, shown, how, task.seed, stages)
     carried = carry(origin, anatomy, chosen, [*shown, *taught], stages)
     heed = stages.stage("finding the seats used least", 0.6, 0.65)

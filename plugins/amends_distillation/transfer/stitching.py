@@ -53,6 +53,7 @@ def stitch(task: Task, seam: Seam) -> None:
     other, other_words = load_model(task.models["upper"], task.device)
     lower, upper = anatomy_of(model), anatomy_of(other)
     check(lower, upper, seam)
+    upper.check_unbiased(WRITING)
     there, here = shared_lenses((upper, other_words), (lower, words))
     join(lower, upper, seam, (there, here), stages)
     stages.end("stitched the models")
