@@ -4,6 +4,7 @@ The teacher is SmolLM2-135M; the student is 12 of its 30 layers, evenly spread, 
 MLP whose columns are longest, healed on WikiText-2's validation part. It learns facts (ROME's known_1000, given as
 questions and answers) and is asked about others. Every arm has its own learning rate, the best of some on facts that
 are asked nowhere else. Then facts of CounterFact are edited in the teacher, and the edit is carried to the student.
+With `--model tiny` the teacher has four layers and was taught made-up facts; its student keeps two of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from harness import Bench, options
 from material import base_model
 from transfer_arms import Arms
 from transfer_runs import Split, cut, heal, known_facts, loss_of, origins, run, tested, write_records
+from transfer_toy import made_up_facts, teach
 
 from amends.operation.files import load_model
 from amends_distillation.transfer.anatomy import anatomy_of
@@ -27,7 +29,7 @@ from amends_distillation.transfer.matching import Matcher
 from amends_distillation.transfer.vocabulary import shared_lenses
 
 INITS = ("teacher", "random", "self", "seed-only")
-RATES = {"submatrix": (3e-4, 1e-3, 3e-3), "neurons": (1e-3, 3e-3)}
+RATES = {"submatrix": (1e-4, 3e-4, 1e-3, 3e-3), "neurons": (1e-3, 3e-3)}
 FACTS = Path("editing") / "rome_known_1000.json"
 EDITS = Path("editing") / "counterfact-val.json"
 TEXT = Path("text") / "wikitext2_valid.txt"
@@ -39,17 +41,9 @@ def sizes(n: int | str | None, model: str) -> dict[str, Any]:
     """Return how much of everything, for the default, a number of seeds, or `full`."""
     seeds = {None: 2, "full": 5}.get(n, n) if not isinstance(n, int) else n
     if model == "tiny":
-        small = {
-            "layers": 2,
-            "width": 48,
-            "heal": 2,
-            "batch": 2,
-            "steps": 2,
-            "parts": (4, 6, 4, 6),
-            "shown": 2,
-            "edits": 2,
-        }
-        return {"seeds": seeds, **small, "rank": 2, "neurons": 4, "path": 2}
+        small = {"layers": 2, "width": 96, "heal": 0, "batch": 8, "parts": (16, 32, 16, 32), "shown": 8, "edits": 2}
+        taught = {"teach": 60, "steps": 8} if n == 1 else {"teach": 300, "steps": 60}
+        return {"seeds": seeds, **small, **taught, "rank": 4, "neurons": 16, "path": 8}
     real = {"layers": 12, "width": 1024, "heal": 20, "batch": 8, "steps": 12, "parts": (24, 120, 32, 100), "shown": 6}
     return {"seeds": seeds, **real, "edits": 8, "rank": 16, "neurons": 64, "path": 8}
 
@@ -59,12 +53,21 @@ class Transfers:
 
     def __init__(self, bench: Bench, data: Path, model: str, seed: int, size: dict[str, Any]) -> None:
         self.bench, self.data, self.seed, self.size = bench, data, seed, size
-        self.teacher = base_model(model, bench.work / model)
+        self.facts = made_up_facts(96) if model == "tiny" else known_facts(data / FACTS)
+        self.teacher = self._teacher(model)
         self.student = bench.work / "student"
         self.text = [line.strip() for line in (data / TEXT).read_text(encoding="utf-8").splitlines() if line.strip()]
         self.unseen, self.text = self.text[:UNSEEN], self.text[UNSEEN:]
-        self.facts = known_facts(data / FACTS)
         self.arms = Arms(self.teacher, self.student, bench.work, size)
+
+    def _teacher(self, model: str) -> Path:
+        """Return SmolLM2, or a tiny model that was taught the made-up facts."""
+        directory = self.bench.work / model
+        if model != "tiny":
+            return base_model(model, directory)
+        return (
+            directory if (directory / "model").is_dir() else teach(directory, self.facts, self.size["teach"], self.seed)
+        )
 
     def split(self, number: int) -> Split:
         """Return the facts of one repeat."""
