@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from amends_distillation.matching import distance, fresh_maps, partners, states_
 from amends_distillation.pairs import Pair, Shape, open_pair
 from amends_distillation.states import caught
 from amends_distillation.students import chosen_layers
-from amends_distillation.targets import likeliest_once, rounds
+from amends_distillation.targets import Asked, likeliest_once, rounds
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,14 @@ def distil(
     pair = open_pair(task, teacher, text, shape, settings.length)
     asking = rounds(pair.ids)
     partner = _partners(task, pair, shape, stages.matched)
-    wide, own = pair.teacher.config.hidden_size, pair.student.config.hidden_size
-    maps = fresh_maps(partner, wide, own, seed_of(task.seed, "maps"))
-    maps = {layer: one.to(task.device).requires_grad_(True) for layer, one in maps.items()}
+    maps = _maps(task, pair, partner)
     weights = learners(pair.student, settings.embeddings) | {f"map/{at}": one for at, one in maps.items()}
     bound = {**pair.named, **asdict(shape), **asdict(stages), **asdict(matching)}
     course = Course(task, weights, len(pair.ids), settings, bound, 2 * asking)
-    states = states_once(task, pair, partner, 0, course.before + course.steps)
-    known = None
-    alone = round(stages.share * course.steps)
-    if alone < course.steps:
-        known = likeliest_once(task, pair, matching.kept, matching.temperature, course.before + course.steps, asking)
+    alone, total = round(stages.share * course.steps), course.before + course.steps
+    asked = Asked(matching.kept if alone < course.steps else 0, matching.temperature)
+    states = states_once(task, pair, partner, asked, total)
+    known = likeliest_once(task, pair, asked, total, asking) if asked.kept else None
     del pair.teacher  # what it had to say is known
 
     def loss_of(places: Tensor, step: int) -> Tensor:
@@ -84,6 +82,13 @@ def distil(
     pair.student.train()
     learn(course, loss_of)
     task.save(pair.student.eval(), pair.tokenizer)
+
+
+def _maps(task: Task, pair: Pair, partner: Mapping[int, int]) -> dict[int, Tensor]:
+    """Return the maps that learn beside the student and are thrown away."""
+    wide, own = pair.teacher.config.hidden_size, pair.student.config.hidden_size
+    drawn = fresh_maps(partner, wide, own, seed_of(task.seed, "maps"))
+    return {layer: one.to(task.device).requires_grad_(True) for layer, one in drawn.items()}
 
 
 def _partners(task: Task, pair: Pair, shape: Shape, matched: int) -> dict[int, int]:

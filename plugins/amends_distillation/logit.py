@@ -12,7 +12,7 @@ from amends import BadInput, ModelVersion, Records, Task
 from amends_distillation.learning import Course, Settings, learn, learners
 from amends_distillation.likeliest import Likeliest, divergence
 from amends_distillation.pairs import Shape, open_pair
-from amends_distillation.targets import likeliest_once, rounds
+from amends_distillation.targets import Asked, likeliest_once, rounds
 
 Direction = Literal["forward", "reverse"]
 
@@ -58,7 +58,8 @@ def distil(
     course = Course(task, weights, len(pair.ids), settings, {**pair.named, **asdict(shape), **asdict(matching)}, asking)
     known = None
     if asking:
-        known = likeliest_once(task, pair, matching.kept, matching.temperature, asking + course.steps)
+        asked = Asked(matching.kept, matching.temperature)
+        known = likeliest_once(task, pair, asked, asking + course.steps)
     del pair.teacher  # what it had to say is known
 
     def loss_of(places: Tensor, step: int) -> Tensor:

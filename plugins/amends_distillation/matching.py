@@ -12,7 +12,7 @@ from torch import Tensor
 from amends import BadInput, Task
 from amends_distillation.pairs import Pair
 from amends_distillation.states import caught
-from amends_distillation.targets import AT_ONCE
+from amends_distillation.targets import AT_ONCE, Asked
 
 SMALLEST = 1e-6  # of a variance, below which a dimension says nothing
 
@@ -56,16 +56,24 @@ def partners(depth: int, teacher_depth: int, chosen: Sequence[int], matched: int
     return {place: max(0, given[place]) for place in sorted(kept)}
 
 
-def states_once(task: Task, pair: Pair, partner: Mapping[int, int], before: int, total: int) -> States:
+def states_once(task: Task, pair: Pair, partner: Mapping[int, int], asked: Asked, total: int) -> States:
     """Return the teacher's states at the partners of student layers, from an earlier run where there was one.
 
-    They are kept in half precision, and follow from the digests of teacher and text.
+    They are kept in half precision, and follow from the digests of teacher and text. What the teacher finds likely is
+    asked in the same pass and left in `asked`, for whoever keeps that.
+
+    Args:
+        task: Whose memory keeps them.
+        pair: Teacher and windows.
+        partner: The teacher's layer for each compared one of the student's.
+        asked: Whether anything else is to be asked, and where the answer goes.
+        total: What the progress counts to.
     """
     layers = sorted(set(partner.values()))
     name = f"distillation.states/{','.join(map(str, layers))}/{pair.ids.shape[1]}"
 
     def make() -> bytes:
-        return bytes(save(_ask(task, pair, layers, before, total)))
+        return bytes(save(_ask(task, pair, layers, asked, total)))
 
     found = load(task.memory.once(name, [pair.named["teacher"], pair.named["text"]], make))
     held = {layer: found[str(layer)] for layer in layers}
@@ -74,12 +82,13 @@ def states_once(task: Task, pair: Pair, partner: Mapping[int, int], before: int,
 
 
 @torch.inference_mode()
-def _ask(task: Task, pair: Pair, layers: Sequence[int], before: int, total: int) -> dict[str, Tensor]:
+def _ask(task: Task, pair: Pair, layers: Sequence[int], asked: Asked, total: int) -> dict[str, Tensor]:
     found: dict[str, list[Tensor]] = {str(layer): [] for layer in layers}
     for number, some in enumerate(torch.split(pair.ids, AT_ONCE)):
-        task.progress(before + number, total, "asking the teacher's layers")
+        task.progress(number, total, "asking the teacher's layers")
         with caught(pair.teacher, layers) as states:
-            pair.teacher.base_model(input_ids=some, use_cache=False)
+            last = pair.teacher.base_model(input_ids=some, use_cache=False).last_hidden_state
+        asked.add(pair.teacher, last)
         for layer in layers:
             found[str(layer)].append(states[layer].to(torch.bfloat16).cpu())
     return {name: torch.cat(some) for name, some in found.items()}

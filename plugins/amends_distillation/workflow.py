@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,26 +66,20 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     is_checked = request.forget is not None or request.forbidden is not None
     if not is_checked:
         check_nothing_removed(workspace, request.teacher)
-    name = request.name or request.text.stem
+
+    def kept(part: str, rows: Sequence[files.Row], source: Path) -> str:
+        name = f"{request.name or request.text.stem}-{part}"
+        return register_rows(workspace, name, rows, source=source, drop_suppressed=drop_suppressed).digest
+
     taught, judging = files.held_back(files.read_text(request.text), request.held_out, MOST)
-
-    def text(part: str, rows: list[files.Row]) -> str:
-        return register_rows(
-            workspace, f"{name}-{part}", rows, source=request.text, drop_suppressed=drop_suppressed
-        ).digest
-
-    def rows(part: str) -> dict[str, str]:
+    records = {"text": kept("teaching", taught, request.text)}
+    judged = {"text": kept("judging", judging, request.text)}
+    for part, fields in ASKED.items():
         file = getattr(request, part)
-        if file is None:
-            return {}
-        found = files.read_rows(file, ASKED[part])
-        made = register_rows(workspace, f"{name}-{part}", found, source=file, drop_suppressed=drop_suppressed)
-        return {part: made.digest}
-
-    asked = {kind: digest for part in ASKED for kind, digest in rows(part).items()}
+        if file is not None:
+            judged[part] = kept(part, files.read_rows(file, fields), file)
     case = open_change(
-        workspace, model=request.student, policy=POLICY, records={"text": text("teaching", taught)},
-        judging={"text": text("judging", judging), **asked}, operation=request.method,
+        workspace, model=request.student, policy=POLICY, records=records, judging=judged, operation=request.method,
         parameters=request.parameters, seed=request.seed, models={"teacher": request.teacher},
         facts={"nothing_removed": not is_checked},
     )  # fmt: skip

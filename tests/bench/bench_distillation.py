@@ -31,7 +31,7 @@ def sizes(n: int | str | None, is_tiny: bool) -> dict[str, int]:
     if n == "full":
         return {"budget": 1800, "windows": 512, "judging": 120, "layers": 10}
     budget = 120 if n is None else int(str(n))
-    return {"budget": budget, "windows": max(32, budget * 64 // 120), "judging": 40, "layers": 10}
+    return {"budget": budget, "windows": max(32, budget * 64 // 120), "judging": 24, "layers": 10}
 
 
 class Distillation:
@@ -46,13 +46,15 @@ class Distillation:
         tokenizer = arms.load_model(self.source)[1]
         lines = arms.subset(tokenizer, arms.text_of(data / TEACHES), size["windows"])
         self.records = arms.records_of(lines, bench.work / "records")
-        self.steps = -(-len(arms.windows(tokenizer, arms.texts_of(self.records), arms.LENGTH)) // arms.BATCH)
+        self.few = arms.records_of(arms.subset(tokenizer, lines, arms.FEW), bench.work / "few")
+        whole, few = (len(arms.windows(tokenizer, arms.texts_of(one), arms.LENGTH)) for one in (self.records, self.few))
+        self.steps, self.larger = -(-whole // arms.BATCH), whole / few
         self.judging = arms.text_of(data / JUDGES)
 
     def pilot(self, name: str, folder: Path, given: dict[str, Any], is_generous: bool) -> arms.Run:
         """Run an operation for a short time to learn what its steps cost, and then for as long as the budget buys."""
-        run, clock = arms.operate(name, self.source, self.records, folder / "pilot", self.seed, {**given, "epochs": 1})
-        epochs = arms.epochs_for(clock, run, self.steps, self.size["budget"], 2, is_generous)
+        run, clock = arms.operate(name, self.source, self.few, folder / "pilot", self.seed, {**given, "epochs": 1})
+        epochs = arms.epochs_for(clock, run, self.larger, self.steps, self.size["budget"], is_generous)
         more = {**given, "epochs": epochs}
         return arms.operate(name, self.source, self.records, folder / "whole", self.seed, more)[0]
 

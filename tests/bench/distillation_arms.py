@@ -20,7 +20,8 @@ from amends_distillation.passages import texts_of, windows
 from amends_distillation.students import make_student
 
 LENGTH, BATCH, PILOT = 64, 2, 4
-SAFE = 1.05  # more steps than a budget seems to buy, for trl: no less than the budget
+FEW = 12  # windows of a short run
+SAFE = 1.05  # more steps than a budget seems to buy, for the others: no less than the budget
 JUDGED = 128  # tokens in a window that judges
 
 
@@ -131,20 +132,20 @@ def operate(
     return Run(folder / "out", time.process_time() - began, clock.asked(), tokens, float(given["epochs"])), clock
 
 
-def epochs_for(clock: Clock, run: Run, steps: int, budget: float, at_least: int, is_generous: bool) -> int:
-    """Return how many epochs a budget buys: less than it for us, more than it for the others.
+def epochs_for(clock: Clock, run: Run, larger: float, steps: int, budget: float, is_generous: bool) -> int:
+    """Return how many epochs a budget buys, at least two: less than it for us, more than it for the others.
 
     Args:
-        clock: Of a short run.
-        run: What it took; what is not steps is paid once.
+        clock: Of a short run on a few of the windows.
+        run: What it took.
+        larger: How many times as many windows there are.
         steps: In an epoch.
         budget: CPU-seconds.
-        at_least: As many are taken whatever it costs.
         is_generous: Round up.
     """
-    once = run.seconds - clock.step() * len(clock.at["teaching the student"])
+    once = run.seconds - clock.step() * len(clock.at["teaching the student"]) + run.asking * (larger - 1)
     epochs = (budget - once) / (clock.step() * steps)
-    return max(at_least, math.ceil(epochs) if is_generous else math.floor(epochs))
+    return max(2, math.ceil(SAFE * epochs) if is_generous else math.floor(epochs))
 
 
 def with_trl(source: Path, records: Records, folder: Path, seed: int, layers: int, lr: float, budget: float) -> Run:

@@ -47,6 +47,8 @@ def approved(shell, said):
 
 
 def test_a_student_is_taught_judged_beside_its_teacher_and_becomes_champion(shell, tmp_path):
+    from transformers import AutoModelForCausalLM
+
     view = approved(shell, asked(shell, tmp_path))
     assert view["status"] == "complete"
     champion = shell.json("models", "show", "little@champion")
@@ -56,6 +58,9 @@ def test_a_student_is_taught_judged_beside_its_teacher_and_becomes_champion(shel
     assert champion["recipe"]["base"] == {"source": "assistant@1", "licence": "Apache-2.0"}
     assert [(edge["kind"], edge["parent"]) for edge in champion["parents"]] == [("teacher", teacher["digest"])]
     assert [use["dataset"] for use in champion["data"]] == [step["records"]["text"]]
+    shell.json("models", "export", "little@champion", tmp_path / "out", as_="Otto")
+    where = next((tmp_path / "out").rglob("config.json")).parent
+    assert AutoModelForCausalLM.from_pretrained(where, local_files_only=True).config.num_hidden_layers == 1
     judged = next(found for found in view["decisions"] if found["policy"] == "distillation")
     assert {reading["name"] for reading in judged["inputs"]["after"]} >= {
         "distillation.fidelity/ratio", "distillation.size/faster", "distillation.contamination/at_most",
@@ -64,11 +69,6 @@ def test_a_student_is_taught_judged_beside_its_teacher_and_becomes_champion(shel
 
 def test_a_student_that_exists_is_taught_further_and_keeps_its_own_parent_too(shell, tmp_path):
     approved(shell, asked(shell, tmp_path))
-    refused = asked(shell, tmp_path, "--name", "more")
-    assert refused.exit_code == 3  # a shape is only refused where the student is opened
-    shell.json(
-        "cases", "cancel", next(w for w in refused.stdout.split() if w.startswith("c-")), "--reason", "x", as_="Otto"
-    )
     again = shell(
         "distill", "--teacher", "assistant@1", "--text", tmp_path / "light.txt", "--student", "little", *QUICK[2:],
         "--name", "again", as_="Otto",
@@ -77,15 +77,6 @@ def test_a_student_that_exists_is_taught_further_and_keeps_its_own_parent_too(sh
     champion = shell.json("models", "show", "little@champion")
     assert sorted(edge["kind"] for edge in champion["parents"]) == ["step", "teacher"]
     assert len(champion["recipe"]["steps"]) == 2
-
-
-def test_a_student_opens_in_plain_transformers(shell, tmp_path):
-    from transformers import AutoModelForCausalLM
-
-    approved(shell, asked(shell, tmp_path))
-    shell.json("models", "export", "little@champion", tmp_path / "out", as_="Otto")
-    where = next((tmp_path / "out").rglob("config.json")).parent
-    assert AutoModelForCausalLM.from_pretrained(where, local_files_only=True).config.num_hidden_layers == 1
 
 
 def test_what_was_removed_is_asked_of_the_student_and_keeps_it_from_its_alias(shell, tmp_path):
@@ -107,3 +98,31 @@ def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, tmp_path):
     assert said.exit_code == 2 and "--control go together" in said.stderr
     said = shell("distill", "--teacher", "ghost", "--text", tmp_path / "light.txt", "--student", "x", as_="Otto")
     assert said.exit_code == 2 and "'ghost'" in said.stderr
+
+
+@pytest.mark.parametrize("operation", ["detox.steer", "unlearning.npo", "editing.forget"])
+def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better(shell, tmp_path, operation):
+    from amends.governor.workspace import open_workspace
+    from amends.ledger import lineage
+
+    workspace = open_workspace(shell.home, shell.tokens["Otto"])
+    with workspace.database.transaction() as connection:
+        recipe = {"steps": [{"operation": operation}]}
+        lineage.add_version(connection, lineage.Version("mended", 1, "e" * 64, recipe))
+    given = ("--teacher", "mended@1", "--text", tmp_path / "light.txt", "--student", "little")
+    said = shell("distill", *given, as_="Otto")
+    assert said.exit_code == 2 and "something was removed from mended@1; say with --forget" in said.stderr
+
+
+def test_a_teacher_that_is_sealed_after_the_plan_was_approved_teaches_nobody(shell, tmp_path):
+    from amends.governor.workspace import open_workspace
+    from amends.ledger import lineage
+
+    said = asked(shell, tmp_path)
+    case = next(word for word in said.stdout.split() if word.startswith("c-"))
+    with open_workspace(shell.home, shell.tokens["Otto"]).database.transaction() as connection:
+        lineage.set_status(connection, "assistant", 1, "sealed")
+    shell.json("cases", "approve", case, "--yes", as_="Sven")
+    done = shell("cases", "approve", case, "--yes", as_="Mina")
+    assert done.exit_code == 1 and "assistant@1 is sealed since the plan" in done.stderr
+    assert asked(shell, tmp_path, "--name", "anew").exit_code == 1
