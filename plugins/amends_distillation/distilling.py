@@ -38,6 +38,7 @@ def logit(
     alpha: float = 0.9,
     kept: int = 32,
     epochs: int = 3,
+    steps: int = 0,
     lr: float = 1e-3,
     batch: int = 8,
     length: int = 64,
@@ -48,7 +49,7 @@ def logit(
     from .logit import Matching, distil
     from .pairs import Shape
 
-    settings = Settings(epochs, lr, batch, length, embeddings or start == "random")
+    settings = Settings(epochs, lr, batch, length, embeddings or start == "random", steps)
     distil(task, teacher, text, Shape(layers, width, start), settings, Matching(direction, temperature, alpha, kept))
 
 
@@ -64,6 +65,7 @@ def sequence(
     given: int = 16,
     tokens: int = 32,
     epochs: int = 3,
+    steps: int = 0,
     lr: float = 1e-3,
     batch: int = 8,
     length: int = 64,
@@ -74,7 +76,7 @@ def sequence(
     from .pairs import Shape
     from .sequence import distil
 
-    settings = Settings(epochs, lr, batch, length, embeddings or start == "random")
+    settings = Settings(epochs, lr, batch, length, embeddings or start == "random", steps)
     distil(task, teacher, text, Shape(layers, width, start), settings, given, tokens)
 
 
@@ -92,6 +94,7 @@ def on_policy(
     tokens: int = 16,
     temperature: float = 1.0,
     epochs: int = 1,
+    steps: int = 0,
     lr: float = 3e-4,
     batch: int = 8,
     length: int = 48,
@@ -102,7 +105,7 @@ def on_policy(
     from .on_policy import Sampling, distil
     from .pairs import Shape
 
-    settings = Settings(epochs, lr, batch, length, embeddings or start == "random")
+    settings = Settings(epochs, lr, batch, length, embeddings or start == "random", steps)
     distil(task, teacher, text, Shape(layers, width, start), settings, Sampling(beta, share, tokens, temperature))
 
 
@@ -121,6 +124,7 @@ def by_layers(
     alpha: float = 0.9,
     kept: int = 32,
     epochs: int = 6,
+    steps: int = 0,
     lr: float = 1e-3,
     batch: int = 8,
     length: int = 64,
@@ -132,7 +136,7 @@ def by_layers(
     from .logit import Matching
     from .pairs import Shape
 
-    settings = Settings(epochs, lr, batch, length, embeddings or start == "random")
+    settings = Settings(epochs, lr, batch, length, embeddings or start == "random", steps)
     matching = Matching("forward", 1.0, alpha, kept)
     distil(task, teacher, text, Shape(layers, width, start), settings, Stages(matched, share, weight), matching)
 

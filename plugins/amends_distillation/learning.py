@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class Settings:
         batch: Windows in a step.
         length: Tokens in a window.
         embeddings: Whether the words' vectors learn, and with tied ones the head; otherwise they stay as they begin.
+        steps: How many steps there are, whatever the epochs; 0 for as many as the epochs have.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class Settings:
     batch: int
     length: int
     embeddings: bool
+    steps: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that teach nothing.
@@ -51,6 +54,8 @@ class Settings:
         for name in ("epochs", "lr", "batch"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; give it above zero")
+        if self.steps < 0:
+            raise BadInput(f"steps is {self.steps}; give it as zero or more")
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Course:
     @property
     def steps(self) -> int:
         """How many steps there are."""
-        return self.settings.epochs * math.ceil(self.windows / self.settings.batch)
+        return self.settings.steps or self.settings.epochs * math.ceil(self.windows / self.settings.batch)
 
 
 def learn(course: Course, loss_of: Loss) -> None:
@@ -91,7 +96,7 @@ def learn(course: Course, loss_of: Loss) -> None:
     optimiser = torch.optim.AdamW(weights, lr=settings.lr, betas=BETAS, weight_decay=0.0, fused=True)
     point = Checkpoint(task.scratch / "student.safetensors", _bound(course))
     done, every = point.take(course.weights, optimiser), max(1, math.ceil(steps / KEPT))
-    for number, places in enumerate(_batches(course)):
+    for number, places in enumerate(islice(_batches(course), steps)):
         if number < done:
             continue
         task.progress(course.before + number, course.before + steps, "teaching the student")
@@ -134,9 +139,9 @@ def seed_of(seed: int, what: str) -> int:
 
 
 def _batches(course: Course) -> Iterator[Tensor]:
-    """Yield the places of each step's windows; every epoch has an order of its own."""
+    """Yield the places of windows, a step's after another's, without an end; every epoch has an order of its own."""
     generator = torch.Generator().manual_seed(seed_of(course.task.seed, "order"))
-    for _ in range(course.settings.epochs):
+    while True:
         yield from torch.split(torch.randperm(course.windows, generator=generator), course.settings.batch)
 
 

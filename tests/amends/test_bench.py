@@ -249,6 +249,6 @@ def test_distillation_in_miniature_compares_three_students_from_one_start(tmp_pa
     for arm in ("ours", "text", "trl"):
         assert by_name[f"{arm}: perplexity over the teacher's"]["value"] > 0
         assert by_name[f"{arm}: tokens shown to the student"]["value"] > 0
-    assert by_name["ours: times over the text"]["value"] >= 2
+    assert by_name["ours: times over the text"]["value"] > 0
     assert by_name["ours against the text alone, perplexity at equal time"]["target"] == 1
     assert by_name["ours: the same, asking in every epoch"]["ratio"] > 1

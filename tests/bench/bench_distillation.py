@@ -48,14 +48,13 @@ class Distillation:
         self.records = arms.records_of(lines, bench.work / "records")
         self.few = arms.records_of(arms.subset(tokenizer, lines, arms.FEW), bench.work / "few")
         whole, few = (len(arms.windows(tokenizer, arms.texts_of(one), arms.LENGTH)) for one in (self.records, self.few))
-        self.steps, self.larger = -(-whole // arms.BATCH), whole / few
+        self.larger = whole / few
         self.judging = arms.text_of(data / JUDGES)
 
     def pilot(self, name: str, folder: Path, given: dict[str, Any], is_generous: bool) -> arms.Run:
         """Run an operation for a short time to learn what its steps cost, and then for as long as the budget buys."""
         run, clock = arms.operate(name, self.source, self.few, folder / "pilot", self.seed, {**given, "epochs": 1})
-        epochs = arms.epochs_for(clock, run, self.larger, self.steps, self.size["budget"], is_generous)
-        more = {**given, "epochs": epochs}
+        more = {**given, "steps": arms.steps_for(clock, run, self.larger, self.size["budget"], is_generous)}
         return arms.operate(name, self.source, self.records, folder / "whole", self.seed, more)[0]
 
     def arm(self, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -128,24 +129,24 @@ def operate(
     references = {"teacher": ModelVersion("teacher", 1, "0" * 64), "text": records}
     operation(task, **operation.check({**settings, **references}))
     steps = len(clock.at["teaching the student"])
-    tokens = steps * BATCH * LENGTH
-    return Run(folder / "out", time.process_time() - began, clock.asked(), tokens, float(given["epochs"])), clock
+    took = time.process_time() - began
+    count = len(windows(load_model(source)[1], texts_of(records), LENGTH))
+    return Run(folder / "out", took, clock.asked(), steps * BATCH * LENGTH, steps * BATCH / count), clock
 
 
-def epochs_for(clock: Clock, run: Run, larger: float, steps: int, budget: float, is_generous: bool) -> int:
-    """Return how many epochs a budget buys, at least two: less than it for us, more than it for the others.
+def steps_for(clock: Clock, run: Run, larger: float, budget: float, is_generous: bool) -> int:
+    """Return how many steps a budget buys: less than it for us, more than it for the others.
 
     Args:
         clock: Of a short run on a few of the windows.
         run: What it took.
         larger: How many times as many windows there are.
-        steps: In an epoch.
         budget: CPU-seconds.
-        is_generous: Round up.
+        is_generous: Round up, and give some more.
     """
     once = run.seconds - clock.step() * len(clock.at["teaching the student"]) + run.asking * (larger - 1)
-    epochs = (budget - once) / (clock.step() * steps)
-    return max(2, math.ceil(SAFE * epochs) if is_generous else math.floor(epochs))
+    steps = (budget - once) / clock.step()
+    return max(1, math.ceil(SAFE * steps) if is_generous else math.floor(steps))
 
 
 def with_trl(source: Path, records: Records, folder: Path, seed: int, layers: int, lr: float, budget: float) -> Run:
@@ -171,6 +172,7 @@ def with_trl(source: Path, records: Records, folder: Path, seed: int, layers: in
         end = time.process_time()
         return end - began, (marks[-1] - marks[2]) / (len(marks) - 3)
 
+    import_module("trl.experimental.gkd")  # which is nobody's training
     whole, step = run(PILOT)
     steps = max(PILOT + 1, math.ceil(SAFE * (budget - (whole - PILOT * step)) / step))
     seconds, _ = run(steps)
