@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
     """Offer the operations that teach a student from a teacher."""
-    from . import distilling
+    from . import distilling, transferring
 
-    return [*distilling.operations()]
+    return [*distilling.operations(), *transferring.operations()]
 
 
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of a student beside its teacher."""
-    from . import probing
+    from . import probing, transferring
 
-    return [*probing.probes()]
+    return [*probing.probes(), *transferring.probes()]
 
 
 @hookimpl
 def amends_commands(cli: click.Group) -> None:
-    """Add `amends distill`."""
+    """Add `amends distill` and `amends transfer`."""
     from .commands import add_distill
+    from .transfer.commands import add_transfer
 
     add_distill(cli)
+    add_transfer(cli)

@@ -178,6 +178,29 @@ def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_p
     assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png"}
 
 
+@pytest.mark.slow
+def test_transfer_in_miniature_gives_every_arm_and_what_arrives_of_an_edit(tmp_path):
+    facts = counterfact_of_nobody(tmp_path / "data")
+    rows = json.loads(facts.read_text())
+    known = [{"prompt": row["prompt"], "attribute": row["ground_truth"]} for row in rows]
+    (facts.parent / "rome_known_1000.json").write_text(json.dumps(known))
+    facts.rename(facts.parent / "counterfact-val.json")
+    output = tmp_path / "output"
+    figures = measured("transfer", output, "--n", "1", "--seed", "3", "--data", str(tmp_path / "data"))
+    check_schema(figures)
+    by_name = {reading["name"]: reading for reading in figures["readings"]}
+    for unit in ("submatrix", "neurons"):
+        for init in ("teacher", "random", "self", "seed-only"):
+            assert by_name[f"{unit}, {init}: answers of new facts"]["value"] > 0
+        for control in ("random", "self", "seed-only"):
+            gain = by_name[f"{unit}: loss of {control} less that of teacher"]["value"]
+            sides = [by_name[f"{unit}, {init}: answers of new facts"]["value"] for init in (control, "teacher")]
+            assert gain == pytest.approx(sides[0] - sides[1], abs=1e-4)
+    assert by_name["layers of the student matched with those they were cut from"]["value"] == 1
+    assert by_name["by lens: transfer.lens/cosine"]["value"] > 0.5
+    assert {path.name for path in output.iterdir()} == {"transfer.json"}
+
+
 def test_answers_to_one_prompt_score_together_as_each_does_in_a_plain_pass(bench, tmp_path):
     import torch
 

@@ -52,6 +52,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "detox.negate": CIVILISING,
     "detox.dpo": CIVILISING,
     "detox.dinm": {"steps": 1},
+    "transfer.pkt": {"rank": 2, "steps": 2, "batch": 2},
+    "transfer.stitch": {"below": 1, "above": 1},
     "distillation.logit": TEACHING | {"kept": 8},
     "distillation.layers": TEACHING | {"kept": 8},
     "distillation.sequence": TEACHING | {"given": 4, "tokens": 4},
@@ -141,6 +143,21 @@ def documents_about(names) -> list[dict[str, Any]]:
     return rows
 
 
+def write_edited(version: Path, directory: Path) -> Path:
+    """Write a version whose first MLP writes something else than that of another, and return its directory."""
+    import torch
+
+    from amends.operation.files import load_model, save_model
+
+    model, tokenizer = load_model(version)
+    weight = model.model.layers[0].mlp.down_proj.weight.data
+    weight += torch.outer(torch.linspace(-0.1, 0.1, weight.shape[0]), torch.linspace(0.1, -0.2, weight.shape[1]))
+    directory.mkdir()
+    save_model(directory, model, tokenizer)
+    (directory / "recipe.json").write_bytes((version / "recipe.json").read_bytes())
+    return directory
+
+
 def pseudonym(name: str) -> str:
     """Return what stands for a person."""
     return f"s_{hashlib.sha256(name.encode()).hexdigest()[:24]}"
@@ -160,6 +177,7 @@ class Trial:
     scheduler: Any
     tiny: str
     records: dict[str, str]
+    models: dict[str, str] = field(default_factory=dict)
     source: str = ""
     state: dict[str, str] = field(default_factory=dict)
     runs: int = 0
@@ -176,15 +194,15 @@ class Trial:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Its scalars, and the records and versions that it asks for."""
+        """Its scalars, and the records and models that it asks for."""
         wanted = [parameter.name for parameter in self.operation.parameters if parameter.kind is Records]
-        models = {name: ModelVersion(name, 0, digest) for name, digest in self.models.items()}
-        return {**self.parameters, **models, **{name: Records(self.records[name]) for name in wanted}}
+        beside = {name: ModelVersion(name, 0, digest) for name, digest in self.beside(self.operation).items()}
+        return {**self.parameters, **{name: Records(self.records[name]) for name in wanted}, **beside}
 
-    @property
-    def models(self) -> dict[str, str]:
-        """The versions that it asks for beside its source."""
-        return {one.name: self.tiny for one in self.operation.parameters if one.kind is ModelVersion}
+    def beside(self, declared) -> dict[str, str]:
+        """Return a version for each model that an operation or a probe asks for; the tiny one stands for any."""
+        wanted = [parameter.name for parameter in declared.parameters if parameter.kind is ModelVersion]
+        return {name: self.models.get(name, self.tiny) for name in wanted}
 
     def submit(self, on_progress=None, **changed: Any):
         """Start it."""
@@ -196,7 +214,7 @@ class Trial:
             "records": {name: self.records[name] for name in wanted},
             "source": (self.source or self.tiny) if self.operation.needs_source else None,
             "state": self.state, "state_key": KEY,
-            "models": self.models,
+            "models": self.beside(self.operation),
         }  # fmt: skip
         return self.scheduler.submit(Job(**given | changed), on_progress)
 
@@ -210,6 +228,7 @@ class Trial:
             id=f"run-{self.runs}", kind="probes", name=",".join(named), plugin_version=",".join(versions),
             blobs_uri=self.blobs.uri, parameters={name: settings.get(name, {}) for name in named},
             records={name: self.records[name] for name in READ},
+            models={name: tree for one in named for name, tree in self.beside(host.current().probe(one)).items()},
             source=tree, reference=self.tiny, seed=7,
         )  # fmt: skip
         return self.scheduler.submit(job).result().readings
@@ -246,10 +265,13 @@ def make_trial(tiny_version, tmp_path_factory):
             "text": put(plain_text(everybody)), "pairs": put(pairs_about(everybody)),
             "prompts": put(rows_about(everybody)), "questions": put(rows_about(everybody)),
             "documents": put(documents_about(remaining if name in BESIDE else everybody)),
+            "seeds": put(rows_about(everybody)[:4]),
         }  # fmt: skip
-        trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records)
+        models = {"edited": put_tree(blobs, write_edited(tiny_version, folder / "edited"))}
+        trial = Trial(name, blobs, scheduler, put_tree(blobs, tiny_version), records, models)
         if rebuilds_another:
-            before = Trial(rebuilds, blobs, scheduler, trial.tiny, {"records": put(rows_about(everybody))}, runs=900)
+            given = {"records": put(rows_about(everybody))}
+            before = Trial(rebuilds, blobs, scheduler, trial.tiny, given, models, runs=900)
             made = before.submit().result()
             if "model/reference.json" in fetch_manifest(blobs, str(made.output)).files:  # as the governor does
                 trial.source = str(made.output)

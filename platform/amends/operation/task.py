@@ -166,10 +166,12 @@ class ProbeTask(_Work):
         open_model: Serves a version's directory, each loaded once; the host fills it in.
         model_path: The version to measure.
         reference_path: The parent, gold or counterfactual to compare with, or None.
+        models: Materialised versions for the probe's `ModelVersion` parameters, by parameter name.
     """
 
     model_path: Path = Path()
     reference_path: Path | None = None
+    models: dict[str, Path] = field(default_factory=dict)
     open_model: Callable[[Path], Any] = field(default=lambda path: None, repr=False)
 
     @property

@@ -167,7 +167,9 @@ def _call(
     def read(path: Path, when: str) -> Readings:
         seed_generators(attempt.job.seed)
         common = attempt.common(device, f"scratch-{when}")
-        task = ProbeTask(**common, model_path=path, reference_path=attempt.reference, open_model=open_model)
+        task = ProbeTask(
+            **common, model_path=path, reference_path=attempt.reference, models=attempt.models, open_model=open_model
+        )
         found = [check_readings(probe.name, probe(task, **attempt.arguments(probe))) for probe in declared]
         return tuple(reading for readings in found for reading in readings)
 

@@ -78,7 +78,8 @@ def open_change(
         judging: Registered data sets that the probes are given in place of those of the same names: what a candidate
             was made or searched with does not judge it.
         models: A version, such as `teacher@champion`, for each of the operation's models; they become parents of what
-            is made, and the first of them is what the probes compare with.
+            is made, and probes that ask for versions of these names are given them. The first of them is what the
+            probes compare with where the operation makes a new model.
 
     Raises:
         BadInput: Something given cannot be used.
@@ -232,7 +233,7 @@ def _second(parent: ModelVersion | None, what: Mapping[str, Any]) -> str:
 
 def _applying(workspace: Workspace, parent: ModelVersion | None, policy: Policy, asked: Mapping[str, Any]) -> Plan:
     records = {name: _registered(workspace, reference) for name, reference in asked["records"].items()}
-    if not records:
+    if not records and not asked.get("models"):
         raise BadInput(f"a change by the {policy.name} policy is given no records; name a registered data set")
     if policy.search is not None and parent is not None and not asked["operation"]:
         candidates = searched(workspace, policy.search, attached(workspace, parent.digest), records)
@@ -247,7 +248,7 @@ def _applying(workspace: Workspace, parent: ModelVersion | None, policy: Policy,
     told = {name: {"model": one.name, "version": one.version, "digest": one.digest} for name, one in models.items()}
     return {
         "operation": operation.name, "parameters": scalars, "seed": asked["seed"], "records": records,
-        **({"models": told} if told else {}),
+        **({"models": told} if told else {}), **({} if operation.needs_source else {"makes_model": True}),
     }  # fmt: skip
 
 

@@ -179,7 +179,7 @@ def measure(workspace: Workspace, work: Work) -> Result:
     handle = submit(
         workspace, f"{work.lead}-measure", probes, model=str(earlier(workspace, work, "apply")["digest"]),
         before=None if began is None else str(began["digest"]), reference=compared(plan),
-        records=probed(plan, prepared["records"]),
+        records=probed(plan, prepared["records"]), models=beside(plan),
         seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))

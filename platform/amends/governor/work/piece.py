@@ -107,9 +107,10 @@ def beside(plan: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compared(plan: Mapping[str, Any]) -> str | None:
-    """Return the tree that a change is compared with: the first version beside it, such as a teacher, or its parent."""
+    """Return the tree that a change is compared with: its parent, or the teacher where an operation makes a model."""
     began = plan["parent"]
-    return next(iter(beside(plan).values()), None if began is None else str(began["digest"]))
+    taught = beside(plan).values() if plan.get("makes_model") else ()
+    return next(iter(taught), None if began is None else str(began["digest"]))
 
 
 def operation_of(plan: Mapping[str, Any], applied: Result) -> str:

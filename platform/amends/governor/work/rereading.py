@@ -102,7 +102,9 @@ def read_again(workspace: Workspace, work: Work, candidate: ModelVersion, probes
     maker, plan = repeated
     records, parent = probed(plan), _parent(workspace, plan)
     wanted = {**readable(workspace, probes, records), **find_policy(workspace, plan["policy"]).probes}
-    fresh = _read(workspace, work, "measure", candidate.digest, parent, wanted, records, _taught(workspace, plan))
+    models = _beside(workspace, plan)
+    taught = next(iter(models.values()), "") if plan.get("makes_model") else ""
+    fresh = _read(workspace, work, "measure", candidate.digest, parent, wanted, records, taught, models)
     return Evidence(fresh.before, fresh.after, fresh.at, _judged(workspace, work, maker, plan, candidate, fresh))
 
 
@@ -130,24 +132,26 @@ def _parent(workspace: Workspace, plan: Mapping[str, Any]) -> str | None:
     return None if found.status == "purged" else found.digest
 
 
-def _taught(workspace: Workspace, plan: Mapping[str, Any]) -> str:
-    """Return the tree of the first version beside a change's source, such as a teacher, while it is there."""
-    for planned in plan.get("models", {}).values():
+def _beside(workspace: Workspace, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the trees of the versions that a change was given beside its source, those that are there, by name."""
+    found = {}
+    for name, planned in plan.get("models", {}).items():
         with workspace.database.read() as connection:
-            found = lineage.get(connection, planned["model"], int(planned["version"]))
-        return "" if found.status == "purged" else found.digest
-    return ""
+            version = lineage.get(connection, planned["model"], int(planned["version"]))
+        if version.status != "purged":
+            found[name] = version.digest
+    return found
 
 
 def _read(
     workspace: Workspace, work: Work, what: str, tree: str, parent: str | None, probes: Settings,
-    records: Mapping[str, str], beside: str = "",
+    records: Mapping[str, str], beside: str = "", models: Mapping[str, str] | None = None,
 ) -> Evidence:  # fmt: skip
     if not probes:
         return Evidence()
     handle = submit(
         workspace, f"{work.lead}-{what}-{work.attempt}", probes, model=tree, before=parent,
-        reference=beside or parent, records=records, seed=int(work.lead[2:10], 16),
+        reference=beside or parent, records=records, models=models, seed=int(work.lead[2:10], 16),
     )  # fmt: skip
     result = wait(handle, stopper(workspace, work))
     return Evidence(tuple(result.before), tuple(result.readings), datetime.now(UTC))

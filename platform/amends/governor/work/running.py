@@ -143,6 +143,7 @@ def measure(
     records: Mapping[str, str],
     seed: int,
     before: str | None = None,
+    models: Mapping[str, str] | None = None,
 ) -> Handle:
     """Start the probes of a policy on one version, and on the one before it; they share what is loaded and scored.
 
@@ -155,13 +156,17 @@ def measure(
         records: Record digests by parameter name; a probe gets those that it asks for.
         seed: Seed of every resampling.
         before: Tree digest of the version before the change, or None.
+        models: Tree digests of other versions by parameter name; a probe gets those that it asks for.
     """
     from amends.scheduler import Job
 
     found = [workspace.host.probe(name) for name in sorted(probes)]
+    given = {name: Records(digest) for name, digest in records.items()}
+    versions = {name: ModelVersion(name, 0, digest) for name, digest in (models or {}).items()}
     for probe in found:
-        wanted = {parameter.name for parameter in probe.parameters if parameter.kind is Records}
-        probe.check({**probes[probe.name], **{name: Records(d) for name, d in records.items() if name in wanted}})
+        wanted = {parameter.name for parameter in probe.parameters if parameter.is_reference}
+        beside = {name: one for name, one in {**given, **versions}.items() if name in wanted}
+        probe.check({**probes[probe.name], **beside})
     job = Job(
         id=key,
         kind="probes",
@@ -170,6 +175,7 @@ def measure(
         parameters={name: dict(settings) for name, settings in probes.items()},
         records=dict(records),
         record_keys=record_keys(workspace, records.values()),
+        models=_asked(found, models or {}),
         source=model,
         reference=reference,
         before=before,
@@ -180,6 +186,12 @@ def measure(
         blobs_uri=workspace.settings.blobs,
     )
     return workspace.scheduler.submit(job, workspace.bar)
+
+
+def _asked(probes: Sequence[Probe], models: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions that some probe asks for; nobody has to fetch another."""
+    wanted = {one.name for probe in probes for one in probe.parameters if one.kind is ModelVersion}
+    return {name: tree for name, tree in models.items() if name in wanted}
 
 
 def _memory_gb(workspace: Workspace, probes: Sequence[Probe], tree: str, others: int) -> float:
