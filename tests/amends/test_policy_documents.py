@@ -61,7 +61,7 @@ def test_an_erasure_needs_two_approvals_and_a_promotion_says_it_for_each_alias()
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():
     assert list_policies() == ("detox", "distillation", "editing", "erasure", "finding", "promotion")
-    with pytest.raises(BadPolicy, match="there are detox, editing, erasure, finding, promotion"):
+    with pytest.raises(BadPolicy, match="there are detox, distillation, editing, erasure, finding, promotion"):
         load_policy("regimes")
 
 
