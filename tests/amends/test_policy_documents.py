@@ -60,7 +60,18 @@ def test_an_erasure_needs_two_approvals_and_a_promotion_says_it_for_each_alias()
 
 
 def test_every_policy_is_listed_and_the_regimes_are_no_policy():
-    own = ("detox", "distillation", "editing", "erasure", "finding", "projection", "promotion", "transfer")
+    own = (
+        "detox",
+        "distillation",
+        "editing",
+        "erasure",
+        "finding",
+        "projection",
+        "promotion",
+        "rag",
+        "rag-text",
+        "transfer",
+    )
     assert list_policies() == own
     with pytest.raises(BadPolicy, match=f"there are {', '.join(own)}"):
         load_policy("regimes")

@@ -97,6 +97,13 @@ def test_the_teacher_is_asked_once_for_all_epochs_and_later_runs(distil, memory)
     assert len(memory.made) == 2
 
 
+def test_a_number_of_steps_takes_the_place_of_epochs(distil):
+    seen = []
+    distil("distillation.logit", alpha=0.0, epochs=1, steps=9, more={"report": lambda *told: seen.append(told)})
+    assert [done for done, _, message in seen if message == "teaching the student"] == list(range(9))
+    assert seen[-1][:2] == (9, 9)
+
+
 def test_without_the_teacher_in_the_loss_nobody_asks_it(distil, memory):
     distil("distillation.logit", alpha=0.0, more={"memory": memory})
     assert memory.made == []
@@ -163,6 +170,7 @@ def test_a_teacher_with_attachments_is_sent_to_the_operation_that_serves_it_whol
         ("distillation.logit", {"width": 16}, "its layers do not fit; give start=random"),
         ("distillation.logit", {"width": 12, "start": "random"}, "give a multiple of 8"),
         ("distillation.logit", {"temperature": 0.0}, "give a temperature above 0"),
+        ("distillation.logit", {"steps": -1}, "steps is -1; give it as zero or more"),
         ("distillation.logit", {"epochs": 0}, "epochs is 0; give it above zero"),
         ("distillation.logit", {"length": 4}, "give a window at least 8 tokens"),
         ("distillation.logit", {"lr": 1e30, "kept": 8}, "is not finite; give a smaller lr"),
