@@ -78,15 +78,22 @@ def test_an_export_holds_adapters_byte_for_byte_and_no_hash_of_a_name(sharded, t
     assert not any(path.is_symlink() for path in export.rglob("*"))
 
 
-def test_an_export_says_what_it_leaves_out(tiny_version, tmp_path):
+def test_an_export_says_what_it_leaves_out(sharded, tmp_path):
+    (sharded / "attachments" / "guard").mkdir()
+    (sharded / "attachments" / "order.json").write_text('["shards","guard"]')
+    export = export_peft(sharded, tmp_path / "export")
+    assert "no such part: guard" in (export / "README.md").read_text()
+    AutoModelForCausalLM.from_pretrained(export / "base")
+    AutoTokenizer.from_pretrained(export / "base")
+
+
+def test_what_would_be_the_bare_base_is_not_exported(tiny_version, tmp_path):
     version = Path(shutil.copytree(tiny_version, tmp_path / "version"))
     (version / "attachments" / "guard").mkdir(parents=True)
     (version / "attachments" / "order.json").write_text('["guard"]')
-    export = export_peft(version, tmp_path / "export")
-    assert "no such part: guard" in (export / "README.md").read_text()
-    assert not (export / "router.json").exists() and not (export / "adapters").exists()
-    AutoModelForCausalLM.from_pretrained(export / "base")
-    AutoTokenizer.from_pretrained(export / "base")
+    with pytest.raises(BadInput, match=r"lies in guard, .* would be the bare base"):
+        export_peft(version, tmp_path / "export")
+    assert not list(tmp_path.glob("*export*"))
 
 
 def test_two_kinds_with_adapters_of_one_name_are_kept_apart(sharded, tmp_path):

@@ -54,7 +54,7 @@ def export_peft(version: Path, destination: Path) -> Path:
         destination: A new or empty directory; it appears whole or not at all.
 
     Raises:
-        BadInput: Something is at the destination already, or the disk is full.
+        BadInput: Something is at the destination already, the disk is full, or nothing but the base could be written.
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise BadInput(f"{destination} is not an empty directory; name a new one")
@@ -93,6 +93,11 @@ def _write(version: Path, target: Path) -> None:
             (target / name).write_bytes(canonical_json(_public(json.loads(router.read_bytes()))))
     carried = {folder.parent.name for folder in adapters.values()} | set(routers)
     missing = [kind for kind in attachment_kinds(version) if kind not in carried]
+    if missing and not carried:
+        raise BadInput(
+            f"everything that was changed lies in {', '.join(missing)}, for which PEFT has no part: an export "
+            "would be the bare base; load the version through mlflow.pyfunc where Amends is installed"
+        )
     (target / "README.md").write_text(_readme(list(adapters), bool(routers), missing), encoding="utf-8")
 
 
