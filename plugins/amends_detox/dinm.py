@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Records, Task
+from amends.operation.descent import check_weights, descend, draws
 from amends_detox.anatomy import Anatomy, anatomy_of, reading
 from amends_detox.dpo import divergence
 from amends_detox.negate import token_loss
 from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import answer_logits, check_passes, examples_of
 from amends_detox.stages import stage
-from amends_detox.training import check_positive, check_weights, descend, draws
+from amends_detox.training import check_positive
 
 ANCHORS = 4  # texts that are to stay, in each step
 
@@ -92,7 +93,7 @@ def edit(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: Se
         chosen = next(draws(len(others), min(ANCHORS, len(others)), task.seed + number))
         layer = toxic_layer(anatomy, safe[number], unsafe[number])
         tune(anatomy, layer, safe[number], [others[place] for place in chosen], settings, told)
-    check_weights(anatomy)
+    check_weights(anatomy.model)
     heed(total, total)
     task.save(model, tokenizer)
 

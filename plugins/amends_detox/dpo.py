@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from amends import BadInput, Records, Task
+from amends.operation.descent import check_weights, descend, draws
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.lowrank import LowRank, fresh
 from amends_detox.pairs import Pair, read_texts, tokens_of
 from amends_detox.passes import Example, Heed, answer_logits, answer_logp, check_passes, examples_of, sums
 from amends_detox.stages import stage
-from amends_detox.training import Settings, check_positive, check_weights, descend, draws
+from amends_detox.training import Settings, check_positive
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
@@ -76,7 +77,7 @@ def train(
     told = stage(task, "preferring the neutral texts", 2 * len(texts), 2 * settings.steps, total)
     prefer(preference, change, settings, task.seed, told)
     change.merge(strength)
-    check_weights(anatomy)
+    check_weights(anatomy.model)
     task.progress(total, total, "preferred")
     task.save(model, tokenizer)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amends import ProbeTask, Reading, Records
-from amends.operation.statistics import bootstrap_by_person
+from amends.operation.statistics import bootstrap_by_person, perplexity
 from amends_detox.rows import ids_of, rows_of
 from amends_detox.sampling import NoNumbers, continuations
 
@@ -52,19 +52,6 @@ def _losses(task: ProbeTask, judge: Any, pairs: Sequence[tuple[str, str]]) -> Ar
             logp = score.logp.tolist()
             found.append((-math.fsum(logp), len(logp)))
     return np.array(found, dtype=float).reshape(len(found), 2)
-
-
-def perplexity(losses: Array, weights: Array) -> Array:
-    """Return exp of summed loss over summed tokens, shape (resamples,).
-
-    Args:
-        losses: Losses in nats and tokens, shape (continuations, 2).
-        weights: How often each is drawn, shape (resamples, continuations).
-    """
-    sums = weights @ losses
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found: Array = np.exp(sums[:, 0] / sums[:, 1])
-    return found
 
 
 def _reading(losses: Array, owners: Sequence[str], seed: int, detail: dict[str, Any]) -> Reading:

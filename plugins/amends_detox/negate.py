@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Task
+from amends.operation.descent import check_weights, descend, draws
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.lowrank import LowRank, fresh
 from amends_detox.pairs import Pair, tokens_of
 from amends_detox.passes import Example, Heed, answer_logp, check_passes, examples_of, sums
 from amends_detox.stages import stage
-from amends_detox.training import Settings, check_weights, descend, draws
+from amends_detox.training import Settings
 
 
 def token_loss(anatomy: Anatomy, examples: Sequence[Example], first: int) -> Tensor:
@@ -56,7 +57,7 @@ def negate(task: Task, pairs: Sequence[Pair], settings: Settings, strength: floa
         found.append((change, sign))
     for change, sign in found:
         change.merge(-strength * sign)
-    check_weights(anatomy)
+    check_weights(anatomy.model)
     task.progress(total, total, "subtracted what was learnt")
     task.save(model, tokenizer)
 

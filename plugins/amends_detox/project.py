@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Task
+from amends.operation.descent import check_finite, check_weights
 from amends_detox.anatomy import anatomy_of
 from amends_detox.pairs import Pair, tokens_of
 from amends_detox.passes import mean_states
 from amends_detox.stages import stage
-from amends_detox.training import check_finite, check_weights
 
 UPPER = (0.5, 0.9)  # of the depth
 
@@ -76,6 +76,6 @@ def project(task: Task, pairs: Sequence[Pair], layers: str, rank: int, shared: i
         projection = anatomy.projections[layer]
         basis = subspace_of(states_here[0::2], states_here[1::2], rank, shared)
         projection.put(without(projection.weight, basis, strength))
-    check_weights(anatomy)
+    check_weights(anatomy.model)
     task.progress(total, total, "projected")
     task.save(model, tokenizer)

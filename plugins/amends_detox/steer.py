@@ -13,13 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from amends import BadInput, Records, Task
+from amends.operation.descent import check_finite, check_weights
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.baking import bake, check_bias
 from amends_detox.gating import Gate, bake_gate, gate_of, look
 from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
-from amends_detox.training import check_finite, check_weights
 
 SUITED = 0.4  # of the depth: layer 12 of SmolLM2's 30
 
@@ -85,7 +85,7 @@ def steer(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: S
             bake_gate(anatomy, layer, *gates[layer], shift)
     elif shifts:
         bake(anatomy, shifts)
-    check_weights(anatomy)
+    check_weights(anatomy.model)
     task.progress(total, total, "baked")
     task.save(model, tokenizer)
 

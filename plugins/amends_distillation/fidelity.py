@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amends import ProbeTask, Reading, Records
 from amends.operation.power import power_of_mean
-from amends.operation.statistics import bootstrap_by_person, count_people
+from amends.operation.statistics import bootstrap_by_person, count_people, perplexity
 from amends_distillation.beside import Read, read_both, reads_alike, true_logp
 from amends_distillation.divergences import forward_kl
 
@@ -56,9 +56,7 @@ def _ratio(rows: Array, weights: Array) -> Array:
 
 
 def _perplexity(rows: Array, weights: Array) -> Array:
-    sums: Array = weights @ rows[:, :2]
-    perplexity: Array = np.exp(sums[:, 0] / sums[:, 1])
-    return perplexity
+    return perplexity(rows[:, :2], weights)
 
 
 def _kl(rows: Array, weights: Array) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from torch import Tensor
 
 from amends import BadInput, Records, Task
 from amends.records import canonical_json
+from amends.serving.attaching import attach
 from amends.serving.encoding import encode_answer, encode_prompt
-from amends.serving.model import attachment_kinds
 from amends_editing.facts import Fact, Verb, row_of
 from amends_editing.structure import Anatomy
 from amends_editing.tails import Row
-
-ORDER = "order.json"
 
 
 def read_facts(edits: Records, method: str) -> list[Fact]:
@@ -65,12 +62,6 @@ def pick_layer(anatomy: Anatomy, layer: int | None, depth: float) -> int:
     return found
 
 
-def earlier(task: Task, kind: str) -> Path | None:
-    """Return where the source keeps an attachment of this kind, or None."""
-    folder = (task.source or Path()) / "attachments" / kind
-    return folder if folder.is_dir() else None
-
-
 def finish(task: Task, kind: str, data: Any, tensors: dict[str, Tensor]) -> None:
     """Write a version: the source's weights, its other attachments as they are, and this one.
 
@@ -79,20 +70,10 @@ def finish(task: Task, kind: str, data: Any, tensors: dict[str, Tensor]) -> None
     Raises:
         BadInput: The task has no source.
     """
-    if task.source is None:
-        raise BadInput("an edit beside the weights needs a model; give the operation a source")
-    task.keep_weights()
-    kinds = attachment_kinds(task.source)
-    home = task.output / "attachments"
-    for other in kinds:
-        if other != kind:
-            shutil.copytree(task.source / "attachments" / other, home / other, copy_function=shutil.copyfile)
-    (home / kind).mkdir(parents=True)
-    order = kinds if kind in kinds else (*kinds, kind)
-    (home / ORDER).write_bytes(canonical_json(list(order)) + b"\n")
-    (home / kind / f"{kind}.json").write_bytes(canonical_json(data) + b"\n")
+    folder = attach(task, kind)
+    (folder / f"{kind}.json").write_bytes(canonical_json(data) + b"\n")
     kept = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    (home / kind / f"{kind}.safetensors").write_bytes(save_tensors(kept))
+    (folder / f"{kind}.safetensors").write_bytes(save_tensors(kept))
 
 
 def read(folder: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:

@@ -94,7 +94,7 @@ def list_edits(screen: Screen, model: str, with_replaced: bool) -> None:
     with screen.workspace() as workspace:
         held = holding.held_edits(workspace, holding.resolve(workspace, model))
         shown = [one for one in held if with_replaced or not one.replaced_by]
-        sees = holding.may_see(workspace)
+        sees = workspace.has_role(*holding.SEES)
     rows = [
         (one.shown_id(sees), one.row["verb"], one.row["subject"] if sees else None, one.step, one.operation,
          one.dataset[:12], f"replaced in step {one.replaced_by}" if one.replaced_by else "in force")
@@ -133,7 +133,7 @@ def diff(screen: Screen, first: str, second: str) -> None:
     with screen.workspace() as workspace:
         a, b = (holding.held_edits(workspace, holding.resolve(workspace, model)) for model in (first, second))
         gone, new = holding.difference(a, b)
-        sees = holding.may_see(workspace)
+        sees = workspace.has_role(*holding.SEES)
     sides = [(first, one) for one in gone] + [(second, one) for one in new]
     rows = [
         (where, one.shown_id(sees), one.row["verb"], one.row["subject"] if sees else None, one.step)

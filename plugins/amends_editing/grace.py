@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from amends import AmendsError, BadInput, Records, Task
+from amends.serving.attaching import earlier
 from amends_editing import attached
 from amends_editing.codebook import KIND, Codebook, read
 from amends_editing.structure import Anatomy, inspect_model
@@ -76,7 +77,7 @@ def write(task: Task, edits: Records, settings: Settings) -> None:
 
 def _begin(task: Task, anatomy: Anatomy, layer: int | None) -> Codebook:
     """Return the source's codebook, to go on from, or an empty one."""
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     if old is None:
         return Codebook(attached.pick_layer(anatomy, layer, DEPTH))
     codebook = read(old)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from amends import BadInput, Denied
+from amends import BadInput
 from amends.governor.data.rows import rows_of
 from amends.governor.models.recipes import read_recipe
 from amends.governor.workspace import Workspace
@@ -128,12 +128,3 @@ def difference(first: Sequence[Held], second: Sequence[Held]) -> tuple[list[Held
     here, there = ({digest_of(one.row): one for one in held} for held in (first, second))
     gone = [one for digest, one in here.items() if digest not in there]
     return gone, [one for digest, one in there.items() if digest not in here]
-
-
-def may_see(workspace: Workspace) -> bool:
-    """Whether who acts has a role that may read what edits say."""
-    try:
-        workspace.require_role(*SEES)
-    except Denied:
-        return False
-    return True

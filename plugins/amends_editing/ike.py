@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Records, Task
+from amends.serving.attaching import earlier
 from amends.serving.sentences import WIDTH, Encoder
 from amends_editing import attached
 from amends_editing.facts import Fact
@@ -43,7 +44,7 @@ def write(task: Task, edits: Records, demonstrations: int, threshold: float) -> 
     if demonstrations < 0 or not -1 <= threshold <= 1:
         raise BadInput("editing.ike: demonstrations must be 0 or more, and threshold a cosine between -1 and 1")
     facts = attached.read_facts(edits, "editing.ike")
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     told, vectors = _read(old) if old else ([], torch.empty(0, WIDTH))
     rows, encoder = [vectors], _encoder()
     for number, fact in enumerate(facts):

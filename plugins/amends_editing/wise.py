@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amends import AmendsError, BadInput, Records, Task
+from amends.serving.attaching import earlier
 from amends_editing import attached
 from amends_editing.facts import Fact
 from amends_editing.memories import KIND, activation_of_each, activations, beside
@@ -203,7 +204,7 @@ def write(task: Task, edits: Records, settings: Settings) -> None:
     router = Trainer(anatomy, tokenizer, facts, layer, settings)
     with torch.no_grad():
         threshold = router.unit * threshold_between(*router.active(change))
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     data, tensors = attached.read(old, KIND) if old else ([], {})
     name = f"memory-{len(data):04d}"
     data = [*data, {"name": name, "layer": layer, "threshold": threshold}]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amends import ProbeTask, Reading, Records
 from amends.operation.measuring import mean_logp, mean_reading, person_of, score_in_steps, spread_over_people
 from amends.operation.power import power_of_mean
-from amends.operation.statistics import bootstrap_by_person
+from amends.operation.statistics import bootstrap_by_person, perplexity, perplexity_ratio
 from amends.operation.wording import rouge_l
 
 Array = NDArray[Any]
@@ -68,12 +68,14 @@ def read_perplexity(task: ProbeTask) -> list[Reading]:
     Both intervals resample passages, which stand where people stand elsewhere.
     """
     measured = _losses(task, task.model, "reading passages")
-    readings = [_reading(task, "perplexity", measured, _perplexity, unit="perplexity")]
+    readings = [_reading(task, "perplexity", measured, perplexity, unit="perplexity")]
     if task.reference is not None:
         compared = np.concatenate([measured, _losses(task, task.reference, "reading with the reference")], axis=1)
         shifts = compared[:, 0] / compared[:, 1] - compared[:, 2] / compared[:, 3]
         power = power_of_mean(len(shifts), math.log(RISE), float(np.std(shifts, ddof=1)))
-        readings.append(_reading(task, "ratio", compared, _ratio, unit="ratio", power=power, detail={"effect": RISE}))
+        readings.append(
+            _reading(task, "ratio", compared, perplexity_ratio, unit="ratio", power=power, detail={"effect": RISE})
+        )
     return readings
 
 
@@ -88,16 +90,6 @@ def _losses(task: ProbeTask, model: Any, message: str) -> Array:
             losses.append((-math.fsum(logp), len(logp)))
     task.progress(len(passages), len(passages), message)
     return np.array(losses, dtype=float)
-
-
-def _perplexity(losses: Array, weights: Array) -> Array:
-    sums: Array = weights @ losses
-    perplexity: Array = np.exp(sums[:, 0] / sums[:, 1])
-    return perplexity
-
-
-def _ratio(losses: Array, weights: Array) -> Array:
-    return _perplexity(losses[:, :2], weights) / _perplexity(losses[:, 2:], weights)
 
 
 def _reading(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 from amends import BadInput, Records, Setting, Task
 from amends.operation.seams import SETTINGS
 from amends.records import canonical_json
-from amends.serving.model import attachment_kinds
+from amends.serving.attaching import attach
 
-ORDER = "order.json"
 DATA = "attachment.json"
 
 
@@ -56,25 +54,9 @@ def begin(task: Task, kind: str, settings: Mapping[str, Setting]) -> Path:
     Raises:
         BadInput: The task has no source.
     """
-    if task.source is None:
-        raise BadInput("grounding needs a model; give the operation a source")
-    task.keep_weights()
-    kinds = attachment_kinds(task.source)
-    home = task.output / "attachments"
-    for other in kinds:
-        if other != kind:
-            shutil.copytree(task.source / "attachments" / other, home / other, copy_function=shutil.copyfile)
-    (home / kind).mkdir(parents=True)
-    order = kinds if kind in kinds else (*kinds, kind)
-    (home / ORDER).write_bytes(canonical_json(list(order)) + b"\n")
-    (home / kind / SETTINGS).write_bytes(canonical_json(dict(settings)) + b"\n")
-    return home / kind
-
-
-def earlier(task: Task, kind: str) -> Path | None:
-    """Return where the source keeps an attachment of this kind, or None."""
-    folder = (task.source or Path()) / "attachments" / kind
-    return folder if folder.is_dir() else None
+    folder = attach(task, kind)
+    (folder / SETTINGS).write_bytes(canonical_json(dict(settings)) + b"\n")
+    return folder
 
 
 def read_defaults(folder: Path) -> dict[str, Setting]:

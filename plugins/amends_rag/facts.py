@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from amends import BadInput, BadRecords, Records, Seams, Setting, Task
+from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.dense import TextEncoder, open_encoder
 
@@ -47,7 +48,7 @@ def write(task: Task, edits: Records, settings: Mapping[str, Setting]) -> None:
     if not facts:
         raise BadInput("rag.facts was given no edits; give it one or more, or leave the step out")
     encoder, vectors, owners = open_encoder(), [], []
-    folder, old = attached.begin(task, KIND, settings), attached.earlier(task, KIND)
+    folder, old = attached.begin(task, KIND, settings), earlier(task, KIND)
     if old is not None:
         data, kept = attached.read_data(old), load_file(old / VECTORS)
         _check_encoder(data, encoder)

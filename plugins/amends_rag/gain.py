@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amends import BadRecords, ProbeTask, Reading, Records
 from amends.operation.measuring import person_of, spread_over_people
 from amends.operation.power import power_of_mean
-from amends.operation.statistics import bootstrap_by_person
+from amends.operation.statistics import bootstrap_by_person, perplexity, perplexity_ratio
 
 FALL = 0.95  # of the ratio to the reference
 AT_ONCE = 4
@@ -48,7 +48,7 @@ def read_gain(task: ProbeTask, text: Records, *, most: int, given: int, words: i
         shifts = both[:, 0] / both[:, 1] - both[:, 2] / both[:, 3]
         spread = float(np.std(shifts, ddof=1)) if len(shifts) > 1 else math.nan
         power = power_of_mean(len(set(people)), -math.log(FALL), spread)
-        readings.append(_reading(task, "ratio", both, people, ratio, "ratio", power, {"effect": FALL}))
+        readings.append(_reading(task, "ratio", both, people, perplexity_ratio, "ratio", power, {"effect": FALL}))
     return readings
 
 
@@ -62,18 +62,6 @@ def _losses(task: ProbeTask, model: Any, pairs: Sequence[tuple[str, str]], messa
             found.append((-math.fsum(logp), len(logp)))
     task.progress(len(pairs), len(pairs), message)
     return np.array(found, dtype=float)
-
-
-def perplexity(losses: Array, weights: Array) -> Array:
-    """Return exp of the loss for each token under each row of weights; columns of `losses` are losses and tokens."""
-    sums: Array = weights @ losses
-    found: Array = np.exp(sums[:, 0] / sums[:, 1])
-    return found
-
-
-def ratio(losses: Array, weights: Array) -> Array:
-    """Return the perplexity of the first two columns over that of the last two."""
-    return perplexity(losses[:, :2], weights) / perplexity(losses[:, 2:], weights)
 
 
 def _reading(

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from amends import Records, Seams, Setting, Task
+from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.anatomy import final_mlp, reading
 from amends_rag.forwarding import Forward, around
@@ -53,7 +54,7 @@ def write(task: Task, documents: Records, settings: Mapping[str, Setting], windo
         keys.append(states[:-1].half())
         values.append(torch.tensor(ids[1:], dtype=torch.int32))
     folder = attached.begin(task, KIND, settings)
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     if old is not None:
         kept = load_file(old / STORE)
         keys, values = [kept["keys"], *keys], [kept["values"], *values]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amends import AmendsError, BadInput, Records, Task
+from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.anatomy import Attention, attention_of, blocks_of, hearing
 from amends_rag.memory import KIND, STORE, Memory, looking
@@ -62,7 +63,7 @@ def write(task: Task, documents: Records, settings: Settings) -> None:
     model.requires_grad_(False)
     layer = _layer_of(task, model, settings.layer)
     attention = attention_of(model, layer)
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     kept = load_file(old / STORE) if old is not None else {}
     total, read, parts = len(rows) + settings.steps, [], [kept] if kept else []
     begin = kept["keys"].shape[1] if kept else 0
@@ -85,7 +86,7 @@ def write(task: Task, documents: Records, settings: Settings) -> None:
 
 
 def _layer_of(task: Task, model: Any, layer: int | None) -> int:
-    old = attached.earlier(task, KIND)
+    old = earlier(task, KIND)
     if old is None:
         return int(DEPTH * len(blocks_of(model))) if layer is None else layer
     found = int(attached.read_data(old)["layer"])

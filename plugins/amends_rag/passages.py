@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from amends import Records, Setting, Task
+from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.chunking import Cut, chunked
 from amends_rag.dense import open_encoder
@@ -39,7 +40,7 @@ def write_index(
         task.progress(start, len(fresh), "embedding passages")
         vectors.append(embed_passages(encoder, [passage.text for passage in fresh[start : start + STEP]]))
     made = Settings.of(encoder, cut=cut, fusion=fusion)
-    folder, old = attached.begin(task, kind, settings), attached.earlier(task, kind)
+    folder, old = attached.begin(task, kind, settings), earlier(task, kind)
     passages = fresh
     titles = {str(row["id"]): str(row.get("title") or row.get("label") or row["id"]) for row in rows}
     if old is not None:

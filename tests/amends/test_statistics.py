@@ -10,6 +10,8 @@ from amends.operation.statistics import (
     clopper_pearson,
     ks_distance,
     percentiles,
+    perplexity,
+    perplexity_ratio,
     resample_auc_by_person,
     resample_difference_by_person,
 )
@@ -131,3 +133,11 @@ def test_differences_of_means_scatter_as_a_formula_says():
 @pytest.mark.parametrize(("first", "second"), [([], [1, 2]), ([1, 2], [3]), ([1, math.nan], [1, 2])])
 def test_a_difference_without_two_people_a_side_or_with_no_number_has_no_distribution(first, second):
     assert resample_difference_by_person(first, range(len(first)), second, range(len(second))) is None
+
+
+def test_perplexity_is_exp_of_all_losses_over_all_tokens_and_its_ratio_is_of_two_such():
+    losses = np.array([[2.0, 1.0, 3.0, 1.0], [4.0, 2.0, 1.0, 3.0]])
+    weights = np.array([[1.0, 1.0], [2.0, 0.0]])
+    assert perplexity(losses[:, :2], weights) == pytest.approx(np.exp([6 / 3, 4 / 2]))
+    assert perplexity_ratio(losses, weights) == pytest.approx(np.exp([6 / 3 - 4 / 4, 4 / 2 - 6 / 2]))
+    assert np.isnan(perplexity(losses[:, :2], np.zeros((1, 2)))).all()

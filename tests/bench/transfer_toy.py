@@ -10,8 +10,9 @@ import torch
 from material import base_model
 from transfer_runs import write_records
 
+from amends.operation.descent import draws
 from amends.operation.files import load_model, save_model
-from amends_distillation.transfer.samples import draws, mean_loss, samples_of
+from amends_distillation.transfer.samples import mean_loss, samples_of
 
 THINGS = ("lamp", "bell", "rope", "drum", "kite", "harp", "vase", "coin")
 TOWNS = ("Brenn", "Sorrel", "Farrow", "Tarn", "Hollin", "Marl")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from amends import BadInput, BadRecords, ProbeTask, host
+from amends.operation.statistics import perplexity
 from amends_detox import probing
-from amends_detox.fluency import perplexity
 from amends_detox.scoring import find, identity
 from amends_detox.toxicity import statistics
 from amends_detox.variety import distinct

@@ -48,11 +48,11 @@ def add(screen: Screen, model: str, prompt: str | None, file: Path | None, **giv
 @click.argument("model")
 def list_incidents(screen: Screen, model: str) -> None:
     """List the incidents of a model; what they say is shown to who may keep some."""
-    from amends.cli.incidenttext import may_see, shown
-    from amends.governor.data.incidents import incidents_of
+    from amends.cli.incidenttext import shown
+    from amends.governor.data.incidents import ADDS, incidents_of
 
     with screen.workspace() as workspace:
-        sees = may_see(workspace)
+        sees = workspace.has_role(*ADDS)
         found = [shown(row, sees) for row in incidents_of(workspace, model)]
     columns = ("incident", "expected", "form", "since", *(("prompt", "bad") if sees else ()))
     rows = [tuple(row[name] for name in ("id", *columns[1:3], "added", *columns[4:])) for row in found]

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amends.errors import BadInput, Denied
+from amends.errors import BadInput
 
 if TYPE_CHECKING:
-    from amends.governor.workspace import Workspace
+    pass
 
 LONGEST = 64 * 1024  # bytes of a text
 
@@ -39,17 +39,6 @@ def read_incidents(
             "form": "text" if continued else "question",
         }
     ]
-
-
-def may_see(workspace: Workspace) -> bool:
-    """Whether who acts has a role that may read what incidents say."""
-    from amends.governor.data.incidents import ADDS
-
-    try:
-        workspace.require_role(*ADDS)
-    except Denied:
-        return False
-    return True
 
 
 def shown(row: Mapping[str, Any], sees: bool) -> dict[str, Any]:

@@ -124,6 +124,14 @@ class Workspace:
             raise Denied(f"{person.name} is {person.role}; this needs {' or '.join(roles)}: ask an admin")
         return person
 
+    def has_role(self, *roles: str) -> bool:
+        """Say whether who acts has one of the roles; nobody who is signed in has none."""
+        try:
+            self.require_role(*roles)
+        except Denied:
+            return False
+        return True
+
     def require_unattended_or(self, *roles: str) -> None:
         """Let unattended work pass, where nobody signed in; whoever did must have one of the roles.
 

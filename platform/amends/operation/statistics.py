@@ -210,3 +210,24 @@ def _draw(people: int, generator: Generator, resamples: int) -> Array:
     import numpy as np
 
     return generator.multinomial(people, np.full(people, 1 / people), size=resamples).astype(float)
+
+
+def perplexity(losses: Array, weights: Array) -> Array:
+    """Return exp of the loss for each token, shape (resamples,): a statistic for `bootstrap_by_person`.
+
+    Args:
+        losses: The summed loss of each text in nats, and its number of tokens, shape (texts, 2).
+        weights: How often each text is drawn, shape (resamples, texts).
+    """
+    import numpy as np
+
+    sums: Array = weights @ losses
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # no tokens: NaN, which no policy lets pass
+        found: Array = np.exp(sums[:, 0] / sums[:, 1])
+    return found
+
+
+def perplexity_ratio(losses: Array, weights: Array) -> Array:
+    """Return the perplexity of the first two columns over that of the last two, on the same resamples."""
+    ratio: Array = perplexity(losses[:, :2], weights) / perplexity(losses[:, 2:], weights)
+    return ratio

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Records, Task
+from amends.operation.descent import check_finite
 from amends.operation.files import load_model
 from amends_distillation.transfer.aligning import least_squares, states_of
 from amends_distillation.transfer.anatomy import Anatomy, anatomy_of
@@ -23,7 +24,7 @@ from amends_distillation.transfer.pkt import RANDOM, SEED_ONLY, SELF
 from amends_distillation.transfer.samples import Sample, samples_of
 from amends_distillation.transfer.seats import Neurons, Seats, tune, widen
 from amends_distillation.transfer.stages import Stages
-from amends_distillation.transfer.tuning import Tuning, check_finite
+from amends_distillation.transfer.tuning import Tuning
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Records, Task
+from amends.operation.descent import check_finite, descend, draws
 from amends.operation.files import load_model
 from amends_distillation.transfer.anatomy import MAPS, Anatomy, anatomy_of
 from amends_distillation.transfer.cutting import best_submatrix
 from amends_distillation.transfer.grafts import Factors, Grafts, factors_of, random_factors
-from amends_distillation.transfer.samples import Sample, draws, mean_loss, samples_of
+from amends_distillation.transfer.samples import Sample, mean_loss, samples_of
 from amends_distillation.transfer.sensitivity import Place, choose_layers, sensitivity_of
 from amends_distillation.transfer.stages import Stages
-from amends_distillation.transfer.tuning import Tuning, check_finite, descend
+from amends_distillation.transfer.tuning import Tuning
 
 TEACHER, RANDOM, SELF, SEED_ONLY = "teacher", "random", "self", "seed-only"
 
@@ -131,4 +132,4 @@ def tune(anatomy: Anatomy, grafts: Any, samples: Sequence[Sample], tuning: Tunin
         return mean_loss(anatomy.model, [samples[place] for place in next(order)])
 
     with grafts.armed():
-        descend(grafts.parameters(), tuning, loss_at)
+        descend(grafts.parameters(), tuning.steps, tuning.lr, loss_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,3 @@ def mean_loss(model: Any, samples: Sequence[Sample]) -> Tensor:
     losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED, reduction="none")
     taught = target != IGNORED
     return (losses.view_as(target).sum(1) / taught.sum(1)).mean()
-
-
-def draws(count: int, batch: int, seed: int) -> Iterator[list[int]]:
-    """Yield batches without end: every place once in a new order, and so again."""
-    generator = torch.Generator().manual_seed(seed)
-    waiting: list[int] = []
-    while True:
-        while len(waiting) < batch:
-            waiting += torch.randperm(count, generator=generator).tolist()
-        yield waiting[:batch]
-        waiting = waiting[batch:]

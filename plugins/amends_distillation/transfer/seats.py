@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from amends import BadInput
+from amends.operation.descent import descend, draws
 from amends_distillation.transfer.anatomy import Anatomy
-from amends_distillation.transfer.samples import Sample, draws, mean_loss
+from amends_distillation.transfer.samples import Sample, mean_loss
 from amends_distillation.transfer.stages import Stages
-from amends_distillation.transfer.tuning import Tuning, descend
+from amends_distillation.transfer.tuning import Tuning
 
 ROWS, COLUMNS = ("gate", "up"), ("down",)
 
@@ -151,7 +152,7 @@ def tune(anatomy: Anatomy, seats: Seats, samples: Sequence[Sample], tuning: Tuni
         return mean_loss(anatomy.model, [samples[place] for place in next(order)])
 
     try:
-        descend(weights, tuning, loss_at)
+        descend(weights, tuning.steps, tuning.lr, loss_at)
     finally:
         for hook in hooks:
             hook.remove()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from amends import BadInput, Denied
+from amends import BadInput
 from amends.cli.tables import Table
 from amends.governor.models.asking import served_version, verified_tree
 from amends.governor.workspace import Workspace
@@ -114,7 +114,7 @@ def look(workspace: Workspace, reference: str, against: str, asked: Look) -> See
     trees = [verified_tree(workspace, one.digest) for one in (version, other) if one is not None]
     with steady(workspace.settings.cpus, 0, torch_needed=True):
         layers, others = _read(trees, asked)
-    return Seen(str(version.name), "" if other is None else str(other.name), layers, others, may_see(workspace))
+    return Seen(str(version.name), "" if other is None else str(other.name), layers, others, workspace.has_role(*SEES))
 
 
 def made_from(workspace: Workspace, version: Version) -> Version | None:
@@ -140,12 +140,3 @@ def _read(trees: Sequence[Path], asked: Look) -> tuple[tuple[Layer, ...], int]:
     chosen = asked.layers or tuple(changed[: asked.most])
     shown = tuple(reader.compare(after, before, layer, asked.neurons) for layer in chosen)
     return shown, len(set(changed) - set(chosen))
-
-
-def may_see(workspace: Workspace) -> bool:
-    """Whether who acts has a role that may read tokens."""
-    try:
-        workspace.require_role(*SEES)
-    except Denied:
-        return False
-    return True

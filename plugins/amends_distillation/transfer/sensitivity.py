@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from amends.operation.descent import check_finite, trainable
 from amends_distillation.transfer.anatomy import Anatomy
 from amends_distillation.transfer.samples import Sample, mean_loss
-from amends_distillation.transfer.tuning import check_finite, trainable
 
 Place = tuple[int, str]
 Heed = Callable[[int, int], None]
