@@ -190,7 +190,7 @@ def _began(workspace: Workspace, model: str, asked: Mapping[str, Any]) -> ModelV
     if found is None and name and not workspace.host.operation(name).needs_source:
         check_model_name(model)
         return None
-    return found or _champion(workspace, model)
+    return _champion(workspace, model)
 
 
 def _champion(workspace: Workspace, model: str) -> ModelVersion:
