@@ -8,6 +8,7 @@ from pathlib import Path
 from amends import BadInput
 
 FOLDER, INDEX = "indexes", "index.json"
+STORE = "rag.indexes"  # what they are called together, where a person's data lies
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

@@ -14,8 +14,8 @@ from amends.governor.workspace import Workspace
 from amends.ledger import datasets
 from amends_rag.building import log_version
 from amends_rag.live import LiveIndex, held
+from amends_rag.places import STORE
 from amends_rag.rewriting import add_again
-from amends_rag.store import NAME
 
 
 @dataclass
@@ -49,7 +49,7 @@ def opened(workspace: Workspace, name: str) -> Iterator[LiveIndex]:
         if index.card is not before:
             change(workspace, index, changes)
             index.settle()
-            log_version(workspace, index, NAME)
+            log_version(workspace, index, STORE)
         yield index
 
 

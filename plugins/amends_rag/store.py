@@ -7,9 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from amends import Disclosure, Finding, Workspace
-from amends_rag.places import names
-
-NAME = "rag.indexes"
+from amends_rag.places import STORE, names
 
 
 class Indexes:
@@ -19,7 +17,7 @@ class Indexes:
         workspace: Whose.
     """
 
-    name = NAME
+    name = STORE
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -37,7 +35,7 @@ class Indexes:
         Raises:
             BadInput: A file of an index still holds the person, or its silence could not be tested.
         """
-        return list(self._each(lambda workspace, name: _erasing().erase_from(workspace, name, disclosure, NAME)))
+        return list(self._each(lambda workspace, name: _erasing().erase_from(workspace, name, disclosure, STORE)))
 
     def verify(self, disclosure: Disclosure) -> Iterator[Finding]:
         """Yield each index in which the person is found, or of which nobody can say that they are not."""
@@ -46,7 +44,7 @@ class Indexes:
     def _each(self, count: Callable[[Any, str], int]) -> Iterator[Finding]:
         for name in names(self._workspace.home):
             if found := count(_whole(self._workspace), name):
-                yield Finding(NAME, f"index {name}", found)
+                yield Finding(STORE, f"index {name}", found)
 
 
 def _erasing() -> ModuleType:
