@@ -69,8 +69,9 @@ def approved(shell, said):
     assert said.exit_code == 3, said.stderr
     case = next(word for word in said.stdout.split() if word.startswith("c-"))
     shell.json("cases", "approve", case, "--yes", as_="Sven")
-    done = shell("cases", "approve", case, "--yes", as_="Mina")
+    done = shell("cases", "approve", case, as_="Mina", given="y\n")
     assert done.exit_code == 0, done.stderr
+    assert "changes assistant@1" in done.stderr and "approve plan " in done.stderr
     return shell.json("cases", "show", case)
 
 

@@ -154,7 +154,7 @@ COMMANDS = (mark, approve, deny, retry, replan, cancel, extend, purge, shred)
 def _confirm(screen: Screen, view: casetext.View) -> None:
     if screen.as_json:
         raise BadInput("with --json nothing is asked; read the plan with `amends cases show` and give --yes")
-    for line in (*casetext.case_lines(view), *casetext.plan_lines(view["plan"])):
+    for line in (*casetext.case_lines(view), *casetext.lines_of_plan(view["plan"])):
         screen.say(line)
     if not screen.ask(f"approve plan {view['plan_digest'][:12]}?"):
         raise Denied(f"you did not approve case {view['id']}; nothing was changed")

@@ -47,7 +47,8 @@ def test_the_story_from_training_to_certificate(make_shell, make_tiny, use_fixed
     case, near = opened["id"], [miss["record_id"] for miss in opened["near_misses"]]
     if near:
         amends.json("cases", "mark", case, *near, "keep", "--reason", "somebody else", as_="Otto")
-    amends.json("cases", "approve", case, "--yes", as_="Dora")
+    approved = amends("cases", "approve", case, as_="Dora", given="y\n")
+    assert approved.exit_code == 0 and "ground: " in approved.stderr and "approve plan " in approved.stderr
     done = amends.json("cases", "approve", case, "--yes", as_="Mina")
     assert (done["status"], done["outcome"]) == ("sealed", "granted")
     assert all(decision["allowed"] for decision in done["decisions"])

@@ -163,11 +163,11 @@ def base(install, imported, told, tmp_path_factory, tmp_path):
 
 @pytest.fixture
 def run(base):
-    """Return `run(who, *arguments)`, which runs a command as somebody."""
+    """Return `run(who, *arguments, given="")`, which runs a command as somebody, who may type something."""
 
-    def run(who, *arguments):
+    def run(who, *arguments, given=None):
         environment = {"AMENDS_HOME": str(base.home), "AMENDS_TOKEN": base.tokens[who]}
-        return CliRunner().invoke(root, list(arguments), env=environment)
+        return CliRunner().invoke(root, list(arguments), env=environment, input=given)
 
     base.close()
     return run

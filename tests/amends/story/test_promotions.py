@@ -120,7 +120,9 @@ def test_the_command_line_waits_explains_and_shows_the_history(base, run):
     assert waited.exit_code == 3 and "moves assistant@candidate from nothing to version 2" in waited.stdout
     why = run("olga", "policy", "explain", case)
     assert why.exit_code == 0 and "2 more people must approve" in why.stdout
-    assert run("dora", "cases", "approve", case, "--yes").exit_code == 0
+    refused = run("dora", "cases", "approve", case, given="n\n")
+    assert refused.exit_code == 1 and "moves assistant@champion from version 1 to version 2" in refused.stderr
+    assert run("dora", "cases", "approve", case, given="y\n").exit_code == 0
     assert run("max", "cases", "approve", case, "--yes").exit_code == 0
     shown = run("olga", "cases", "show", case)
     assert "moves assistant@champion from version 1 to version 2" in shown.stdout
