@@ -27,8 +27,8 @@ def steer(
     layer: str = "",
     strength: float = 4.0,
     gate: bool = True,
-    opens: float = 0.3,
-    full: float = 0.8,
+    opens: float = 0.5,
+    full: float = 1.0,
 ) -> None:
     """Move states away from the toxic ones, at tokens that look toxic or at all (CAA, Rimsky et al., 2024)."""
     from .contrasts import pairs_for
