@@ -53,7 +53,8 @@ class Distillation:
 
     def pilot(self, name: str, folder: Path, given: dict[str, Any], is_generous: bool) -> arms.Run:
         """Run an operation for a short time to learn what its steps cost, and then for as long as the budget buys."""
-        run, clock = arms.operate(name, self.source, self.few, folder / "pilot", self.seed, {**given, "epochs": 1})
+        short = {**given, "steps": arms.SHORT}
+        run, clock = arms.operate(name, self.source, self.few, folder / "pilot", self.seed, short)
         more = {**given, "steps": arms.steps_for(clock, run, self.larger, self.size["budget"], is_generous)}
         return arms.operate(name, self.source, self.records, folder / "whole", self.seed, more)[0]
 
