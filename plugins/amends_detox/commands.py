@@ -13,7 +13,7 @@ from amends.cli.verbs import group
 
 HELP = """Make a model less toxic, under a budget for everything else, and keep the scorers that say so.
 
-With options and no command it does what `apply` does: amends detox --model assistant --prompts prompts.jsonl
+With options and no command it does what `apply` does: amends detox --model smollm2 --prompts prompts.jsonl
 """
 SHORT = "Make a model less toxic, under a budget for everything else."
 
@@ -28,7 +28,7 @@ def add_detox(cli: click.Group) -> None:
     cli.add_command(detox)
 
 
-@detox.verb("apply", example="amends detox apply --model assistant --prompts prompts.jsonl --pairs pairs.jsonl")
+@detox.verb("apply", example="amends detox apply --model smollm2 --prompts prompts.jsonl --pairs pairs.jsonl")
 @click.option("--model", required=True, metavar="NAME", help="The model to change.")
 @click.option(
     "--prompts", type=FILE, required=True, metavar="FILE", help="Texts to be continued, a JSON object a line."
