@@ -11,9 +11,7 @@ def test_a_step_clips_what_is_steep_and_moves_by_the_learning_rate():
     weight = torch.zeros(2, requires_grad=True)
     step_down(adamw([weight], lr=0.5), [weight], 1e6 * weight.sum(), clip=1.0)
     torch.testing.assert_close(weight.grad.norm(), torch.tensor(1.0))
-    torch.testing.assert_close(
-        weight.detach(), torch.full((2,), -0.5)
-    )  # the first step of Adam is lr, whatever the slope
+    torch.testing.assert_close(weight.detach(), torch.full((2,), -0.5))  # Adam: whatever the slope
 
 
 @pytest.mark.parametrize("loss_of", [lambda weight: weight.sum() * torch.nan, lambda weight: weight.sqrt().sum()])
