@@ -11,10 +11,9 @@ from amends.cli import casetext
 from amends.cli.casetext import View
 from amends.cli.deciding import COMMANDS
 from amends.cli.familytext import family_lines
-from amends.cli.output import Screen
+from amends.cli.output import Screen, writing
 from amends.cli.tables import Table, coloured
 from amends.cli.verbs import group
-from amends.errors import BadInput
 
 COLUMNS = ("case", "opened by", "kind", "model", "status", "time left", "asked by", "approvals missing", "outcome")
 COLOURS = {"failed": "red", "denied": "red", "awaiting review": "yellow", "awaiting approval": "yellow"}
@@ -109,10 +108,8 @@ def report(screen: Screen, case: str, output: Path | None) -> None:
     if output is None:
         screen.show({**document, "page": made.page}, made.page)
         return
-    try:
+    with writing(output):
         output.write_text(made.page, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{output} cannot be written ({error.strerror}); name another file") from None
     said = "its signed page" if made.is_signed else "a report of it as it stands, not signed"
     screen.show({**document, "file": str(output)}, f"case {case}: {said}, is in {output}")
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 
-from amends.cli.output import Screen
+from amends.cli.output import Screen, writing
 from amends.cli.quarantine import quarantine, release
 from amends.cli.recipients import COMMANDS
 from amends.cli.tables import Table, coloured
 from amends.cli.verbs import group
-from amends.errors import BadInput
 
 COLOURS = {"quarantined": "red", "sealed": "yellow", "purged": "red"}
 
@@ -151,12 +150,10 @@ def passport(screen: Screen, reference: str, output: Path | None, kind: str) -> 
 
 
 def _write(directory: Path, texts: Mapping[str, str]) -> list[str]:
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{directory} cannot be written ({error.strerror}); name another directory") from None
     return [str(directory / name) for name in texts]
 
 
