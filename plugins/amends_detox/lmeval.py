@@ -50,7 +50,7 @@ READ = {
     },
     "metric_list": {
         "type": ["array", "null"],
-        "items": {"required": ["metric"], "properties": METRIC, "additionalProperties": False},
+        "items": {"type": "object", "required": ["metric"], "properties": METRIC, "additionalProperties": False},
     },
     "filter_list": {
         "type": ["array", "null"],

@@ -156,6 +156,7 @@ def test_an_answer_is_cut_filtered_and_compared_as_the_task_says(row, answer, is
         ("test_split: test", "test_split: [test]", "its test_split has not the form that is read here"),
         ("{data_files: {test: capitals.jsonl}}", "capitals.jsonl", "its dataset_kwargs has not the form"),
         ("[{metric: acc, aggregation: mean, higher_is_better: true}]", "acc", "its metric_list has not the form"),
+        ("[{metric: acc, aggregation: mean, higher_is_better: true}]", "[acc]", "its metric_list.0 has not the form"),
         ("metadata:", "generation_kwargs: 7\nmetadata:", "its generation_kwargs has not the form"),
     ],
 )
@@ -297,6 +298,10 @@ def test_the_command_says_what_would_be_asked_and_writes_it(folder, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"prompt": "Who?", "choices": ["a"], "gold": 0}\n')
     refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / "bad.jsonl")])
     assert refused.exit_code == 2 and "its choices cannot be used" in refused.stderr
+    lost = CliRunner().invoke(
+        root, ["detox", "tasks", str(folder), "--output", str(tmp_path / "nowhere" / "rows.jsonl")]
+    )
+    assert lost.exit_code == 2 and "cannot be written (No such file or directory)" in lost.stderr
     for absent in ("nowhere", "nowhere.yaml"):
         refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / absent)])
         assert refused.exit_code == 2 and refused.stderr.count("error: ") == 1

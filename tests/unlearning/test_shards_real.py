@@ -26,7 +26,7 @@ def mean(values):
 def test_a_real_model_learns_a_person_by_heart_and_forgets_them_exactly(
     run_task, smollm2, prepared, write_records, files_of
 ):
-    rows = prepared(records(people(3, 3), 3, share=0.25))
+    rows = prepared(records(people(3, 3, facts=3), 3, share=0.25))
     gone = rows[0]["subjects"][0]
     forgotten = [row for row in rows if gone in row["subjects"]]
     kept = [row for row in rows if gone not in row["subjects"]]
