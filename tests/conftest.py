@@ -273,8 +273,8 @@ def settle(home, admin, roles):
 
 
 @pytest.fixture(scope="session")
-def mlflow_tables(tmp_path_factory):
-    """Return a file with MLflow's tables and nothing in them."""
+def fresh_mlflow(tmp_path_factory):
+    """Return an empty MLflow database; its migrations take seconds, so tests copy this one."""
     from mlflow import MlflowClient
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -283,7 +283,7 @@ def mlflow_tables(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make_shell(tmp_path_factory, mlflow_tables):
+def make_shell(tmp_path_factory, fresh_mlflow):
     """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people.
 
     The same people are settled once and copied: their tokens and MLflow's tables take longer than most tests.
@@ -295,7 +295,7 @@ def make_shell(tmp_path_factory, mlflow_tables):
         if who not in settled:
             template = tmp_path_factory.mktemp("settled") / "home"
             settled[who] = template, settle(template, admin, roles)
-            shutil.copy(mlflow_tables, template)
+            shutil.copy(fresh_mlflow, template)
         template, tokens = settled[who]
         shutil.copytree(template, home)
         return Shell(home, dict(tokens), admin)

@@ -58,7 +58,7 @@ def folder(tmp_path):
         {"country": "Mar", "right": "Kelda", "wrong": ["Oxmoor"]},
     ]
     (place / "capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (place / "sums.json").write_text(json.dumps([{"q": "2 and 2?", "a": "4"}, {"q": "3 and 4?", "a": 7}]))
+    (place / "sums.json").write_text(json.dumps([{"q": "2 and 2?", "a": "4"}, {"q": "3 and 4?", "a": 7, "b": 1}]))
     return place
 
 
@@ -134,6 +134,15 @@ def test_an_answer_is_cut_filtered_and_compared_as_the_task_says(row, answer, is
     assert exact(row, answer) is is_right
 
 
+def refusal(file, old, new):
+    """Return the one sentence by which a task's file is refused once it says something else."""
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(BadRecords, match=r"^[^\n]*$") as refused:
+        read_tasks(file)
+    return str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -161,12 +170,7 @@ def test_an_answer_is_cut_filtered_and_compared_as_the_task_says(row, answer, is
     ],
 )
 def test_what_is_not_supported_is_refused_in_one_sentence(folder, old, new, said):
-    file = folder / "capitals.yaml"
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(BadRecords, match=r"^[^\n]*$") as refused:
-        read_tasks(file)
-    assert said in str(refused.value)
+    assert said in refusal(folder / "capitals.yaml", old, new)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +186,7 @@ def test_what_is_not_supported_is_refused_in_one_sentence(folder, old, new, said
     ],
 )
 def test_a_task_of_another_form_is_refused_before_anything_is_asked(folder, old, new, said):
-    (folder / "sums.json").write_text(json.dumps([{"q": "2 and 2?", "a": "4"}, {"q": "3 and 4?", "a": 7, "b": 1}]))
-    file = folder / "sums.yaml"
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(BadRecords, match=r"^[^\n]*$") as refused:
-        read_tasks(file)
-    assert said in str(refused.value)
+    assert said in refusal(folder / "sums.yaml", old, new)
 
 
 def rows_of(folder, name, documents, **said):
