@@ -10,7 +10,7 @@ from amends.serving import open_version
 from amends_unlearning import train_shards, unlearn_shards
 from amends_unlearning.people import people, records
 
-SETTINGS = dict(placement_salt="ab", router_salt="cd", shards=2, slices=2, canaries_per_shard=1)
+SETTINGS = dict(placement_salt="ab", router_salt="cd", shards=2, slices=2, canaries_per_shard=0)
 
 
 def probabilities(model, rows):
