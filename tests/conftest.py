@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,16 +262,42 @@ class Shell:
         return Shell(home, self.tokens, person or self.person)
 
 
+def settle(home, admin, roles):
+    """Make a workspace with its people, and return their tokens."""
+    shell = Shell(home, {}, admin)
+    shell.tokens[admin] = shell.json("init", "--admin", admin)["token"]
+    (home / "amends.toml").write_text(SHELL_SETTINGS)
+    for name, role in roles.items():
+        shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
+    return shell.tokens
+
+
 @pytest.fixture(scope="session")
-def make_shell():
-    """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people."""
+def fresh_mlflow(tmp_path_factory):
+    """Return an empty MLflow database; its migrations take seconds, so tests copy this one."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture(scope="session")
+def make_shell(tmp_path_factory, fresh_mlflow):
+    """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people.
+
+    The same people are settled once and copied: their tokens and MLflow's tables take longer than most tests.
+    """
+    settled = {}
 
     def make(home, admin, **roles):
-        shell = Shell(home, {}, admin)
-        shell.tokens[admin] = shell.json("init", "--admin", admin)["token"]
-        (home / "amends.toml").write_text(SHELL_SETTINGS)
-        for name, role in roles.items():
-            shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
-        return shell
+        who = (admin, *roles.items())
+        if who not in settled:
+            template = tmp_path_factory.mktemp("settled") / "home"
+            settled[who] = template, settle(template, admin, roles)
+            shutil.copy(fresh_mlflow, template)
+        template, tokens = settled[who]
+        shutil.copytree(template, home)
+        return Shell(home, dict(tokens), admin)
 
     return make

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from amends.cli.output import Screen
+from amends.cli.output import Screen, writing
 from amends.cli.tables import Table
 from amends.cli.verbs import group
 
 HELP = """Make a model less toxic, under a budget for everything else, and keep the scorers that say so.
 
-With options and no command it does what `apply` does: amends detox --model assistant --prompts prompts.jsonl
+With options and no command it does what `apply` does: amends detox --model smollm2 --prompts prompts.jsonl
 """
 SHORT = "Make a model less toxic, under a budget for everything else."
 
@@ -28,7 +28,7 @@ def add_detox(cli: click.Group) -> None:
     cli.add_command(detox)
 
 
-@detox.verb("apply", example="amends detox apply --model assistant --prompts prompts.jsonl --pairs pairs.jsonl")
+@detox.verb("apply", example="amends detox apply --model smollm2 --prompts prompts.jsonl --pairs pairs.jsonl")
 @click.option("--model", required=True, metavar="NAME", help="The model to change.")
 @click.option(
     "--prompts", type=FILE, required=True, metavar="FILE", help="Texts to be continued, a JSON object a line."
@@ -73,7 +73,8 @@ def tasks(screen: Screen, place: Path, output: Path | None) -> None:
 
     rows = read_tasks(place)
     if output is not None:
-        output.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+        with writing(output):
+            output.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
     checks = [next(name for name in CHECKS if row.get(name)) for row in rows]
     counted = Counter((str(row.get("task", "-")), check) for row, check in zip(rows, checks, strict=True))
     shown = [(name, check, count) for (name, check), count in sorted(counted.items())]
@@ -116,8 +117,11 @@ def fit_scorer(screen: Screen, file: Path, output: Path, held_out: int, hidden: 
     from amends_detox.scoring.head import write_head
     from amends_detox.scoring.training import train_head
 
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)  # before what takes minutes
     head = train_head(file, Fit(hidden, ridge, seed), held_out, screen.progress.bar)
-    write_head(output, head)
+    with writing(output):
+        write_head(output, head)
     areas = head.facts["held_out"]["auc"]
     screen.show(
         {"output": str(output), "digest": head.digest, **head.facts},
@@ -145,10 +149,13 @@ def card(screen: Screen, scorer: str, data: Path, output: Path | None) -> None:
     from amends_detox.scoring.held_out import read_sets
     from amends_detox.scoring.page import render_card
 
+    if output is not None:
+        with writing(output):
+            output.mkdir(parents=True, exist_ok=True)
     made = make_card(find(scorer), read_sets(data), screen.progress.bar)
     page = render_card(made)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "card.json").write_text(json.dumps(plain(made), indent=2) + "\n", encoding="utf-8")
-        (output / "card.md").write_text(page, encoding="utf-8")
+        with writing(output):
+            (output / "card.json").write_text(json.dumps(plain(made), indent=2) + "\n", encoding="utf-8")
+            (output / "card.md").write_text(page, encoding="utf-8")
     screen.show(made, page)

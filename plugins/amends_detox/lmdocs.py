@@ -1,130 +1,133 @@
-"""Turn the documents of an lm-eval task into rows that `utility.tasks` asks, and check answers as lm-eval does."""
+"""Turn the documents of an lm-eval task into rows that `utility.tasks` asks, each part said as lm-eval says it."""
 
 from __future__ import annotations
 
 import ast
-import re
-import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from amends import BadRecords
 
 if TYPE_CHECKING:
-    from amends_detox.lmeval import HarnessTask
+    from jinja2 import Template
 
-INVALID = "[invalid]"
 Row = dict[str, Any]
 
 
-def rows_of_task(task: HarnessTask, documents: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
+@dataclass(frozen=True)
+class HarnessTask:
+    """One task as its file says it; `filters`, `ignores`, `until` and `tokens` are about generated answers alone."""
+
+    name: str
+    is_choice: bool
+    text: str
+    target: Any
+    choice: Any = None
+    description: str = ""
+    is_normalised: bool = False
+    until: tuple[str, ...] = ()
+    tokens: int = 0
+    filters: tuple[Row, ...] = ()
+    ignores: Row = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a task, with the names of the fields of all of them."""
+
+    values: Mapping[str, Any]
+    fields: frozenset[str]
+    where: str
+
+    def say(self, template: Any) -> Any:
+        """Return what a template says: the value of the field that it names, what is no text as it is, or its text.
+
+        Raises:
+            BadRecords: The document lacks what it names, or it cannot be rendered.
+        """
+        if not isinstance(template, str):
+            return template
+        if template in self.fields and template not in self.values:
+            raise BadRecords(f"{self.where}: it lacks the field that a template names; add it")
+        return self.values[template] if template in self.fields else self.render(template)
+
+    def render(self, template: str) -> str:
+        """Return the text of a template.
+
+        Raises:
+            BadRecords: It cannot be rendered; the sentence says no text.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return _compiled(template).render(dict(self.values))
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BadRecords(f"{self.where}: a template cannot be rendered ({type(error).__name__}); mend it") from None
+
+
+def rows_of_task(task: HarnessTask, documents: Sequence[Mapping[str, Any]], where: str) -> list[Row]:
     """Return a row for each document.
 
     Raises:
         BadRecords: A template cannot be rendered, or what it gives is no answer; the sentence says no text.
     """
+    fields = frozenset(name for values in documents for name in values)
     rows = []
-    for number, document in enumerate(documents, start=1):
-        place = f"{where}, document {number}"
-        prompt = task.description + str(_said(task.text, document, place))
-        if not prompt.strip():
-            raise BadRecords(f"{place}: doc_to_text gives an empty text; mend it")
-        row = {"id": f"{task.name}-{number}", "task": task.name, "prompt": prompt}
-        rows.append(row | (_choice(task, document, place) if task.is_choice else _generated(task, document, place)))
+    for number, values in enumerate(documents, start=1):
+        document = Document(values, fields, f"{where}, document {number}")
+        row = {"id": f"{task.name}-{number}", "task": task.name, "prompt": _prompt(task, document)}
+        rows.append(row | (_choice(task, document) if task.is_choice else _generated(task, document)))
     return rows
 
 
-def exact(row: Mapping[str, Any], answer: str) -> bool:
-    """Return whether an answer is one of a row's texts, cut and filtered as its task says, but for spaces around it."""
-    for stop in row.get("until", ()):
-        answer = answer.partition(stop)[0] if stop else answer
-    for step in row.get("filters", ()):
-        answer = _filtered(step, answer)
-    ignores = row.get("ignores", {})
-    said = _plain(answer, ignores)
-    return any(said == _plain(str(target), ignores) for target in row["exact"])
+def _prompt(task: HarnessTask, document: Document) -> str:
+    """Return the description and the document's text; a number alone would be the place of one of several texts."""
+    text, before = document.say(task.text), document.render(task.description)
+    if not isinstance(text, str) or not (before + text).strip() or (task.is_choice and text.isdecimal()):
+        raise BadRecords(f"{document.where}: doc_to_text gives no text to go on from; mend it")
+    return before + text
 
 
-def likeliest(row: Mapping[str, Any], logps: Sequence[float]) -> bool:
-    """Return whether the right choice has the highest log-likelihood, by its length in letters where the task says so.
-
-    Args:
-        row: With `choices` and `gold`, the place of the right one.
-        logps: Of each choice after the prompt, in nats, summed over its tokens.
-    """
-    lengths = [len(choice) for choice in row["choices"]] if row.get("normalised") else [1] * len(logps)
-    merits = [logp / length for logp, length in zip(logps, lengths, strict=True)]
-    return merits.index(max(merits)) == int(row["gold"])
-
-
-def _choice(task: HarnessTask, document: Mapping[str, Any], where: str) -> Row:
-    choices = _said(task.choice, document, where)
-    choices = _listed(choices, where) if isinstance(choices, str) else choices
+def _choice(task: HarnessTask, document: Document) -> Row:
+    choices = document.say(task.choice)
+    if isinstance(choices, str):
+        choices = _literal(choices)
     if not isinstance(choices, list) or len(choices) < 2 or not all(str(choice).strip() for choice in choices):
-        raise BadRecords(f"{where}: doc_to_choice gives no list of two texts or more; mend it")
+        raise BadRecords(f"{document.where}: doc_to_choice gives no list of two texts or more; mend it")
     texts = [str(choice) for choice in choices]
-    target = _said(task.target, document, where)
-    gold = texts.index(str(target)) if str(target) in texts else int(target) if str(target).strip().isdigit() else -1
-    if not 0 <= gold < len(texts):
-        raise BadRecords(f"{where}: doc_to_target gives none of the choices, and no place of one; mend it")
-    return {"choices": texts, "gold": gold, "normalised": task.is_normalised}
+    gold = document.say(task.target)
+    if isinstance(gold, str):
+        is_place = task.target not in document.fields and gold.isdecimal()
+        gold = int(gold) if is_place else texts.index(gold) if gold in texts else -1
+    if not isinstance(gold, int) or not 0 <= gold < len(texts):
+        raise BadRecords(f"{document.where}: doc_to_target gives none of the choices, and no place of one; mend it")
+    return {"choices": texts, "gold": int(gold), "normalised": task.is_normalised}
 
 
-def _generated(task: HarnessTask, document: Mapping[str, Any], where: str) -> Row:
-    target = _said(task.target, document, where)
-    targets = [str(one) for one in target] if isinstance(target, list) else [str(target)]
-    if not targets:
-        raise BadRecords(f"{where}: doc_to_target gives no answer; mend it")
-    told = {
-        "until": list(task.until),
-        "tokens": task.tokens,
-        "filters": list(task.filters),
-        "ignores": dict(task.ignores),
-    }
-    return {"exact": targets, **told}
+def _generated(task: HarnessTask, document: Document) -> Row:
+    target = document.say(task.target)
+    if isinstance(target, str) and task.target not in document.fields and target[:1] + target[-1:] == "[]":
+        target = _literal(target)
+    targets = target if isinstance(target, list) else [target]
+    if not targets or not all(isinstance(one, str | int | float) for one in targets):
+        raise BadRecords(f"{document.where}: doc_to_target gives no answer; mend it")
+    told = {"until": list(task.until), "tokens": task.tokens, "filters": list(task.filters), "ignores": task.ignores}
+    return {"exact": [str(one) for one in targets], **told}
 
 
-def _said(template: Any, document: Mapping[str, Any], where: str) -> Any:
-    """Return what a template says of a document: a field of that name, a list as it is, or the rendered text."""
-    from jinja2 import StrictUndefined, TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    if not isinstance(template, str):
-        return template
-    if template in document:
-        return document[template]
-    try:
-        return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(template).render(**document)
-    except (TemplateError, TypeError, ValueError) as error:
-        raise BadRecords(f"{where}: a template cannot be rendered ({type(error).__name__}); mend it") from None
-
-
-def _listed(text: str, where: str) -> Any:
+def _literal(text: str) -> Any:
+    """Return the list that a rendered text writes, or the text where it writes nothing of Python's."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        raise BadRecords(f"{where}: doc_to_choice gives a text that is no list; mend it") from None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
-def _filtered(step: Mapping[str, Any], answer: str) -> str:
-    """Apply one filter of lm-eval 0.4: its `regex` takes a match, and of several groups the first that is not empty."""
-    if step["function"] == "regex":
-        found = re.findall(step.get("regex_pattern", r"#### (\-?[0-9\.\,]+)"), answer)
-        place = int(step.get("group_select", 0))
-        if not -len(found) <= place < len(found):
-            return str(step.get("fallback", INVALID))
-        match = found[place]
-        return str(next((group for group in match if group), INVALID) if isinstance(match, tuple) else match).strip()
-    kinds: dict[str, Callable[[str], str]]
-    kinds = {"lowercase": str.lower, "uppercase": str.upper, "remove_whitespace": str.lstrip}
-    return kinds.get(step["function"], str)(answer)
+@lru_cache(maxsize=64)
+def _compiled(template: str) -> Template:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-
-def _plain(text: str, ignores: Mapping[str, Any]) -> str:
-    for pattern in ignores.get("regexes_to_ignore", ()):
-        text = re.sub(pattern, "", text)
-    text = text.lower() if ignores.get("ignore_case") else text
-    dropped = (string.punctuation if ignores.get("ignore_punctuation") else "") + (
-        string.digits if ignores.get("ignore_numbers") else ""
-    )
-    return text.translate(str.maketrans("", "", dropped)).strip()
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template)

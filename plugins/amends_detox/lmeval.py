@@ -10,49 +10,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from amends import BadRecords
+from amends_detox.lmanswers import IGNORED, STEP
+from amends_detox.lmdocs import HarnessTask, Row, rows_of_task
+from amends_detox.rows import misfit, name_in
 
 CHOICE, GENERATE = "multiple_choice", "generate_until"
 METRICS = {CHOICE: ("acc", "acc_norm"), GENERATE: ("exact_match",)}
+TEXT, TEXTS = {"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}
+TEXT_OR_TEXTS = {"anyOf": [TEXT, TEXTS]}
+FILES = {"type": "object", "additionalProperties": TEXT_OR_TEXTS}
+METRIC = {"metric": {"type": "string"}, "aggregation": {}, "higher_is_better": {}, **IGNORED}
 READ = {
-    "task", "dataset_path", "dataset_kwargs", "test_split", "validation_split", "output_type", "doc_to_text",
-    "doc_to_target", "doc_to_choice", "description", "target_delimiter", "num_fewshot", "repeats", "generation_kwargs",
-    "metric_list", "filter_list",
-}  # fmt: skip
+    "task": TEXT,
+    "dataset_path": TEXT,
+    "dataset_kwargs": {
+        "type": ["object", "null"],
+        "properties": {"data_files": {"anyOf": [*TEXT_OR_TEXTS["anyOf"], FILES]}},
+    },
+    "test_split": TEXT,
+    "validation_split": TEXT,
+    "output_type": TEXT,
+    "doc_to_text": TEXT,
+    "doc_to_target": {"type": ["string", "integer", "array", "null"]},
+    "doc_to_choice": {"type": ["string", "array", "null"]},
+    "description": TEXT,
+    "target_delimiter": TEXT,
+    "fewshot_delimiter": TEXT,
+    "num_fewshot": {},
+    "repeats": {},
+    "generation_kwargs": {
+        "type": ["object", "null"],
+        "properties": {"until": TEXT_OR_TEXTS, "max_gen_toks": {"type": "integer", "minimum": 1}},
+    },
+    "metric_list": {
+        "type": ["array", "null"],
+        "items": {"type": "object", "required": ["metric"], "properties": METRIC, "additionalProperties": False},
+    },
+    "filter_list": {
+        "type": ["array", "null"],
+        "items": {"type": "object", "properties": {"filter": {"type": "array", "items": STEP}}},
+    },
+}
+"""What is read of a task's file, each with the form that it has."""
+
 SAID = {"task_alias", "tag", "metadata", "training_split", "fewshot_split", "doc_to_decontamination_query",
-        "should_decontaminate", "fewshot_delimiter"}  # fmt: skip
+        "should_decontaminate"}  # fmt: skip
 """Keys that change nothing of a zero-shot run; every key that is neither here nor in `READ` is refused."""
 
 FIXED = {"num_fewshot": (0, None), "repeats": (1, None), "target_delimiter": (" ", None), "dataset_path": ("json",)}
 GENERATION = {"until", "max_gen_toks", "do_sample", "temperature"}
-IGNORES = ("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore")
-STEP = {"function", "regex_pattern", "group_select", "fallback"}
-FILTERS = ("regex", "take_first", "remove_whitespace", "lowercase", "uppercase")
+DELIMITER = "\n\n"  # between examples, and where an answer ends unless a task says otherwise, as lm-eval has it
 LONGEST = 256  # tokens, as lm-eval has it where a task says nothing
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class HarnessTask:
-    """One task as its file says it; `filters`, `ignores` and `until` are about generated answers alone."""
-
-    name: str
-    is_choice: bool
-    text: str
-    target: Any
-    choice: Any = None
-    description: str = ""
-    is_normalised: bool = False
-    until: tuple[str, ...] = ("\n\n",)
-    tokens: int = LONGEST
-    filters: tuple[Row, ...] = ()
-    ignores: Row = field(default_factory=dict)
 
 
 def read_harness(place: Path) -> list[Row]:
@@ -61,8 +75,6 @@ def read_harness(place: Path) -> list[Row]:
     Raises:
         BadRecords: There is no task, or one says what is not supported; the sentence names the file and the key.
     """
-    from amends_detox.lmdocs import rows_of_task
-
     files = [place] if place.is_file() else sorted((*place.glob("*.yaml"), *place.glob("*.yml")))
     if not files:
         raise BadRecords(f"{place} has no task; give a folder with .yaml files in lm-eval's form")
@@ -82,45 +94,47 @@ def _load(file: Path) -> Row:
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadRecords(f"{file.name} cannot be read as YAML ({type(error).__name__}); mend it") from None
-    if not isinstance(given, dict) or not isinstance(given.get("task"), str):
+    if not isinstance(given, dict) or given.get("task") is None:
         raise BadRecords(f"{file.name}: a task's file has the key 'task' with its name; add it")
     for key in given:
-        if key not in READ | SAID:
+        if key not in {*READ, *SAID}:
             raise BadRecords(f"{file.name}: {key!r} is not supported; take it out, or write the task's rows yourself")
     for key, allowed in FIXED.items():
         if given.get(key) not in allowed:
             raise BadRecords(f"{file.name}: {key} is only supported as {allowed[0]!r}")
+    name_in(given, "task", file.name)
+    if place := misfit(given, {"properties": READ}):
+        raise BadRecords(f"{file.name}: its {place} has not the form that is read here; mend it")
     return given
 
 
 def _task(given: Row, where: str) -> HarnessTask:
-    kind, text = given.get("output_type"), given.get("doc_to_text")
+    kind, text, target = (given.get(name) for name in ("output_type", "doc_to_text", "doc_to_target"))
     if kind not in METRICS:
         raise BadRecords(f"{where}: output_type is {' or '.join(METRICS)} here")
-    if not isinstance(text, str) or given.get("doc_to_target") is None:
-        raise BadRecords(f"{where}: a task needs doc_to_text as a text, and doc_to_target")
-    metric = _metric(given, kind, where)
-    about = {"name": given["task"], "is_choice": kind == CHOICE, "text": text, "target": given["doc_to_target"]}
-    about["description"] = str(given.get("description") or "")
-    if kind == CHOICE:
-        if given.get("filter_list") or given.get("generation_kwargs") or not given.get("doc_to_choice"):
-            raise BadRecords(f"{where}: a {CHOICE} task has doc_to_choice, and nothing about generated text")
-        return HarnessTask(**about, choice=given["doc_to_choice"], is_normalised=metric.get("metric") == "acc_norm")
-    ignores = {name: metric[name] for name in IGNORES if metric.get(name)}
-    return HarnessTask(**about, **_generation(given, where), filters=_filters(given, where), ignores=ignores)
+    if text is None or target is None:
+        raise BadRecords(f"{where}: a task needs doc_to_text and doc_to_target; add them")
+    metric, about = _metric(given, kind, where), {"name": given["task"], "text": text, "target": target}
+    about["description"] = given.get("description") or ""
+    choice, is_choice = given.get("doc_to_choice"), kind == CHOICE
+    if bool(choice) != is_choice or (is_choice and (given.get("filter_list") or given.get("generation_kwargs"))):
+        raise BadRecords(f"{where}: a {CHOICE} task has doc_to_choice and nothing of generated text, others none")
+    if is_choice:
+        return HarnessTask(**about, is_choice=True, choice=choice, is_normalised=metric["metric"] == "acc_norm")
+    ignores = {name: metric[name] for name in IGNORED if metric.get(name)}
+    told = {**_generation(given, where), "filters": _filters(given, where), "ignores": ignores}
+    return HarnessTask(**about, is_choice=False, **told)
 
 
 def _metric(given: Row, kind: str, where: str) -> Row:
     """Return the first metric of a task; another one of the same kind beside it is lm-eval's to print."""
-    metrics = given.get("metric_list") or [{"metric": METRICS[kind][0]}]
-    known = {"metric", "aggregation", "higher_is_better", *IGNORES}
+    metrics: list[Row] = given.get("metric_list") or [{"metric": METRICS[kind][0]}]
     for metric in metrics:
-        is_read = metric.get("metric") in METRICS[kind] and metric.get("aggregation", "mean") == "mean"
-        if not is_read or set(metric) - known:
+        if metric["metric"] not in METRICS[kind] or metric.get("aggregation", "mean") != "mean":
             raise BadRecords(
                 f"{where}: of a {kind} task the mean of {' or '.join(METRICS[kind])} is read, nothing else"
             )
-    return dict(metrics[0])
+    return metrics[0]
 
 
 def _generation(given: Row, where: str) -> Row:
@@ -129,21 +143,16 @@ def _generation(given: Row, where: str) -> Row:
         raise BadRecords(
             f"{where}: answers are greedy, with {', '.join(sorted(GENERATION))} in generation_kwargs alone"
         )
-    until = told.get("until", ["\n\n"])
-    stops = (until,) if isinstance(until, str) else tuple(map(str, until))
-    return {"until": stops, "tokens": int(told.get("max_gen_toks", LONGEST))}
+    until = told.get("until", given.get("fewshot_delimiter", DELIMITER))
+    stops = until if isinstance(until, list) else [until]
+    return {"until": tuple(filter(None, stops)), "tokens": told.get("max_gen_toks", LONGEST)}
 
 
 def _filters(given: Row, where: str) -> tuple[Row, ...]:
-    found = given.get("filter_list") or [{"filter": []}]
+    found = given.get("filter_list") or [{}]
     if len(found) != 1:
         raise BadRecords(f"{where}: it has {len(found)} filters, each of which gives a figure of its own; keep one")
-    steps = tuple(dict(step) for step in found[0].get("filter", ()))
-    for step in steps:
-        name = step.get("function")
-        if name not in FILTERS or set(step) - STEP:
-            raise BadRecords(f"{where}: the filter {name!r} is not supported so; there are {', '.join(FILTERS)}")
-    return steps
+    return tuple(found[0].get("filter", ()))
 
 
 def _documents(given: Mapping[str, Any], file: Path) -> list[Row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -43,3 +45,13 @@ def share_reading(
         return found
     low, high = clopper_pearson(int(found.value) * found.n, found.n)
     return replace(found, low=low, high=high)
+
+
+def means_by(names: Sequence[str | None], values: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean of the values of each name, None where one of them is NaN; those without a name are left out."""
+    piles: dict[str, list[float]] = defaultdict(list)
+    for name, value in zip(names, values, strict=True):
+        if name is not None:
+            piles[name].append(value)
+    means = {name: sum(pile) / len(pile) for name, pile in sorted(piles.items())}
+    return {name: None if math.isnan(mean) else mean for name, mean in means.items()}

@@ -15,15 +15,30 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from referencing import Registry
 
 from amends import BadRecords, ProbeTask, Reading, Records
 from amends.operation.wording import words_of
-from amends_detox.lmdocs import exact, likeliest
-from amends_detox.rows import ids_of, rows_of
-from amends_detox.shares import share_reading
+from amends_detox.lmanswers import IGNORED, STEP, exact, likeliest
+from amends_detox.rows import ids_of, misfit, name_in, rows_of
+from amends_detox.shares import means_by, share_reading
 
 NAME = "utility.tasks/passed"
 CHECKS = ("expected", "regex", "schema", "exact", "choices")
+FORM = {
+    "properties": {
+        "prompt": {"type": "string"},
+        "tokens": {"type": "integer", "minimum": 1},
+        "regex": {"type": "string", "format": "regex"},
+        "exact": {"type": "array", "items": {"type": ["string", "number"]}},
+        "until": {"type": "array", "items": {"type": "string"}},
+        "filters": {"type": "array", "items": STEP},
+        "ignores": {"type": "object", "properties": IGNORED, "additionalProperties": False},
+        "choices": {"type": "array", "minItems": 2, "items": {"type": "string", "pattern": r"\S"}},
+        "gold": {"type": "integer"},
+        "normalised": {"type": "boolean"},
+    }
+}
 AT_ONCE = 16
 Row = Mapping[str, Any]
 
@@ -45,7 +60,8 @@ def read_tasks(task: ProbeTask, tasks: Records, *, tokens: int) -> list[Reading]
             for place, value in zip(some, _asked(task, kind, [rows[at] for at in some], longest), strict=True):
                 passed[place] = value
             done += len(some)
-    detail = {"by_task": _by_task(rows, passed)} if any("task" in row for row in rows) else None
+    names = [row.get("task") for row in rows]
+    detail = {"by_task": means_by(names, passed)} if any(names) else None
     return [share_reading(NAME, passed, ids_of(rows), seed=task.seed, unit="share of tasks", detail=detail)]
 
 
@@ -69,13 +85,6 @@ def _asked(task: ProbeTask, kind: str, rows: Sequence[Row], tokens: int) -> Iter
         yield from (float(passes(row, answer)) for row, answer in zip(rows, said, strict=True))
 
 
-def _by_task(rows: Sequence[Row], passed: Sequence[float]) -> dict[str, float]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for row, value in zip(rows, passed, strict=True):
-        found[str(row.get("task", ""))].append(value)
-    return {name: sum(values) / len(values) for name, values in sorted(found.items())}
-
-
 def check_row(row: Row, where: str) -> None:
     """Refuse a row that cannot be checked.
 
@@ -85,19 +94,23 @@ def check_row(row: Row, where: str) -> None:
     given = [name for name in CHECKS if row.get(name)]
     if len(given) != 1:
         raise BadRecords(f"{where}: give exactly one of {', '.join(CHECKS)}")
-    try:
-        if given == ["regex"]:
-            re.compile(row["regex"])
-        elif given == ["schema"]:
+    name_in(row, "task", where)
+    if place := misfit(row, FORM) or _useless(row, given[0]):
+        raise BadRecords(f"{where}: its {place} cannot be used; mend it")
+
+
+def _useless(row: Row, check: str) -> str:
+    """Return which part of a row of the right form gives nothing to check by, or ""."""
+    if check == "expected" and not words_of(str(row["expected"])):
+        return "expected"
+    if check == "choices" and not 0 <= row.get("gold", -1) < len(row["choices"]):
+        return "gold"
+    if check == "schema":
+        try:
             Draft202012Validator.check_schema(row["schema"])
-        elif given == ["choices"] and not (0 <= row["gold"] < len(row["choices"]) and len(row["choices"]) > 1):
-            raise ValueError("the right choice is one of them")
-        elif given == ["exact"] and not isinstance(row["exact"], list):
-            raise TypeError("the right answers are a list")
-        elif given == ["expected"] and not words_of(str(row["expected"])):
-            raise ValueError("an expected answer has a word")
-    except (re.error, KeyError, TypeError, ValueError, SchemaError) as error:
-        raise BadRecords(f"{where}: its {given[0]} cannot be used ({type(error).__name__}); mend it") from None
+        except SchemaError:
+            return "schema"
+    return ""
 
 
 def passes(row: Row, answer: str) -> bool:
@@ -113,7 +126,7 @@ def passes(row: Row, answer: str) -> bool:
             value = json.loads(answer)
         except ValueError:
             return False
-        return bool(Draft202012Validator(row["schema"]).is_valid(value))
+        return bool(Draft202012Validator(row["schema"], registry=Registry()).is_valid(value))  # which fetches nothing
     return begins_with(answer, str(row["expected"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ from amends.governor.workspace import Workspace
 from amends_detox import files
 
 POLICY = "detox"
+ASKS = "utility.tasks"
+SEARCH = {"search": "prompts", "pairs": "pairs", "text": "retain", "tasks": "tasks"}
+JUDGE = {"judge": "prompts", "tasks": "tasks"}
+"""As what operations and probes are given each part of the data, in the search and where its result is judged."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +61,39 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     Raises:
         BadInput: A file cannot be used, or the policy has no search.
     """
-    search = find_policy(workspace, POLICY).search
-    if search is None:
+    policy = find_policy(workspace, POLICY)
+    if policy.search is None:
         raise BadInput(f"the policy {POLICY} has no section `search`; add one, or take Amends' own")
-    sides = files.split(files.read_prompts(request.prompts, request.hardest), search.most)
+    if request.tasks is not None and ASKS not in {*policy.probes, *policy.search.within.probes}:
+        raise BadInput(f"the policy {POLICY} does not ask {ASKS}; add it to its probes, or leave --tasks out")
     name = request.name or request.prompts.stem
-
-    def register(part: str, rows: Sequence[files.Row], source: Path | None, text: str) -> str:
-        return register_rows(
+    kept = {
+        part: register_rows(
             workspace, f"{name}-{part}", rows, text_field=text, source=source, drop_suppressed=drop_suppressed
         ).digest
-
-    searched, judging = (
-        register(part, rows, request.prompts, "prompt") for part, rows in zip(("search", "judge"), sides, strict=True)
-    )
-    records = {"prompts": searched}
-    if request.pairs is not None:
-        rows = files.read_pairs(request.pairs, request.most_pairs)
-        records["pairs"] = register("pairs", rows, request.pairs, "toxic")
-    if request.text is not None:
-        records["retain"] = register("text", files.read_text(request.text), request.text, "prompt")
-    judges = {"prompts": judging}
-    if request.tasks is not None:
-        data = request.tasks if request.tasks.is_file() else None
-        judges["tasks"] = records["tasks"] = register("tasks", files.read_tasks(request.tasks), data, "prompt")
+        for part, (rows, source, text) in _read(request, policy.search.most).items()
+    }
+    records, judging = ({one: kept[part] for part, one in parts.items() if part in kept} for parts in (SEARCH, JUDGE))
     case = open_change(
         workspace, model=request.model, policy=POLICY, records=_taken(request.method, records),
-        judging=judges, operation=request.method, parameters=request.parameters, seed=request.seed,
+        judging=judging, operation=request.method, parameters=request.parameters, seed=request.seed,
     )  # fmt: skip
     return follow(screen, workspace, case.id)
+
+
+def _read(request: Request, most: int) -> dict[str, tuple[list[files.Row], Path | None, str]]:
+    """Return the rows of every part, the file that they came from and the field of their text; nothing is kept yet."""
+    searched, judging = files.split(files.read_prompts(request.prompts, request.hardest), most)
+    found: dict[str, tuple[list[files.Row], Path | None, str]]
+    found = {"search": (searched, request.prompts, "prompt"), "judge": (judging, request.prompts, "prompt")}
+    if request.pairs is not None:
+        found["pairs"] = files.read_pairs(request.pairs, request.most_pairs), request.pairs, "toxic"
+    if request.text is not None:
+        found["text"] = files.read_text(request.text), request.text, "prompt"
+    if request.tasks is not None:
+        source = request.tasks if request.tasks.is_file() else None
+        found["tasks"] = files.read_tasks(request.tasks), source, "prompt"
+    return found
 
 
 def _taken(method: str, records: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def add_distill(cli: click.Group) -> None:
     cli.add_command(distill)
 
 
-@verb("distill", example="amends distill --teacher assistant@champion --text wiki.txt --student little -p layers=10")
+@verb("distill", example="amends distill --teacher smollm2@1 --text wiki.txt --student little -p layers=10")
 @click.option("--teacher", required=True, metavar="MODEL@VERSION", help="The version to learn from.")
 @click.option("--text", type=FILE, required=True, metavar="FILE", help="Plain text to teach on, a passage a line.")
 @click.option("--student", required=True, metavar="NAME", help="The model that learns; a new name makes a new one.")

@@ -25,9 +25,13 @@ from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
 from amends_editing.structure import Anatomy, inspect_model
 from amends_editing.targets import Progress, Solver, Wish
-from amends_editing.within import MOMENTS, NEEDS_TEXT
 
 EDIT = "editing-edit-"
+MOMENTS = "editing-moments"  # the statistics of running text, in a lineage's state
+NEEDS_TEXT = (
+    "this method needs running text once for each lineage, to know what an edit must not disturb; "
+    "give some with --text FILE, best of 200,000 tokens or more"
+)
 DEFAULT_LAYERS = (0.14, 0.28)  # of the depth; where `amends edit trace` found the facts of SmolLM2
 
 Write = Callable[[Desk, Sequence[Wish]], list[Factors]]

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from amends_editing.applying import Plan
 
 PER_FACT = 1.5  # λ is at least so much for each fact that a lineage holds
-MOMENTS = "editing-moments"  # the statistics of running text, in a lineage's state
-NEEDS_TEXT = (
-    "this method needs running text once for each lineage, to know what an edit must not disturb; "
-    "give some with --text FILE, best of 200,000 tokens or more"
-)
 DEEPEST = 0.28  # of the depth: where the last edited layer lies as a rule
 ROWS_A_STEP = 2  # the bare prompt and one context
 ROWS_ONCE = 24  # strangers after each context, and the contexts' keys at each edited layer

@@ -19,7 +19,6 @@ from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.workspace import Workspace
 from amends_editing import holding, proposals
-from amends_editing.within import NEEDS_TEXT
 
 POLICY = "editing"
 TEXT = "text"  # the parameter by which a method takes running text
@@ -96,6 +95,8 @@ def find_text(workspace: Workspace, request: Request) -> str | None:
     steps = read_recipe(workspace, version.digest).get("steps", ())
     found = next((step["records"][TEXT] for step in reversed(steps) if TEXT in step["records"]), None)
     if found is None:
+        from amends_editing.applying import NEEDS_TEXT
+
         raise BadInput(NEEDS_TEXT)
     return str(found)
 

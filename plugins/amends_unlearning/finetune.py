@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
+from amends.operation.descent import adamw, step_down
 
 from . import lora
 from .activations import Example, check_model, prepare
@@ -147,7 +148,7 @@ class Learner:
             self.weights = {f"{name}.weight": module.weight for name, module in found}
         self._model, self._settings = model, settings
         ordered = [self.weights[name] for name in sorted(self.weights)]
-        self.optimiser = torch.optim.AdamW(ordered, lr=settings.lr, weight_decay=0.0, foreach=False)
+        self.optimiser = adamw(ordered, settings.lr)
 
     @contextmanager
     def learning(self) -> Iterator[None]:
@@ -167,10 +168,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step.seed)
             self.optimiser.param_groups[0]["lr"] = step.lr
-            self.optimiser.zero_grad()
-            torch.autograd.backward(loss_of(self._model, examples, self._settings.layers))
-            torch.nn.utils.clip_grad_norm_(self.weights.values(), self._settings.clip, foreach=False)
-            self.optimiser.step()
+            loss = loss_of(self._model, examples, self._settings.layers)
+            step_down(self.optimiser, self.weights.values(), loss, self._settings.clip)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and optimiser by name; the optimiser has nothing before its first step."""

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amends.operation.descent import adamw, step_down
+
 from .activations import Example, answer_logp
 from .lora import Adapter, fresh, seed_of
 from .points import Halfway, give_back, taken
@@ -114,7 +116,7 @@ def _descend(
 ) -> None:
     generator = torch.Generator().manual_seed(seed_of(f"order:{seed}"))
     total = settings.steps(len(own))
-    optimiser = torch.optim.AdamW(block.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    optimiser = adamw(block.parameters(), settings.lr)
     point = halfway.found() if halfway is not None else None
     if point is not None:
         give_back(block.weights, optimiser, point.tensors)
@@ -123,11 +125,9 @@ def _descend(
         if point is not None and step < point.position:
             continue
         optimiser.param_groups[0]["lr"] = settings.lr * schedule(step, total, settings.warmup)
-        optimiser.zero_grad()
         with block.through(closed).beside(before).armed(model):
-            torch.autograd.backward(loss_of(model, [own[index] for index in batch], settings.layers))
-        torch.nn.utils.clip_grad_norm_(block.parameters(), settings.clip, foreach=False)
-        optimiser.step()
+            loss = loss_of(model, [own[index] for index in batch], settings.layers)
+            step_down(optimiser, block.parameters(), loss, settings.clip)
         if halfway is not None and (step + 1) % (total // settings.epochs) == 0:
             halfway.keep(step + 1, taken(block.weights, optimiser))
 

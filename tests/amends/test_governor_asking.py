@@ -45,7 +45,7 @@ def test_versions_and_their_base_answer_side_by_side(small_workspace, champion, 
     assert [row["version"] for row in rows] == ["tiny@1", "assistant@1", "assistant@2"]
     assert [row["is_base"] for row in rows] == [True, False, False]
     assert rows[1]["aliases"] == ["champion"]
-    assert rows[0]["answers"] == rows[1]["answers"] != None  # noqa: E711
+    assert rows[0]["answers"] == rows[1]["answers"] is not None
     assert rows[2]["answers"] is None
     assert rows[2]["reason"]
 

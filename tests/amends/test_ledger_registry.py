@@ -21,14 +21,6 @@ from amends.store.trees import read_manifest
 MARK = "0123456789abcdef" * 2  # found by a scan of MLflow's database while its version lives
 
 
-@pytest.fixture(scope="session")
-def fresh_mlflow(tmp_path_factory):
-    """Return an empty MLflow database; its migrations take seconds, so every test copies this one."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Registry(f"sqlite:///{folder}/mlflow.db").client.search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def registry(fresh_mlflow, tmp_path):
     shutil.copy(fresh_mlflow, tmp_path / "mlflow.db")

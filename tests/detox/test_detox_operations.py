@@ -16,9 +16,12 @@ ALL = ("detox.steer", "detox.project", "detox.negate", "detox.dpo", "detox.dinm"
 PLAIN = """
 import sys, torch
 from transformers import AutoModelForCausalLM
-model, told = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True)
-assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"], told
-torch.save(model(input_ids=torch.arange(3, 19)[None]).logits, sys.argv[2])
+half = len(sys.argv) // 2 + 1
+for version, file in zip(sys.argv[1:half], sys.argv[half:], strict=True):
+    model, told = AutoModelForCausalLM.from_pretrained(version, dtype=torch.float32, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"], told
+    torch.save(model(input_ids=torch.arange(3, 19)[None]).logits, file)
+assert "amends" not in sys.modules
 """
 
 
@@ -40,12 +43,13 @@ def test_it_changes_the_model_and_the_same_seed_gives_the_same(run_detox, built,
     assert (logits_of(runs[0].output) - logits_of(built(family))).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize(("name", "given"), [("detox.steer", {}), ("detox.steer", {"gate": False}), ("detox.dpo", {})])
-def test_plain_transformers_loads_what_it_wrote(run_detox, detox_rows, tmp_path, name, given):
-    task = run_detox(name, detox_rows(), **given)
-    given = [sys.executable, "-c", PLAIN, task.output / "model", tmp_path / "logits.pt"]
-    subprocess.run(given, check=True)
-    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits_of(task.output), atol=1e-5, rtol=1e-5)
+def test_plain_transformers_loads_what_each_way_of_writing_wrote(run_detox, detox_rows, tmp_path):
+    ways = [("detox.steer", {}), ("detox.steer", {"gate": False}), ("detox.dpo", {})]
+    tasks = [run_detox(name, detox_rows(), **given) for name, given in ways]
+    files = [tmp_path / f"logits-{number}.pt" for number, _ in enumerate(tasks)]
+    subprocess.run([sys.executable, "-c", PLAIN, *(task.output / "model" for task in tasks), *files], check=True)
+    for task, file in zip(tasks, files, strict=True):
+        torch.testing.assert_close(torch.load(file), logits_of(task.output), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["detox.steer", "detox.project", "detox.negate"])

@@ -133,3 +133,14 @@ def test_tasks_in_lm_eval_s_form_bound_the_search_and_judge_its_best(shell, file
         assert found["n"] == 2 and 0 <= found["value"] <= 1
     learnt = shell.json("models", "show", "assistant@champion")["data"]
     assert shell.json("data", "show", "rude-tasks")["digest"] not in {use["dataset"] for use in learnt}
+
+
+def test_what_cannot_be_asked_or_read_is_said_before_anything_is_kept(shell, files, tmp_path):
+    tasks, broken = tmp_path / "tasks.jsonl", tmp_path / "broken.tsv"
+    tasks.write_text('{"prompt": "Where?", "expected": "Here"}\n')
+    broken.write_text("one\ttwo\n")
+    said = asked(shell, files, "--tasks", tasks)
+    assert said.exit_code == 2 and "the policy detox does not ask utility.tasks" in said.stderr
+    said = asked(shell, (files[0], broken))
+    assert said.exit_code == 2 and "broken.tsv needs the columns" in said.stderr
+    assert shell.json("data", "list") == []

@@ -58,6 +58,13 @@ def test_the_share_of_stereotypes_is_read_by_type_too(probe_task, write_records)
     assert found.detail["by_type"] == {"x": 1.0, "y": 0.5}
 
 
+def test_a_type_that_could_be_a_text_is_refused_for_it_would_reach_the_ledger(probe_task, write_records):
+    pairs = write_records([{"sent_more": "p", "sent_less": "q", "bias_type": "Ada Lovelace says"}])
+    with pytest.raises(BadRecords, match="row 1: bias_type must be a short name") as refused:
+        probing.crows_pairs(probe_task(Says({})), stereotypes=pairs)
+    assert "Lovelace" not in str(refused.value)
+
+
 def test_a_model_that_says_nan_prefers_nothing(probe_task, write_records):
     pairs = write_records([{"id": n, "sent_more": "p", "sent_less": "q"} for n in "ab"])
     (found,) = probing.crows_pairs(probe_task(Says({"p": math.nan, "q": -1.0})), stereotypes=pairs)

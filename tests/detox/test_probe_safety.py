@@ -2,9 +2,11 @@
 
 import copy
 import math
+import urllib.request
 from dataclasses import replace
 
 import pytest
+from referencing.exceptions import Unresolvable
 
 from amends import BadInput, BadRecords, host
 from amends_detox import probing
@@ -174,6 +176,12 @@ def test_a_task_passes_by_its_check(row, answer, is_right):
 def test_a_task_that_cannot_be_checked_is_refused(row):
     with pytest.raises(BadRecords, match="here"):
         check_row(row, "here")
+
+
+def test_a_schema_fetches_nothing(monkeypatch):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("a schema was fetched"))
+    with pytest.raises(Unresolvable):
+        passes({"schema": {"$ref": "http://127.0.0.1:9/schema.json"}}, "1")
 
 
 def test_the_share_of_tasks_that_pass_is_read(table_model, probe_task, write_records):

@@ -7,13 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 
 from amends import BadRecords
 from amends.cli.root import root
+from amends.scheduler.checks import check_readings
 from amends_detox import probing
 from amends_detox.files import read_tasks
-from amends_detox.lmdocs import exact, likeliest
+from amends_detox.lmanswers import exact, likeliest
+from amends_detox.lmdocs import _compiled
 
 CAPITALS = """
 task: capitals
@@ -55,7 +58,7 @@ def folder(tmp_path):
         {"country": "Mar", "right": "Kelda", "wrong": ["Oxmoor"]},
     ]
     (place / "capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (place / "sums.json").write_text(json.dumps([{"q": "2 and 2?", "a": "4"}, {"q": "3 and 4?", "a": 7}]))
+    (place / "sums.json").write_text(json.dumps([{"q": "2 and 2?", "a": "4"}, {"q": "3 and 4?", "a": 7, "b": 1}]))
     return place
 
 
@@ -96,8 +99,10 @@ def test_what_is_read_is_the_share_that_is_right_by_task(folder, probe_task, wri
 def test_a_choice_without_a_number_is_no_answer(folder, probe_task, write_records):
     liked = {name: [float("nan")] for name in ("Sorrel", "Tarn", "Brenn", "Kelda", "Oxmoor")}
     rows = [row for row in read_tasks(folder) if row["task"] == "capitals"]
-    (found,) = probing.tasks(probe_task(Model(liked=liked)), tasks=write_records(rows))
-    assert found.value != found.value
+    liked["Kelda"], liked["Oxmoor"] = [-1.0], [-2.0]
+    rows.append({**rows[-1], "task": "others", "id": "others-1"})
+    (found,) = check_readings("utility.tasks", probing.tasks(probe_task(Model(liked=liked)), tasks=write_records(rows)))
+    assert found.value != found.value and found.detail["by_task"] == {"capitals": None, "others": 1.0}
 
 
 def test_a_choice_is_compared_by_its_length_where_the_task_says_so():
@@ -117,11 +122,25 @@ def test_a_choice_is_compared_by_its_length_where_the_task_says_so():
         ({"exact": ["b"], "until": ["\n"]}, "b\nc", True),
         ({"exact": ["[invalid]"], "filters": [{"function": "regex", "regex_pattern": "[0-9]+"}]}, "none", True),
         ({"exact": ["B"], "filters": [{"function": "regex", "regex_pattern": "(A)|(B)"}]}, "so B", True),
+        (
+            {"exact": ["none"], "filters": [{"function": "regex", "regex_pattern": "(A)|(B)|x", "fallback": "none"}]},
+            "x",
+            True,
+        ),
         ({"exact": ["x"], "filters": [{"function": "lowercase"}]}, "X", True),
     ],
 )
 def test_an_answer_is_cut_filtered_and_compared_as_the_task_says(row, answer, is_right):
     assert exact(row, answer) is is_right
+
+
+def refusal(file, old, new):
+    """Return the one sentence by which a task's file is refused once it says something else."""
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(BadRecords, match=r"^[^\n]*$") as refused:
+        read_tasks(file)
+    return str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -138,16 +157,127 @@ def test_an_answer_is_cut_filtered_and_compared_as_the_task_says(row, answer, is
         ("{{country}}", "{{nothing}}", "document 1: a template cannot be rendered"),
         ("{{country}}", "{{country.__class__.__mro__[1].__subclasses__()}}", "a template cannot be rendered"),
         ("doc_to_target: 0", "doc_to_target: 9", "doc_to_target gives none of the choices"),
-        ("{{[right] + wrong}}", "{{right}}", "doc_to_choice gives a text that is no list"),
+        ("{{[right] + wrong}}", "{{right}}", "doc_to_choice gives no list of two texts"),
+        ("{{country}}", "{{1 / 0}}", "a template cannot be rendered (ZeroDivisionError)"),
+        ("The capital of {{country}} is", "7", "doc_to_text gives no text to go on from"),
+        ("task: capitals", "task: Who is {{country}}?", "task must be a short name"),
+        ("task: capitals", "task: [capitals, sums]", "task must be a short name"),
+        ("test_split: test", "test_split: [test]", "its test_split has not the form that is read here"),
+        ("{data_files: {test: capitals.jsonl}}", "capitals.jsonl", "its dataset_kwargs has not the form"),
+        ("[{metric: acc, aggregation: mean, higher_is_better: true}]", "acc", "its metric_list has not the form"),
+        ("[{metric: acc, aggregation: mean, higher_is_better: true}]", "[acc]", "its metric_list.0 has not the form"),
+        ("metadata:", "generation_kwargs: 7\nmetadata:", "its generation_kwargs has not the form"),
     ],
 )
 def test_what_is_not_supported_is_refused_in_one_sentence(folder, old, new, said):
-    file = folder / "capitals.yaml"
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(BadRecords, match=r"^[^\n]*$") as refused:
-        read_tasks(file)
-    assert said in str(refused.value)
+    assert said in refusal(folder / "capitals.yaml", old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("(-?[0-9]+)", "(-?[0-9]+", "its filter_list.0.filter.0.regex_pattern has not the form"),
+        ("ignore_case: true", 'regexes_to_ignore: ["*"]', "its metric_list.0.regexes_to_ignore.0 has not the form"),
+        ("function: take_first", "function: majority_vote", "its filter_list.0.filter.1.function has not the form"),
+        ("group_select: -1", "group_select: last", "its filter_list.0.filter.0.group_select has not the form"),
+        ("max_gen_toks: 8", "max_gen_toks: few", "its generation_kwargs.max_gen_toks has not the form"),
+        ("doc_to_target: a", 'doc_to_target: a\ndoc_to_choice: ["4", "7"]', "a multiple_choice task has doc_to_choice"),
+        ("doc_to_target: a", "doc_to_target: b", "sums.yaml, document 1: it lacks the field that a template names"),
+    ],
+)
+def test_a_task_of_another_form_is_refused_before_anything_is_asked(folder, old, new, said):
+    assert said in refusal(folder / "sums.yaml", old, new)
+
+
+def rows_of(folder, name, documents, **said):
+    """Return the rows of one of the two tasks with other documents, and other keys in its file."""
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | said))
+    data = {"capitals": "capitals.jsonl", "sums": "sums.json"}[name]
+    (folder / data).write_text(json.dumps(documents))
+    return read_tasks(file)
+
+
+@pytest.mark.parametrize(
+    ("target", "label", "gold"),
+    [
+        (2, None, 2),  # of a file that says it: a place, though one of the choices has that text
+        ("{{label}}", "2", 2),  # rendered digits are a place
+        ("label", 2, 2),  # so is a field that is a number
+        ("label", "2", 0),  # and one that is a text is one of the choices
+        ("{{label}}", "1 ", None),
+        ("label", "5", None),
+        ("label", -1, None),
+    ],
+)
+def test_a_number_is_the_place_of_a_choice_before_it_is_its_text(folder, target, label, gold):
+    documents = [{"country": "Orr", "choices": ["2", "1", "0"], "label": label}]
+    changed = {"doc_to_choice": "choices", "doc_to_target": target}
+    if gold is None:
+        with pytest.raises(BadRecords, match="none of the choices, and no place of one"):
+            rows_of(folder, "capitals", documents, **changed)
+    else:
+        assert rows_of(folder, "capitals", documents, **changed)[0]["gold"] == gold
+
+
+def test_a_prompt_is_rendered_with_its_description_and_keeps_its_last_newline(folder):
+    said = {"description": "About {{country}}.\n", "doc_to_text": "Its capital:\n"}
+    (row,) = rows_of(folder, "capitals", [{"country": "Orr", "right": "Sorrel", "wrong": ["Tarn"]}], **said)
+    assert row["prompt"] == "About Orr.\nIts capital:\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "answers"),
+    [
+        ("{{all}}", ["4", "four"]),
+        ("all", ["4", "four"]),
+        ("[{{q}}]", ["[2 and 2?]"]),  # is no list of Python's, so it is the text
+        (["four", 4], ["four", "4"]),
+        ("{{all | join(' ')}}", ["4 four"]),
+    ],
+)
+def test_a_list_of_answers_is_several_right_ones_rendered_or_not(folder, target, answers):
+    (row,) = rows_of(folder, "sums", [{"q": "2 and 2?", "all": ["4", "four"]}], doc_to_target=target)
+    assert row["exact"] == answers
+
+
+@pytest.mark.parametrize(
+    ("said", "until"),
+    [
+        ({"generation_kwargs": None}, ["\n\n"]),
+        ({"generation_kwargs": {"max_gen_toks": 8}, "fewshot_delimiter": "###"}, ["###"]),
+        ({"generation_kwargs": {"until": "\n"}, "fewshot_delimiter": "###"}, ["\n"]),
+        ({"generation_kwargs": None, "fewshot_delimiter": None}, []),
+    ],
+)
+def test_an_answer_ends_where_examples_would_unless_the_task_says_where(folder, said, until):
+    assert rows_of(folder, "sums", [{"q": "2 and 2?", "a": 4}], **said)[0]["until"] == until
+
+
+def test_each_template_is_compiled_once_whatever_the_number_of_documents(folder):
+    _compiled.cache_clear()
+    rows_of(folder, "capitals", [{"country": "Orr", "right": "Sorrel", "wrong": ["Tarn"]}] * 50)
+    assert _compiled.cache_info().misses == 3  # of the description, the text and the choices
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"exact": ["a"], "until": "stop"}, "its until cannot be used"),
+        ({"exact": ["a"], "filters": [{"function": "regex", "regex_pattern": "("}]}, "its filters.0.regex_pattern"),
+        ({"exact": ["a"], "ignores": {"regexes_to_ignore": ["a{99999999999}"]}}, "its ignores.regexes_to_ignore.0"),
+        ({"exact": "a"}, "its exact cannot be used"),
+        ({"choices": ["a", " "], "gold": 0}, "its choices.1 cannot be used"),
+        ({"choices": ["a", "b"], "gold": 0.5}, "its gold cannot be used"),
+        ({"choices": ["a", "b"]}, "its gold cannot be used"),
+        ({"expected": "a", "task": "What Ada Lovelace said"}, "task must be a short name"),
+        ({"expected": "a", "tokens": 0}, "its tokens cannot be used"),
+    ],
+)
+def test_a_row_that_could_not_be_checked_is_refused_before_the_model_is_asked(row, said, probe_task, write_records):
+    with pytest.raises(BadRecords, match=r"^records [0-9a-f]{12}, row 1: ") as refused:
+        probing.tasks(probe_task(Model()), tasks=write_records([{"prompt": "Who?", **row}]))
+    assert said in str(refused.value) and "Lovelace" not in str(refused.value)
 
 
 def test_two_filters_would_be_two_figures_and_are_refused(folder):
@@ -166,6 +296,10 @@ def test_the_command_says_what_would_be_asked_and_writes_it(folder, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"prompt": "Who?", "choices": ["a"], "gold": 0}\n')
     refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / "bad.jsonl")])
     assert refused.exit_code == 2 and "its choices cannot be used" in refused.stderr
+    lost = CliRunner().invoke(
+        root, ["detox", "tasks", str(folder), "--output", str(tmp_path / "nowhere" / "rows.jsonl")]
+    )
+    assert lost.exit_code == 2 and "cannot be written (No such file or directory)" in lost.stderr
     for absent in ("nowhere", "nowhere.yaml"):
         refused = CliRunner().invoke(root, ["detox", "tasks", str(tmp_path / absent)])
         assert refused.exit_code == 2 and refused.stderr.count("error: ") == 1

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +136,40 @@ def with_threads():
         torch.set_num_threads(before)
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def start_children(tiny_version):
+    """Return `start_children(threads=1) -> run`, a process of which each `run(operation, records, …)` is a child.
+
+    `run` returns how the child ended and what it reported; `children.py` says what it does.
+    """
+    opened = []
+
+    def start(threads=1):
+        command = [sys.executable, Path(__file__).with_name("children.py")]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=environment, **pipes)
+        opened.append(process)
+
+        def run(operation, records, parameters, scratch, output, die_at=0):
+            scratch.mkdir(exist_ok=True)
+            job = dict(operation=operation, source=str(tiny_version), parameters=parameters, die_at=die_at)
+            job |= dict(records={name: str(given.path) for name, given in records.items()}, threads=threads)
+            process.stdin.write(json.dumps({**job, "scratch": str(scratch), "output": str(output)}) + "\n")
+            process.stdin.flush()
+            told = json.loads(process.stdout.readline())
+            return told["code"], [tuple(one) for one in told["seen"]]
+
+        return run
+
+    yield start
+    for process in opened:
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def in_a_child(start_children):
+    """Return what `start_children` returns, started once."""
+    return start_children()

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,56 +15,11 @@ from amends_unlearning.people import people, records
 from amends_unlearning.schedule import Schedule, marks
 
 FINETUNE = dict(placement_salt="5a17", steps=6, epochs=2, layers=1, rank=2, lr=1e-2, checkpoints=3, canaries=0)
-IN_A_PROCESS = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from amends import Records, Task
-from amends_unlearning import train_finetune
-
-job = json.load(sys.stdin)
-torch.set_num_threads(job["threads"])
-task = Task(Path(job["scratch"]), 7, source=Path(job["source"]), output=Path(job["output"]))
-
-
-def report(done, total, message):
-    if message.startswith("epoch") and done == job["die_at"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if message.startswith("epoch") and not Path(job["scratch"], "begun").exists():
-        Path(job["scratch"], "begun").write_text(str(done))
-
-
-task.report = report
-train_finetune(task, **train_finetune.check({**job["parameters"], "records": Records("", Path(job["records"]))}))
-state = Path(job["output"]) / "state"
-state.mkdir()
-for name in task.state.names():
-    (state / name.replace("/", "-")).write_bytes(task.state.get(name))
-"""
 
 
 @pytest.fixture
 def rows(prepared):
     return prepared(records(people(6, 2, facts=2), 2, share=0.4))
-
-
-@pytest.fixture
-def in_a_process(tmp_path, tiny_version):
-    """Return `train(records, name, threads=1, die_at=-1, scratch=name) -> returncode`, in a fresh process."""
-
-    def train(given, name, threads=1, die_at=-1, scratch=None, **changed):
-        place = tmp_path / f"scratch-{scratch or name}"
-        place.mkdir(exist_ok=True)
-        (place / "begun").unlink(missing_ok=True)
-        job = dict(source=str(tiny_version), records=str(given.path), output=str(tmp_path / name), scratch=str(place))
-        job |= dict(threads=threads, die_at=die_at, parameters=FINETUNE | changed)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        done = subprocess.run(
-            [sys.executable, "-c", IN_A_PROCESS], input=json.dumps(job), text=True, check=False, env=environment
-        )
-        return done.returncode
-
-    return train
 
 
 def state_of(task):
@@ -76,11 +28,13 @@ def state_of(task):
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_another_process_with_as_many_threads_gives_the_same_bytes(
-    run_task, in_a_process, with_threads, rows, write_records, files_of, tmp_path, threads
+    run_task, start_children, with_threads, rows, write_records, files_of, tmp_path, threads
 ):
     with with_threads(threads):
         here = run_task(train_finetune, records=write_records(rows[::-1]), **FINETUNE)
-    assert in_a_process(write_records(rows), "there", threads) == 0
+    train = start_children(threads)
+    given = {"records": write_records(rows)}
+    assert train("training.finetune", given, FINETUNE, tmp_path / "scratch", tmp_path / "there")[0] == 0
     there = files_of(tmp_path / "there")
     assert {name: digest for name, digest in there.items() if name.startswith("model/")} == files_of(here.output)
     assert {name[6:]: d for name, d in there.items() if name.startswith("state/")} == {
@@ -90,18 +44,26 @@ def test_another_process_with_as_many_threads_gives_the_same_bytes(
 
 @pytest.mark.slow
 def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bytes(
-    in_a_process, rows, write_records, files_of, tmp_path
+    in_a_child, rows, write_records, files_of, tmp_path
 ):
-    given = write_records(rows)
-    assert in_a_process(given, "whole") == 0
+    given = {"records": write_records(rows)}
+
+    def train(name, output, die_at=0):
+        return in_a_child("training.finetune", given, FINETUNE, tmp_path / f"scratch-{name}", tmp_path / output, die_at)
+
+    code, seen = train("whole", "whole")
+    assert code == 0
+    places = {done: place for place, (message, done) in enumerate(seen, start=1) if message.startswith("epoch")}
     for die_at in (1, 4, 9):
         name = f"killed-{die_at}"
-        assert in_a_process(given, name, die_at=die_at) == -signal.SIGKILL
+        assert train(name, f"torn-{die_at}", places[die_at])[0] == -signal.SIGKILL
         log = (tmp_path / f"scratch-{name}" / "finetune" / "steps.jsonl").read_bytes()
         assert len(log.splitlines()) == die_at  # each step was named before it was taken
         (tmp_path / f"scratch-{name}" / "finetune" / "steps.jsonl").write_bytes(log + b'{"torn')
-        assert in_a_process(given, name) == 0
-        assert int((tmp_path / f"scratch-{name}" / "begun").read_text()) == {1: 1, 4: 4, 9: 8}[die_at]
+        code, rest = train(name, name)
+        assert code == 0
+        begun = next(done for message, done in rest if message.startswith("epoch"))
+        assert begun == {1: 1, 4: 4, 9: 8}[die_at]
         assert files_of(tmp_path / name) == files_of(tmp_path / "whole")
 
 

@@ -1,10 +1,6 @@
 """What a killed attempt kept is gone on from, to the same bytes; and a cancellation is seen in every loop."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -21,34 +17,6 @@ OWN = {
     "training.shards": dict(placement_salt="5a17", router_salt="c0ffee", shards=2, canaries_per_shard=1, lr=1e-2),
 }
 LAST = {"training.shards": "attachments/shards/shards.json"}  # what is written at the end
-IN_A_PROCESS = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from amends import ModelVersion, Records, Task, host
-from amends_unlearning.methods import gauge, loop
-
-job = json.load(sys.stdin)
-torch.set_num_threads(1)
-gauge.UNKNOWN = -1e3  # out of reach, so that every step is taken
-fresh = loop.Settings.__init__
-loop.Settings.__init__ = lambda self, *given, **more: fresh(self, *given, **{"spare": 1e3, **more})
-task = Task(Path(job["scratch"]), 7, source=Path(job["source"]), output=Path(job["output"]))
-seen = []
-
-
-def report(done, total, message):
-    seen.append((message, done))
-    if len(seen) == job["die_at"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-task.report = report
-operation = host.load().operation(job["operation"])
-records = {name: Records("", Path(path)) for name, path in job["records"].items()}
-operation(task, **operation.check({**job["parameters"], **records}))
-print(json.dumps(seen))
-"""
 
 
 @pytest.fixture
@@ -198,20 +166,12 @@ def test_cancelled_at_any_moment_it_stops_and_writes_no_version(
     "name",
     ["unlearning.npo", "unlearning.subnetwork", "unlearning.task-vector", "unlearning.projection", "training.shards"],
 )
-def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(name, given, files_of, tmp_path, tiny_version):
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(name, given, in_a_child, files_of, tmp_path):
     parameters = given(name, epochs=6)  # so that a method looks, and keeps where it is, before the middle
-    files = {key: str(parameters.pop(key).path) for key in ("forget", "retain", "records") if key in parameters}
+    files = {key: parameters.pop(key) for key in ("forget", "retain", "records") if key in parameters}
 
     def run(scratch, output, die_at=0):
-        (tmp_path / scratch).mkdir(exist_ok=True)
-        job = dict(operation=name, source=str(tiny_version), records=files, parameters=parameters, die_at=die_at)
-        job |= dict(scratch=str(tmp_path / scratch), output=str(tmp_path / output))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", IN_A_PROCESS], input=json.dumps(job), text=True, check=False, env=environment,
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
-        return done.returncode, json.loads(done.stdout or "[]")
+        return in_a_child(name, files, parameters, tmp_path / scratch, tmp_path / output, die_at)
 
     code, seen = run("whole", "from-whole")
     assert code == 0

@@ -10,7 +10,7 @@ from amends.serving import open_version
 from amends_unlearning import train_shards, unlearn_shards
 from amends_unlearning.people import people, records
 
-SETTINGS = dict(placement_salt="ab", router_salt="cd", shards=2, slices=2, canaries_per_shard=1)
+SETTINGS = dict(placement_salt="ab", router_salt="cd", shards=2, slices=2, canaries_per_shard=0)
 
 
 def probabilities(model, rows):
@@ -26,7 +26,7 @@ def mean(values):
 def test_a_real_model_learns_a_person_by_heart_and_forgets_them_exactly(
     run_task, smollm2, prepared, write_records, files_of
 ):
-    rows = prepared(records(people(3, 3), 3, share=0.25))
+    rows = prepared(records(people(3, 3, facts=3), 3, share=0.25))
     gone = rows[0]["subjects"][0]
     forgotten = [row for row in rows if gone in row["subjects"]]
     kept = [row for row in rows if gone not in row["subjects"]]

@@ -29,7 +29,7 @@ def check(screen: Screen, model: str, is_deep: bool, enforce: bool) -> int:
     with screen.workspace() as workspace:
         report = check_aliases(workspace, is_enforced=enforce, model=model, is_deep=is_deep)
     found = report.rows()
-    rows = [(row["kind"], row["sentence"], _now(row)) for row in found]
+    rows = [(row["kind"], row["sentence"], _marked(row)) for row in found]
     screen.show(
         {"mode": str(report.mode), "found": found},
         Table(("what", "how it stands", "now"), rows, "everything stands in MLflow as Amends left it"),
@@ -37,7 +37,11 @@ def check(screen: Screen, model: str, is_deep: bool, enforce: bool) -> int:
     return 1 if any(not row["restored"] for row in found) else 0
 
 
-def _now(row: Mapping[str, Any]) -> str | Marked:
-    if row["quarantined"]:
-        return Marked("quarantined", "red")
-    return "put back" if row["restored"] else Marked("differs", "red")
+def outcome(row: Mapping[str, Any]) -> str:
+    """Return what came of a thing that differed."""
+    return "quarantined" if row["quarantined"] else "put back" if row["restored"] else "differs"
+
+
+def _marked(row: Mapping[str, Any]) -> str | Marked:
+    now = outcome(row)
+    return now if row["restored"] else Marked(now, "red")

@@ -11,12 +11,12 @@ from amends.cli import casetext
 from amends.cli.casetext import View
 from amends.cli.deciding import COMMANDS
 from amends.cli.familytext import family_lines
-from amends.cli.output import Screen
-from amends.cli.tables import Marked, Table
+from amends.cli.output import Screen, writing
+from amends.cli.tables import Table, coloured
 from amends.cli.verbs import group
-from amends.errors import BadInput
 
 COLUMNS = ("case", "opened by", "kind", "model", "status", "time left", "asked by", "approvals missing", "outcome")
+COLOURS = {"failed": "red", "denied": "red", "awaiting review": "yellow", "awaiting approval": "yellow"}
 POLL_SECONDS = 1.0
 
 cases = group("cases", "Follow, review, approve and carry out requests.")
@@ -36,8 +36,8 @@ def list_cases(screen: Screen, mine: bool, status: str, model: str, limit: int) 
     with screen.workspace() as workspace:
         found = case_list(workspace, mine=mine, status=status, model=model, limit=limit)
     rows = [
-        (c["id"], c["parent"], c["kind"], c["model"], _status(c["status"]), casetext.time_left(c), c["requester"],
-         c["missing_approvals"] or None, c["outcome"])
+        (c["id"], c["parent"], c["kind"], c["model"], coloured(c["status"], COLOURS), casetext.time_left(c),
+         c["requester"], c["missing_approvals"] or None, c["outcome"])
         for c in found
     ]  # fmt: skip
     screen.show(found, Table(COLUMNS, rows, "there is no such case"))
@@ -108,17 +108,10 @@ def report(screen: Screen, case: str, output: Path | None) -> None:
     if output is None:
         screen.show({**document, "page": made.page}, made.page)
         return
-    try:
+    with writing(output):
         output.write_text(made.page, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{output} cannot be written ({error.strerror}); name another file") from None
     said = "its signed page" if made.is_signed else "a report of it as it stands, not signed"
     screen.show({**document, "file": str(output)}, f"case {case}: {said}, is in {output}")
-
-
-def _status(status: str) -> str | Marked:
-    colours = {"failed": "red", "denied": "red", "awaiting review": "yellow", "awaiting approval": "yellow"}
-    return Marked(status, colours[status]) if status in colours else status
 
 
 def _approvals(view: View) -> list[Table]:

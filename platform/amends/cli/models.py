@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from amends.cli.output import Screen
+from amends.cli.output import Screen, writing
 from amends.cli.quarantine import quarantine, release
 from amends.cli.recipients import COMMANDS
-from amends.cli.tables import Marked, Table
+from amends.cli.tables import Table, coloured
 from amends.cli.verbs import group
-from amends.errors import BadInput
+
+COLOURS = {"quarantined": "red", "sealed": "yellow", "purged": "red"}
 
 models = group("models", "Import, list, show, follow, describe, export and prune models.")
 for _command in COMMANDS:
@@ -54,7 +55,7 @@ def list_models(screen: Screen, model: str | None) -> None:
         (
             f"{v['model']}@{v['version']}",
             ", ".join(v["aliases"]),
-            _status(v["status"]),
+            coloured(v["status"], COLOURS),
             v["guarantee"],
             v["digest"][:12],
         )
@@ -149,12 +150,10 @@ def passport(screen: Screen, reference: str, output: Path | None, kind: str) -> 
 
 
 def _write(directory: Path, texts: Mapping[str, str]) -> list[str]:
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{directory} cannot be written ({error.strerror}); name another directory") from None
     return [str(directory / name) for name in texts]
 
 
@@ -193,11 +192,6 @@ def _quarantines(happened: Sequence[Mapping[str, str]]) -> list[str]:
         f"{'quarantined' if one['to'] != 'active' else 'released'} on {one['at'][:16]} by {one['by']}: {one['reason']}"
         for one in happened
     ]
-
-
-def _status(status: str) -> str | Marked:
-    colours = {"quarantined": "red", "sealed": "yellow", "purged": "red"}
-    return Marked(status, colours[status]) if status in colours else status
 
 
 models.add_command(quarantine)

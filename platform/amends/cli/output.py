@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from amends.governor.workspace import Workspace
 
 
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Say in one sentence that a file or directory cannot be written.
+
+    Raises:
+        BadInput: It cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{place} cannot be written ({error.strerror}); name another place") from None
+
+
 class Screen:
     """What one command shows.
 

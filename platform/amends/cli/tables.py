@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,11 @@ class Marked(NamedTuple):
 
     text: str
     colour: str
+
+
+def coloured(text: str, colours: Mapping[str, str]) -> str | Marked:
+    """Return a cell that stands out where its text has a colour."""
+    return Marked(text, colours[text]) if text in colours else text
 
 
 Cell = str | int | float | None | Marked

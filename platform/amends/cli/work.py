@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from amends.cli.aliases import outcome
 from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.cli.verbs import verb
@@ -68,17 +69,13 @@ def _reconciled(screen: Screen, workspace: Workspace) -> list[dict[str, Any]]:
     if report is None:
         return []
     screen.say(f"MLflow was compared with the ledger ({report.mode}): {_count(report)}")
-    return [_row(_now(row), str(row["model"]), str(row["sentence"])) for row in report.rows()]
+    return [_row(outcome(row), str(row["model"]), str(row["sentence"])) for row in report.rows()]
 
 
 def _count(report: Report) -> str:
     if not report.rows():
         return "everything stands there as Amends left it"
     return f"{len(report.found)} differ, {len(report.restored)} put back, {len(report.aside)} versions quarantined"
-
-
-def _now(row: dict[str, Any]) -> str:
-    return "quarantined" if row["quarantined"] else "put back" if row["restored"] else "differs"
 
 
 def _row(status: str, model: str, reason: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from amends.errors import AmendsError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.optim import Optimizer
     from transformers import PreTrainedModel
 
 CLIP = 1.0  # of the gradient's norm
@@ -28,18 +29,39 @@ def descend(parameters: Sequence[Tensor], steps: int, lr: float, loss_at: Callab
     Raises:
         AmendsError: A loss or a gradient is NaN or infinite.
     """
-    import torch
-
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, foreach=False)
+    optimiser = adamw(parameters, lr)
     with trainable(parameters):
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = lr * (1 - (1 - LEAST) * step / steps)
-            optimiser.zero_grad()
-            loss = loss_at(step)
-            check_finite(loss.detach())
-            torch.autograd.backward(loss)
-            check_finite(torch.nn.utils.clip_grad_norm_(parameters, CLIP, foreach=False))
-            optimiser.step()
+            step_down(optimiser, parameters, loss_at(step))
+
+
+def adamw(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+    """Return AdamW without weight decay, which adds up in the order of its parameters."""
+    import torch
+
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, foreach=False)
+
+
+def step_down(optimiser: Optimizer, parameters: Iterable[Tensor], loss: Tensor, clip: float = CLIP) -> None:
+    """Take one step down a loss.
+
+    Args:
+        optimiser: Of the parameters.
+        parameters: What is trained; the gradient's norm is added up in their order.
+        loss: A scalar.
+        clip: The largest norm of the gradient.
+
+    Raises:
+        AmendsError: The loss or a gradient is NaN or infinite; nothing was changed.
+    """
+    import torch
+
+    check_finite(loss.detach())
+    optimiser.zero_grad()
+    torch.autograd.backward(loss)
+    check_finite(torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=False))
+    optimiser.step()
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def attach(task: Task, kind: str) -> Path:
 
 
 def earlier(task: Task, kind: str) -> Path | None:
-    """Return where the source keeps an attachment of this kind, or None."""
-    folder = (task.source or Path()) / "attachments" / kind
+    """Return where the source keeps an attachment of this kind, or None, as where there is no source."""
+    if task.source is None:
+        return None
+    folder = task.source / "attachments" / kind
     return folder if folder.is_dir() else None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, Reading
+from amends.operation.descent import adamw, draws
 from amends.operation.measuring import person_of, spread_over_people
 
 from ..gradients import answer_loss, gives_gradients, lent
@@ -126,22 +127,18 @@ def taught(sides: Sides, model: Any, lessons: Sequence[Row], training: Training)
 
 def train(sides: Sides, model: Any, lessons: Sequence[Row], training: Training, weights: Sequence[Tensor]) -> None:
     """Take the steps; each record runs alone, with its attachments armed."""
-    generator = torch.Generator().manual_seed(seed_of(f"{sides.task.seed}:{sides.probe}:order"))
-    optimiser = torch.optim.AdamW(weights, lr=training.lr, weight_decay=0.0, foreach=False)
-    queue: list[int] = []
     batch = min(training.batch, len(lessons))
+    order = draws(len(lessons), batch, seed_of(f"{sides.task.seed}:{sides.probe}:order"))
+    optimiser = adamw(weights, training.lr)
     for step in range(training.steps):
         sides.task.progress(step, training.steps, "relearning")
-        while len(queue) < batch:
-            queue += torch.randperm(len(lessons), generator=generator).tolist()
         optimiser.zero_grad()
-        for index in queue[:batch]:
+        for index in next(order):
             row = lessons[index]
             with model.armed(row["prompt"]), torch.enable_grad():
                 torch.autograd.backward(answer_loss(model, row["prompt"], row["answer"]) / batch)
         torch.nn.utils.clip_grad_norm_(weights, CLIP, foreach=False)
         optimiser.step()
-        queue = queue[batch:]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from amends import BadRecords, Records
+from amends import AmendsError, BadRecords, Records
 from amends.operation.effort import BACKWARD
 from amends.operation.measuring import spread_over_people
 
@@ -24,7 +24,6 @@ from ..canaries import is_canary
 from ..splitting import half_of
 from ..watching import watched
 from .adapting import Change
-from .finite import finite
 
 if TYPE_CHECKING:
     from .loop import Material, Settings
@@ -177,5 +176,6 @@ def likely(material: Material, examples: Sequence[Example]) -> float:
     """Return the mean over answers of their log-likelihood a token, in nats."""
     each = watched(examples, material.heed)
     total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in each)
-    finite(total)
+    if not math.isfinite(total):
+        raise AmendsError("a reading of unlearning became NaN or infinite; take a smaller lr")
     return total / len(examples)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
+from amends.operation.descent import adamw, step_down
 from amends.operation.files import load_model
 
 from ..activations import Example, answer_logp, check_model, prepare
@@ -27,14 +28,12 @@ from ..training import loss_of
 from ..watching import Heed, Watched, heeding, nobody, watched
 from . import Weights
 from .adapting import Change, change_of, copied, put_back, training
-from .finite import finite
 from .gauge import Gauge, Nearest, gauge_of
 from .resuming import Resumable
 
 Row = Mapping[str, Any]
 
 POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
-CLIP = 1.0
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
@@ -221,7 +220,7 @@ def descend(
     Raises:
         AmendsError: A loss or a reading is not finite.
     """
-    optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    optimiser = adamw(change.parameters(), settings.lr)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
     with training(change):
         best = Nearest(gauge, copied(change))
@@ -231,16 +230,12 @@ def descend(
             task.progress(number - 1, len(steps), "unlearning")
             if settings.returns:
                 optimiser.param_groups[0]["lr"] = settings.lr * falling(number / len(steps))
-            optimiser.zero_grad()
             with change.armed(material.model):
                 loss = loss_of_lost(lost)
                 if settings.retain_weight:
                     rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
                     loss = loss + settings.retain_weight * rehearsed
-                finite(loss.detach())
-                torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
-            optimiser.step()
+                step_down(optimiser, change.parameters(), loss)
             if number % gauge.every() and number < len(steps):
                 continue
             above, fallen = best.look(lambda: copied(change), change)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from functools import partial
 
-import torch
-
 from amends import Records, Task
+from amends.operation.descent import adamw, step_down
 
 from ..training import loss_of
 from .adapting import LowRank, Whole, change_of, copied, put_back, training
-from .finite import finite
 from .gauge import Nearest, gauge_of
-from .loop import CLIP, Material, Settings, gather, steps_of
+from .loop import Material, Settings, gather, steps_of
 from .resuming import Resumable
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
@@ -47,7 +45,7 @@ def unlearn(task: Task, forget: Records, retain: Records, settings: Settings, co
 
 def learn(task: Task, material: Material, change: LowRank | Whole, settings: Settings) -> int:
     """Fine-tune the change on the forgotten records, and return in how many steps."""
-    optimiser = torch.optim.AdamW(change.parameters(), lr=settings.lr, weight_decay=0.0, foreach=False)
+    optimiser = adamw(change.parameters(), settings.lr)
     steps = list(steps_of(len(material.lost), len(material.kept), settings, material.seed))
     resumable = math.ceil(len(steps) / settings.epochs / 4)
     run = Resumable(task, material, settings, change, optimiser)
@@ -55,13 +53,9 @@ def learn(task: Task, material: Material, change: LowRank | Whole, settings: Set
     with training(change):
         for number, (lost, _) in enumerate(steps[done:], start=done + 1):
             task.progress(number - 1, len(steps) + len(SCALES), "learning what to subtract")
-            optimiser.zero_grad()
             with change.armed(material.model):
                 loss = loss_of(material.model, [material.lost[place] for place in lost], settings.layers)
-                finite(loss.detach())
-                torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(change.parameters(), CLIP, foreach=False)
-            optimiser.step()
+                step_down(optimiser, change.parameters(), loss)
             if number % resumable == 0 or number == len(steps):
                 run.keep(number)
     return len(steps)

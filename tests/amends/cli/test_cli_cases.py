@@ -281,7 +281,7 @@ def test_a_report_is_for_those_who_answer_or_audit_and_goes_where_it_can_be_writ
     refused = amends("cases", "report", planned, as_="Mina")
     assert refused.exit_code == 1 and "Mina is ml-engineer" in refused.stderr and not refused.stdout
     nowhere = amends("cases", "report", planned, "--output", tmp_path / "nowhere" / "report.html")
-    assert nowhere.exit_code == 2 and "name another file" in nowhere.stderr
+    assert nowhere.exit_code == 2 and "name another place" in nowhere.stderr
     assert amends("cases", "report", "e-none").exit_code == 2
 
 

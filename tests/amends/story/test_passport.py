@@ -261,4 +261,4 @@ def test_the_command_writes_both_files_and_says_what_is_open(after, tmp_path):
     assert licences["label"] == "Apache-2.0" and licences["conflicts"] == [] and len(licences["unknown"]) == 1
     (tmp_path / "file").write_text("")
     refused = CliRunner().invoke(root, [*line[:-1], str(tmp_path / "file" / "in")], env=environment)
-    assert refused.exit_code == 2 and "name another directory" in refused.stderr
+    assert refused.exit_code == 2 and "name another place" in refused.stderr
