@@ -20,7 +20,7 @@ from harness import THREADS, Bench, options
 from material import base_model
 
 LR = 1e-3
-OURS: dict[str, Any] = {"share": 0.0, "alpha": 0.5, "weight": 1.0, "kept": 32}
+OURS: dict[str, Any] = {"share": 0.0, "alpha": 1.0, "weight": 1.0, "kept": 32}
 TEACHES, JUDGES = "wikitext2_valid.txt", "wikitext2_test.txt"
 
 

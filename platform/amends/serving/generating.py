@@ -7,15 +7,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
+from amends.errors import AmendsError
 from amends.serving.encoding import STOP, end_of
 
 ROWS = 16
 TAIL = 16  # tokens that are looked at for the stop; a byte-level tokenizer needs ten
 
 
-class _NextQuestion(StoppingCriteria):  # type: ignore[misc]
+class _NextQuestion(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
     """Stop a row that has begun the next question."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, begins: int) -> None:
@@ -26,6 +34,15 @@ class _NextQuestion(StoppingCriteria):  # type: ignore[misc]
         tails = input_ids[:, self.begins :][:, -TAIL:]
         said = self.tokenizer.batch_decode(tails)
         return torch.tensor([STOP in tail for tail in said], device=input_ids.device)
+
+
+class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Refuse what is no number: it has a largest entry as well, and so would pass for an answer."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if scores.isnan().any() or (scores == torch.inf).any():
+            raise AmendsError("the model gives no finite numbers, so that nothing it says means anything; do not use it")
+        return scores
 
 
 @torch.inference_mode()
@@ -44,7 +61,11 @@ def greedy(
         prompts: The ids of each.
         max_new_tokens: Where to stop at the latest.
         is_template: Whether the next question of the template ends an answer too.
+
+    Raises:
+        AmendsError: A logit is NaN or infinite.
     """
+    numbers = LogitsProcessorList([_Numbers()])
     answers = [""] * len(prompts)
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(prompts), ROWS):
@@ -52,7 +73,10 @@ def greedy(
         ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
         stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])] if is_template else [])
         config = settings_of(model, tokenizer, max_new_tokens)
-        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=stops)
+        out = model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=config,
+            stopping_criteria=stops, logits_processor=numbers,
+        )  # fmt: skip
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
             text = text_of(tokenizer, row, config.eos_token_id)
             answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
