@@ -54,9 +54,7 @@ def left_in(workspace: Workspace, name: str, disclosure: Disclosure) -> int:
     with opened(workspace, name) as index:
         sought = _sought(workspace, disclosure)
         found = sum(1 for _ in sought.among(index.rows.passages))
-        proof = prove(workspace, index, disclosure, sought)
-        write_proof(index.directory, proof)
-        return found or proof.left
+        return found or prove(workspace, index, disclosure, sought).left
 
 
 def _sought(workspace: Workspace, disclosure: Disclosure) -> Sought:
