@@ -153,6 +153,8 @@ class Table:
                 f"the vectors have {rows.embedded.vectors.shape[1]} numbers and those of the index {self.dimension}; "
                 "build the index again with this encoder"
             )
+        if not np.isfinite(rows.embedded.vectors).all():
+            raise BadInput("the encoder gives vectors that are no numbers; build the index with another one")
         first = self.next_place()
         flat = pa.array(rows.embedded.vectors.reshape(-1), pa.float32())
         return pa.table(

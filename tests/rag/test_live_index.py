@@ -208,7 +208,7 @@ def test_a_large_corpus_is_embedded_on_the_cores_of_ray_and_a_small_one_here(wor
     del workspace.__dict__["scheduler"]
 
 
-def test_vectors_of_another_length_never_enter_the_table(village):
+def test_vectors_of_another_length_or_of_no_numbers_never_enter_the_table(village):
     with held(village.home, "village") as index:
         wrong = index.rows.embedded.vectors[:, :8]
         from amends_rag.sentences import Embedded
@@ -217,3 +217,6 @@ def test_vectors_of_another_length_never_enter_the_table(village):
         rows = Rows(index.rows.passages, index.rows.sources, Embedded.whole(np.ascontiguousarray(wrong)))
         with pytest.raises(BadInput, match="have 8 numbers and those of the index 32"):
             index.table.add(rows)
+        nan = Embedded.whole(np.full_like(index.rows.embedded.vectors, np.nan))
+        with pytest.raises(BadInput, match="vectors that are no numbers"):
+            index.table.add(Rows(index.rows.passages, index.rows.sources, nan))
