@@ -16,6 +16,7 @@ from amends.governor.data.registering import register_rows
 from amends.governor.workspace import Workspace
 from amends_rag.chunking import sentences
 from amends_rag.documents import Document, read_documents
+from amends_rag.reranking import pinned
 
 POLICIES = {"rag.context": "rag", "rag.replug": "rag", "rag.knn-lm": "rag-text", "rag.memory": "rag-text"}
 ASKED = 60  # questions that are made of documents, where nobody gives any
@@ -58,7 +59,7 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     policy = POLICIES.get(request.method)
     if policy is None:
         raise BadInput(f"no document is read by {request.method!r}; take one of {', '.join(sorted(POLICIES))}")
-    documents = list(read_documents(request.documents))
+    documents, parameters = list(read_documents(request.documents)), pinned(request.parameters)
     name = request.name or Path(request.documents[0]).stem
     judging = _judging(screen, request, policy, documents)
 
@@ -72,7 +73,7 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     case = open_change(
         workspace, model=request.model, policy=policy, records=records,
         judging={part: register(part, rows, "prompt", None) for part, rows in judging.items()},
-        operation=request.method, parameters=request.parameters, seed=request.seed,
+        operation=request.method, parameters=parameters, seed=request.seed,
     )  # fmt: skip
     return follow(screen, workspace, case.id)
 

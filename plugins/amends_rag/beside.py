@@ -35,14 +35,18 @@ def context(
     cite: bool = True,
     chunk: int = 128,
     overlap: int = 32,
+    rerank: str = "",
+    rerank_digest: str = "",
+    candidates: int = 20,
 ) -> None:
     """Put the passages that a question is about into its prompt, and say which of them the answer rests on."""
     from .chunking import Cut
     from .context import write
+    from .reranking import chosen
 
     settings = {"context_k": k, "context_tokens": tokens, "context_fusion": fusion}
     settings |= {"context_numbered": int(numbered), "context_cite": int(cite)}
-    write(task, documents, settings, Cut(chunk, overlap))
+    write(task, documents, settings, Cut(chunk, overlap), chosen(rerank, rerank_digest, candidates))
 
 
 @amends.operation(
@@ -64,13 +68,17 @@ def replug(
     fusion: How = "zscore",
     chunk: int = 128,
     overlap: int = 32,
+    rerank: str = "",
+    rerank_digest: str = "",
+    candidates: int = 20,
 ) -> None:
     """Average the next token's probabilities over one prompt for each document (REPLUG; Shi et al., 2023)."""
     from .chunking import Cut
     from .replug import write
+    from .reranking import chosen
 
     settings = {"replug_weight": weight, "replug_k": k, "replug_temperature": temperature}
-    write(task, documents, settings, fusion, Cut(chunk, overlap))
+    write(task, documents, settings, fusion, Cut(chunk, overlap), chosen(rerank, rerank_digest, candidates))
 
 
 @amends.operation(

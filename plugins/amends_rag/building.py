@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from amends import BadInput
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.workspace import Workspace
-from amends.ledger.actions import Action
 from amends_rag.card import Card, write_card
 from amends_rag.chunking import Cut, Passage
 from amends_rag.cutting import Cuttings, cut_new, key_of
@@ -20,11 +17,13 @@ from amends_rag.dense import open_encoder
 from amends_rag.documents import read_documents
 from amends_rag.embedding import Batches
 from amends_rag.fusion import Fusion
-from amends_rag.live import EMBEDDED, LiveIndex, held
+from amends_rag.live import EMBEDDED, LiveIndex
 from amends_rag.places import INDEX, directory_of
+from amends_rag.reconciling import opened
 from amends_rag.sentences import Embedded
 from amends_rag.settings import Settings
 from amends_rag.table import Rows, Source
+from amends_rag.versions import log_version
 
 ON_RAY = 4096
 """From so many new passages on, a workspace that has Ray embeds on all its cores."""
@@ -43,6 +42,7 @@ class Added:
         known: How many were there already.
         dropped: How many name somebody who was erased and were left out.
         passages: How many there are in all.
+        fallen: How many fell away, since their documents no longer say them.
         dataset: The data set that the new ones are registered with; empty where there are none.
     """
 
@@ -54,6 +54,7 @@ class Added:
     known: int
     dropped: int
     passages: int
+    fallen: int = 0
     dataset: str = ""
 
 
@@ -96,16 +97,17 @@ def build_index(
 
 
 def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, drop_suppressed: bool = False) -> Added:
-    """Add documents to an index; passages that it has already are neither registered nor embedded again.
+    """Add documents to an index; one that is there already is replaced: what it still says stays, the rest goes.
+
+    Passages that stay are neither registered nor embedded again.
 
     Raises:
         BadInput: There is no such index, no text, or another encoder than it was made with.
         Suppressed: A passage names somebody who was erased.
     """
     workspace.require_role("operator", "ml-engineer", "safety-engineer", "dpo")
-    with held(workspace.home, name) as index:
-        encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
-        index.card.settings.check(encoder)
+    with opened(workspace, name) as index:
+        encoder = index.encoder()
         new = cut_new(workspace, index, encoder, read_documents(paths))
     source = paths[0] if len(paths) == 1 and paths[0].is_file() else None
     rows = _registered(workspace, name, new, source, drop_suppressed) if new.rows else None
@@ -113,41 +115,24 @@ def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, dro
     if rows is not None:  # while nobody has to wait for it, neither who asks nor an erasure
         texts, keys = [passage.text for passage in rows.passages], [source.key for source in rows.sources]
         rows = replace(rows, embedded=batches.embed(texts, keys, _cores(workspace, len(texts))))
-    with held(workspace.home, name) as index:
-        added = _append(index, rows)
+    with opened(workspace, name) as index:
+        added, fallen = _exchange(index, rows, new)
         batches.drop()
         index.settle()
         log_version(workspace, index, workspace.actor.id)
     return Added(
         name, index.card.version, index.card.manifest, new.documents, added, new.known, new.dropped,
-        index.card.count, rows.sources[0].dataset if rows else "",
+        index.card.count, fallen, rows.sources[0].dataset if rows else "",
     )  # fmt: skip
 
 
-def _append(index: LiveIndex, rows: Rows | None) -> int:
-    """Append new rows but for what came or was erased meanwhile, and return how many those are."""
-    if rows is None:
-        return 0
-    known = index.tombstones.read() | {source.key for source in index.rows.sources}
-    fresh = rows.keep(np.array([source.key not in known for source in rows.sources], bool))
-    if fresh.passages:
-        index.append(fresh)
-    return len(fresh.passages)
-
-
-def log_version(workspace: Workspace, index: LiveIndex, actor: str) -> None:
-    """Write a version of an index to the ledger and to MLflow: digests and counts, no word of it."""
-    card = index.card
-    known = {"index": index.name, "version": card.version, "manifest": card.manifest, "passages": card.count}
-    about = {"encoder": card.settings.encoder_digest, "sources": list(card.sources)}
-    with workspace.database.transaction() as connection:
-        key = f"index:{index.name}:{card.version}:{card.manifest[:16]}"
-        workspace.record(connection, key, Action.INDEX_CHANGED, {**known, **about}, actor)
-    tags = {"amends.digest": card.manifest, "amends.encoder": card.settings.encoder_digest}
-    tags |= {f"amends.source.{place}": digest for place, digest in enumerate(card.sources)}
-    workspace.registry.log_case(
-        f"{index.name}@{card.version}", "indexes", tags=tags, metrics={"passages": card.count}, status="FINISHED"
-    )
+def _exchange(index: LiveIndex, rows: Rows | None, new: Cuttings) -> tuple[int, int]:
+    """Put new rows in but for what came or was erased meanwhile, take out what fell away, and return how many each."""
+    fallen = new.fallen(index)
+    come = index.unknown(rows or index.rows.none())
+    if come.passages or fallen.any():
+        index.exchange(come, fallen, for_good=False)
+    return len(come.passages), int(fallen.sum())
 
 
 def _registered(

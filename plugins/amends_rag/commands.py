@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from amends.cli.output import Screen
 from amends.cli.tables import Table
 from amends.cli.verbs import group
+
+if TYPE_CHECKING:
+    from amends_rag.fusion import How
 
 rag = group("rag", "Ground a model in documents.")
 index = group("index", "Make indexes of documents, search them, and see what they hold.")
@@ -47,7 +51,7 @@ def build(
     tokens: int,
     overlap: int,
     encoder: Path | None,
-    fusion: str,
+    fusion: How,
     uri: str,
     drop_suppressed: bool,
 ) -> None:
@@ -63,8 +67,7 @@ def build(
     with screen.workspace() as workspace:
         made = build_index(
             workspace, name, documents, encoder=encoder, cut=Cut(tokens, overlap),
-            fusion=Fusion(fusion),  # type: ignore[arg-type]
-            uri=uri, drop_suppressed=drop_suppressed,
+            fusion=Fusion(fusion), uri=uri, drop_suppressed=drop_suppressed,
         )  # fmt: skip
     screen.show(made, *_told(made))
 
@@ -74,7 +77,11 @@ def build(
 @DOCUMENTS
 @DROP
 def add(screen: Screen, name: str, documents: tuple[Path, ...], drop_suppressed: bool) -> None:
-    """Add documents to an index; passages that it has already are left as they are."""
+    """Add documents to an index.
+
+    A document of a name that is there already takes its place: what it still says is left as it is, what it no longer
+    says is erased from the index.
+    """
     from amends_rag.building import add_documents
 
     with screen.workspace() as workspace:
@@ -86,12 +93,16 @@ def add(screen: Screen, name: str, documents: tuple[Path, ...], drop_suppressed:
 @click.argument("name")
 @click.argument("query")
 @click.option("-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many passages.")
-def search(screen: Screen, name: str, query: str, k: int) -> None:
+@click.option("--rerank", type=DIRECTORY, metavar="DIR", help="A cross-encoder that ranks the best passages again.")
+@click.option(
+    "--candidates", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many of them --rerank reads."
+)
+def search(screen: Screen, name: str, query: str, k: int, rerank: Path | None, candidates: int) -> None:
     """Show the passages that fit a question best."""
     from amends_rag import workflow
 
     with screen.workspace() as workspace:
-        hits = workflow.search(workspace, name, query, k)
+        hits = workflow.search(workspace, name, query, k, rerank, candidates)
     found = [
         {"id": hit.passage.id, "text": hit.passage.text, "score": hit.score, "dense": hit.dense, "lexical": hit.lexical}
         for hit in hits
@@ -140,4 +151,5 @@ def _told(made: object) -> list[str]:
         f"{told['name']}@{told['version']} has {told['passages']} passages; its digest is {told['manifest'][:12]}",
         f"{told['added']} are new, of {told['documents']} documents; {told['known']} were there already, "
         f"{told['dropped']} name somebody who was erased and were left out",
+        *([f"{told['fallen']} fell away: their documents no longer say them"] if told["fallen"] else []),
     ]

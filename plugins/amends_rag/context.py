@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from amends import Records, Seams, Setting, Task
 from amends_rag import attached
@@ -19,6 +19,7 @@ from amends_rag.chunking import Cut
 from amends_rag.citing import cited, supporting
 from amends_rag.fusion import Fusion, How
 from amends_rag.passages import Finder, open_finder, write_index
+from amends_rag.reranking import Reranker
 from amends_rag.retriever import Hit
 
 KIND = "rag-context"
@@ -26,14 +27,16 @@ TOLD = "Read and answer.\nContext:"
 ASKED = "Question: "
 
 
-def write(task: Task, documents: Records, settings: Mapping[str, Setting], cut: Cut) -> None:
+def write(
+    task: Task, documents: Records, settings: Mapping[str, Setting], cut: Cut, reranker: Reranker | None = None
+) -> None:
     """Write the version that reads the documents, beside those that its source reads.
 
     Raises:
         BadInput: A setting or a document cannot be used.
     """
     checked(settings)
-    write_index(task, documents, KIND, settings, cut, Fusion(_how(settings)))
+    write_index(task, documents, KIND, settings, cut, Fusion(_how(settings)), reranker)
 
 
 def checked(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
@@ -51,7 +54,7 @@ def checked(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
 
 
 def _how(settings: Mapping[str, Setting]) -> How:
-    return str(settings["context_fusion"])  # type: ignore[return-value]
+    return cast("How", settings["context_fusion"])  # which `Fusion` checks
 
 
 def shown(hits: Sequence[Hit], question: str, is_numbered: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""Which passages of documents an index does not have yet, as records that can be registered."""
+"""What documents say that an index does not have yet, as records to be registered, and what they say no longer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from amends.governor.data.redacting import BLANK
 from amends.governor.workspace import Workspace
-from amends_rag.chunking import pieces
+from amends_rag.chunking import Passage, pieces
 from amends_rag.dense import TextEncoder
 from amends_rag.documents import Document
 from amends_rag.live import LiveIndex
@@ -19,12 +23,40 @@ KEY = "suppression/rag-passage"
 
 @dataclass
 class Cuttings:
-    """New passages, not registered yet, with the names of the people whom their documents are about."""
+    """New passages, not registered yet, with the names of the people whom their documents are about.
+
+    Args:
+        rows: The new passages.
+        said: The keys of all passages of each document that was read.
+        known: How many passages the index has already.
+        dropped: How many were erased.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    documents: int = 0
+    said: dict[str, set[str]] = field(default_factory=dict)
     known: int = 0
     dropped: int = 0
+
+    @property
+    def documents(self) -> int:
+        """How many documents were read."""
+        return len(self.said)
+
+    def fallen(self, index: LiveIndex) -> NDArray[np.bool_]:
+        """Return which rows of an index their documents no longer say, shape (rows,).
+
+        What an erasure left of a passage stays with it: the document says the whole of it still.
+        """
+        erased = index.tombstones.read()
+        partly = {document for document, keys in self.said.items() if keys & erased}
+        return np.array(
+            [
+                source.key not in self.said.get(passage.document, {source.key})
+                and not (BLANK in passage.text and passage.document in partly)
+                for passage, source in zip(index.rows.passages, index.rows.sources, strict=True)
+            ],
+            bool,
+        )
 
 
 def key_of(workspace: Workspace, document: str, text: str) -> str:
@@ -33,26 +65,32 @@ def key_of(workspace: Workspace, document: str, text: str) -> str:
 
 
 def cut_new(workspace: Workspace, index: LiveIndex, encoder: TextEncoder, documents: Iterable[Document]) -> Cuttings:
-    """Return the passages of documents that the index does not have."""
+    """Return the passages of documents that the index does not have, and which it has."""
     new = Cuttings()
-    erased = index.tombstones.read()
-    here, texts = {source.key for source in index.rows.sources}, {passage.text for passage in index.rows.passages}
-    numbers = Counter(passage.document for passage in index.rows.passages)
+    erased, here = index.tombstones.read(), {source.key for source in index.rows.sources}
+    numbers = _next_numbers(index.rows.passages)
     for document in documents:
-        new.documents += 1
+        said = new.said.setdefault(document.label, set())
         for text in pieces(document.text, encoder.count, index.card.settings.cut):
             key = key_of(workspace, document.label, text)
-            if key in here or (text in texts and not document.subjects):
+            if key in here or key in said:
                 new.known += 1
             elif key in erased:
                 new.dropped += 1
             else:
-                here.add(key)
-                texts.add(text)
                 new.rows.append(_row(document, numbers[document.label], text))
                 numbers[document.label] += 1
+            said.add(key)
     workspace.bar(1, 1, f"read {new.documents} documents")
     return new
+
+
+def _next_numbers(passages: Iterable[Passage]) -> Counter[str]:
+    """Return for each document the first number that none of its passages has."""
+    found: Counter[str] = Counter()
+    for passage in passages:
+        found[passage.document] = max(found[passage.document], 1 + int(passage.id.rpartition("#")[2]))
+    return found
 
 
 def _row(document: Document, number: int, text: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from amends.store.digests import digest_file
 Floats = NDArray[np.float32]
 
 PACKAGED = "all-MiniLM-L6-v2"
+SAFE = {"use_safetensors": True}
 _READ = (".json", ".txt", ".safetensors", ".model")
 
 
@@ -29,15 +30,13 @@ class TextEncoder:
             `modules.json` is read by sentence-transformers, any other one is averaged over its tokens.
 
     Raises:
-        BadInput: There is no model in the directory.
+        BadInput: There is no model in the directory, or its weights are no safetensors.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory or sentence_encoder()
-        if not (self.directory / "config.json").is_file() and not (self.directory / "modules.json").is_file():
-            raise BadInput(f"there is no sentence encoder in {self.directory}; give a directory with a config.json")
         self.name = PACKAGED if directory is None else self.directory.name
-        self.digest = encoder_digest(self.directory)
+        self.digest = model_digest(self.directory, "sentence encoder")
         self.is_packaged = directory is None
 
     @cached_property
@@ -46,7 +45,7 @@ class TextEncoder:
             return Encoder(self.directory)
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(self.directory), device="cpu", local_files_only=True)
+        return SentenceTransformer(str(self.directory), device="cpu", local_files_only=True, model_kwargs=SAFE)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -75,10 +74,26 @@ class TextEncoder:
 
 
 @lru_cache(maxsize=16)
-def encoder_digest(directory: Path) -> str:
-    """Return one digest of a model's weights, tokenizer and configuration."""
-    files = sorted(path for path in directory.rglob("*") if path.suffix in _READ and path.is_file())
-    return digest_of({str(path.relative_to(directory)): digest_file(path) for path in files})
+def model_digest(directory: Path, kind: str) -> str:
+    """Return one digest of a local model's weights, tokenizer and configuration.
+
+    Raises:
+        BadInput: There is no model in the directory, or none with weights as safetensors, which alone are read.
+    """
+    try:
+        found = {str(path.relative_to(directory)): digest_file(path) for path in files_of_model(directory)}
+    except OSError:  # a name that no file system has, or a file that nobody may read
+        found = {}
+    if not found.keys() & {"config.json", "modules.json"}:
+        raise BadInput(f"there is no {kind} in {str(directory)[:200]}; give a directory with a config.json")
+    if not any(name.endswith(".safetensors") for name in found):
+        raise BadInput(f"the {kind} in {directory} has no weights as safetensors; save it with them")
+    return digest_of(found)
+
+
+def files_of_model(directory: Path) -> list[Path]:
+    """Return the files of a local model that are read, sorted."""
+    return sorted(path for path in directory.rglob("*") if path.suffix in _READ and path.is_file())
 
 
 @lru_cache(maxsize=2)

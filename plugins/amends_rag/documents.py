@@ -38,14 +38,22 @@ def read_documents(paths: Iterable[Path]) -> Iterator[Document]:
     """
     seen: set[str] = set()
     for path in paths:
-        for label, file in _files(path):
-            for document in _READERS[file.suffix.lower()](file, label):
+        try:
+            for file, document in _documents(path):
                 if document.label in seen:
                     raise BadInput(f"{file}: a document of that name was given before; give each a name of its own")
                 seen.add(document.label)
                 yield document
+        except OSError as error:
+            raise BadInput(
+                f"{str(path)[:200]} cannot be read ({error.strerror}); give files that you may read"
+            ) from error
     if not seen:
         raise BadInput("there is no text in the documents; give files of .txt, .md, .html, .pdf or .jsonl with text")
+
+
+def _documents(path: Path) -> Iterator[tuple[Path, Document]]:
+    return ((file, document) for label, file in _files(path) for document in _READERS[file.suffix.lower()](file, label))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -75,7 +83,6 @@ def _pdf(file: Path, label: str) -> Iterator[Document]:
     import logging
 
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
 
     _check_length(file)
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it quotes what it cannot read
@@ -84,7 +91,9 @@ def _pdf(file: Path, label: str) -> Iterator[Document]:
         if reader.is_encrypted and not reader.decrypt(""):
             raise BadInput(f"{file} is locked by a password; save it without one")
         text = "\n\n".join(page.extract_text() for page in reader.pages)
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # what a broken file makes its parser raise is no closed list
         raise BadInput(f"{file} is broken or no PDF; open and save it again, or give its text") from error
     if not text.strip():
         raise BadInput(f"{file} has pages but no text, as scans do; have its text recognised first")

@@ -6,12 +6,12 @@ from amends import BadInput, Disclosure
 from amends.governor.subjects.locating import locate_in
 from amends.governor.workspace import Workspace
 from amends.store.scratch import remove
-from amends_rag.building import log_version
 from amends_rag.live import EMBEDDED, LiveIndex
 from amends_rag.proof import prove, write_proof
 from amends_rag.reconciling import Changes, change, opened, standing_of
 from amends_rag.rewriting import Shared, read_shared, rewritten
 from amends_rag.sought import Sought
+from amends_rag.versions import log_version
 
 REPLACED = ("superseded", "purged")
 """What a data set is once another one stands for it."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from amends import BadInput, BadRecords, Records, Seams, Setting, Task
+from amends import BadInput, BadRecords, Records, Setting, Task
 from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.dense import TextEncoder, open_encoder
@@ -157,7 +157,7 @@ class Told:
         """Return all facts."""
         return [f"{fact['prompt']} {fact['target']} ({fact['subject']})" for fact in self.facts]
 
-    def tuned(self, settings: Mapping[str, Setting]) -> Seams:
+    def tuned(self, settings: Mapping[str, Setting]) -> Told:
         """Return these seams with a wider or a narrower scope."""
         return replace(self, settings=checked(attached.changed(KIND, self.settings, settings)))
 

@@ -17,15 +17,17 @@ from amends.store.scratch import remove
 from amends.vault.keyfiles import locked
 from amends_rag.card import Card, write_card
 from amends_rag.dense import TextEncoder, open_encoder
+from amends_rag.exchange import Exchange, begin, end, interrupted
 from amends_rag.lexical import Lexical
 from amends_rag.places import INDEX, directory_of
+from amends_rag.reranking import Reranker
 from amends_rag.retriever import Retriever
 from amends_rag.settings import Settings
 from amends_rag.snapshot import read_lexical, write_lexical
 from amends_rag.table import Rows, Table
 from amends_rag.tombstones import FILE, Tombstones
 
-UNFINISHED, EMBEDDED = "unfinished", "embedded"
+EMBEDDED = "embedded"
 
 
 @dataclass
@@ -52,33 +54,61 @@ class LiveIndex:
         """What was erased from it."""
         return tombstones_of(self.directory)
 
-    def retriever(self, encoder: TextEncoder | None = None) -> Retriever:
-        """Return what answers queries.
+    def encoder(self) -> TextEncoder:
+        """Return what embedded the passages.
+
+        Raises:
+            BadInput: It is gone, or another one now.
+        """
+        encoder = open_encoder(Path(self.card.encoder) if self.card.encoder else None)
+        self.card.settings.check(encoder)
+        return encoder
+
+    def retriever(self, reranker: Reranker | None = None) -> Retriever:
+        """Return what answers queries, and perhaps ranks the best again.
 
         Raises:
             BadInput: The encoder is not the one that embedded the passages, or is gone.
         """
-        encoder = encoder or open_encoder(Path(self.card.encoder) if self.card.encoder else None)
-        self.card.settings.check(encoder)
-        return Retriever(self.rows.passages, self.rows.embedded, self.lexical, self.card.settings.fusion, encoder)
+        fusion, encoder = self.card.settings.fusion, self.encoder()
+        return Retriever(self.rows.passages, self.rows.embedded, self.lexical, fusion, encoder, reranker)
 
-    def append(self, rows: Rows) -> None:
-        """Add rows, and write the words again."""
-        with self._unfinished():
-            self.table.add(rows)
-            self.rows = self.table.read()
-            self.lexical = _words(self.rows, self.card.settings)
+    def unknown(self, rows: Rows) -> Rows:
+        """Return those of some rows that the index neither has nor has erased."""
+        known = self.tombstones.read() | {source.key for source in self.rows.sources}
+        return rows.keep(np.array([source.key not in known for source in rows.sources], bool))
 
-    def shrink(self, gone: NDArray[np.bool_]) -> None:
-        """Remove rows from every file, shape (rows,): their tombstones first, so that nothing interrupts it halfway."""
-        self.tombstones.add(source.key for source, is_gone in zip(self.rows.sources, gone, strict=True) if is_gone)
-        with self._unfinished():
-            self.table.delete(source.place for source, is_gone in zip(self.rows.sources, gone, strict=True) if is_gone)
-            self.rows, self.lexical = self.rows.keep(~gone), self.lexical.without(gone)
+    def take_out(self, gone: NDArray[np.bool_], *, for_good: bool) -> None:
+        """Take rows out of every file, shape (rows,); nothing changes where none go."""
+        if gone.any():
+            self.exchange(self.rows.none(), gone, for_good=for_good)
+
+    def exchange(self, come: Rows, gone: NDArray[np.bool_], *, for_good: bool) -> None:
+        """Put rows in and take others out of every file; a kill leaves all of it to be ended, or nothing of it.
+
+        It ends when the index is settled.
+
+        Args:
+            come: New rows, embedded.
+            gone: Which of the rows that are there go, shape (rows,).
+            for_good: Whether these are erased: then their tombstones keep them away.
+        """
+        leaving = [source for source, is_gone in zip(self.rows.sources, gone, strict=True) if is_gone]
+        places = tuple(source.place for source in leaving)
+        begin(self.directory, Exchange(self.table.next_place() if come.passages else None, places, for_good))
+        if come.passages:
+            self.table.add(come)
+        if for_good:
+            self.tombstones.add(source.key for source in leaving)
             remove(self.directory / EMBEDDED)
+        if leaving:
+            self.table.delete(places)
+        self.rows = self.table.read() if come.passages else self.rows.keep(~gone)
+        self.lexical = _words(self.rows, self.card.settings) if come.passages else self.lexical.without(gone)
+        write_lexical(self.directory, self.lexical)
 
     def settle(self) -> None:
-        """Write the card as the rows are now; it is a new version where its digest differs."""
+        """Write the card as the rows are now, a new version where its digest differs, and end what changed them."""
         named = {source.dataset for source in self.rows.sources} - {""}
         listed = tuple(sorted({heir for dataset in named for heir in self.card.standing(dataset)}))
         keys = sorted(source.key for source in self.rows.sources)
@@ -86,13 +116,7 @@ class LiveIndex:
         version = self.card.version + (manifest != self.card.manifest)
         self.card = replace(self.card, version=version, count=len(keys), sources=listed, manifest=manifest)
         write_card(self.directory, self.card)
-
-    @contextmanager
-    def _unfinished(self) -> Iterator[None]:
-        (self.directory / UNFINISHED).touch()
-        yield
-        write_lexical(self.directory, self.lexical)
-        (self.directory / UNFINISHED).unlink()
+        end(self.directory)
 
 
 def tombstones_of(directory: Path) -> Tombstones:
@@ -120,22 +144,25 @@ def held(home: Path, name: str) -> Iterator[LiveIndex]:
 def _opened(directory: Path) -> LiveIndex:
     card = Card.read(directory / INDEX)
     table = Table(card.uri or str(directory / "table"), card.settings.dimension)
-    if (directory / UNFINISHED).exists():
+    left = interrupted(directory)
+    if card.count and not table.exists():  # a disk that is not there must not pass for an index without anybody
+        raise BadInput(f"the passages of the index {directory.name!r} are not at {table.uri}; bring the table back")
+    if left is not None:
         table.compact()
     rows = table.read()
-    index = LiveIndex(directory, card, rows, _kept_words(directory, rows, card.settings))
-    (directory / UNFINISHED).unlink(missing_ok=True)
+    index = LiveIndex(directory, card, rows, _kept_words(directory, rows, card.settings, is_whole=left is None))
+    if left is not None:
+        index.take_out(left.left([source.place for source in rows.sources]), for_good=left.for_good)
     erased = index.tombstones.read()
-    gone = np.asarray([source.key in erased for source in rows.sources], bool)
-    if gone.any():
-        index.shrink(gone)
-        index.settle()
+    index.take_out(np.asarray([source.key in erased for source in index.rows.sources], bool), for_good=True)
+    if left is not None or index.rows is not rows:
+        index.settle() if card.version else end(directory)  # a first build that was killed is no version yet
     return index
 
 
-def _kept_words(directory: Path, rows: Rows, settings: Settings) -> Lexical:
+def _kept_words(directory: Path, rows: Rows, settings: Settings, *, is_whole: bool) -> Lexical:
     """Return the words beside the table, made again where they are not those of its rows."""
-    if not (directory / UNFINISHED).exists():
+    if is_whole:
         try:
             kept = read_lexical(directory, settings.words)
             if kept.count == len(rows.passages):

@@ -13,6 +13,7 @@ from amends_rag import attached
 from amends_rag.chunking import Cut, chunked
 from amends_rag.dense import open_encoder
 from amends_rag.fusion import Fusion, How
+from amends_rag.reranking import Reranker
 from amends_rag.retriever import LONGEST_QUERY, Hit, Retriever
 from amends_rag.sentences import Embedded, embed_passages
 from amends_rag.snapshot import STEP, Settings, open_snapshot, write_snapshot
@@ -22,7 +23,13 @@ RECENT = 8  # prompts; more would keep what people asked for longer than an answ
 
 
 def write_index(
-    task: Task, documents: Records, kind: str, settings: Mapping[str, Setting], cut: Cut, fusion: Fusion
+    task: Task,
+    documents: Records,
+    kind: str,
+    settings: Mapping[str, Setting],
+    cut: Cut,
+    fusion: Fusion,
+    reranker: Reranker | None = None,
 ) -> Path:
     """Write a version with an attachment that holds passages, after those that its source already holds of this kind.
 
@@ -48,7 +55,7 @@ def write_index(
         held = open_snapshot(old / INDEX)  # refuses another encoder's
         passages = [*held.passages, *fresh]
         vectors.insert(0, held.embedded)
-    write_snapshot(folder / INDEX, passages, Embedded.joined(vectors, encoder.dimension), made)
+    write_snapshot(folder / INDEX, passages, Embedded.joined(vectors, encoder.dimension), made, reranker)
     attached.write_data(folder, titles)
     task.progress(len(fresh), len(fresh), "embedding passages")
     return folder
@@ -73,7 +80,7 @@ class Finder:
         found = self.retriever
         if how not in (None, found.fusion.how):
             fusion = replace(found.fusion, how=how)
-            found = Retriever(found.passages, found.embedded, found.lexical, fusion, found.encoder)
+            found = Retriever(found.passages, found.embedded, found.lexical, fusion, found.encoder, found.reranker)
         return tuple(found.search(prompt[-LONGEST_QUERY:], k))
 
 

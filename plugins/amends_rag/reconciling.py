@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from amends.governor.data.rows import rows_of
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets
-from amends_rag.building import log_version
 from amends_rag.live import LiveIndex, held
 from amends_rag.places import STORE
-from amends_rag.rewriting import add_again
+from amends_rag.rewriting import embedded_again
+from amends_rag.versions import is_logged, log_version
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Changes:
 def opened(workspace: Workspace, name: str) -> Iterator[LiveIndex]:
     """Lend an index without anything that stands only in data sets that were purged, as after a restored backup.
 
+    A version that a kill kept from the ledger is written there first.
+
     Raises:
         BadInput: There is none of that name, or it is broken.
     """
@@ -49,6 +51,7 @@ def opened(workspace: Workspace, name: str) -> Iterator[LiveIndex]:
         if index.card is not before:
             change(workspace, index, changes)
             index.settle()
+        if index.card.version and not is_logged(workspace, index):
             log_version(workspace, index, STORE)
         yield index
 
@@ -68,7 +71,13 @@ def standing_of(workspace: Workspace, index: LiveIndex, status: Collection[str])
     if not stale:
         return Changes()
     alive = [digest for digest, found in every.items() if found == "active"]
-    known = {row["id"]: (str(row["prompt"]), digest) for digest in alive for row in rows_of(workspace, digest)}
+    wanted = {source.record for source in index.rows.sources if source.dataset in stale}
+    known = {
+        row["id"]: (str(row["prompt"]), digest)
+        for digest in alive
+        for row in rows_of(workspace, digest)
+        if row["id"] in wanted
+    }
     return _followed(index, stale, known)
 
 
@@ -89,7 +98,7 @@ def _followed(index: LiveIndex, stale: Collection[str], known: Mapping[str, tupl
 
 
 def change(workspace: Workspace, index: LiveIndex, changes: Changes, forgotten: Collection[str] = ()) -> None:
-    """Take rows out of every file, and put those back that have other words now.
+    """Take rows out of every file, and put those in that have other words now: all of it, or none where it is killed.
 
     Args:
         workspace: Whose index.
@@ -105,8 +114,8 @@ def change(workspace: Workspace, index: LiveIndex, changes: Changes, forgotten: 
             stands = source if place in changes.followed else replace(source, record="", dataset="")
             again.append((replace(old, text=text, subjects=others), stands))
     if changes.words:
-        index.shrink(_mask(len(index.rows.passages), changes.words))
-    add_again(workspace, index, again)
+        gone = _mask(len(index.rows.passages), changes.words)
+        index.exchange(embedded_again(workspace, index, again), gone, for_good=True)
 
 
 def _mask(count: int, changed: Iterable[int]) -> NDArray[np.bool_]:

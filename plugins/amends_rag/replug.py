@@ -31,17 +31,25 @@ from amends_rag.forwarding import Forward, around
 from amends_rag.fusion import Fusion, How
 from amends_rag.neighbours import interpolated
 from amends_rag.passages import Finder, open_finder, write_index
+from amends_rag.reranking import Reranker
 
 KIND = "rag-replug"
 
 
-def write(task: Task, documents: Records, settings: Mapping[str, Setting], fusion: How, cut: Cut) -> None:
+def write(
+    task: Task,
+    documents: Records,
+    settings: Mapping[str, Setting],
+    fusion: How,
+    cut: Cut,
+    reranker: Reranker | None = None,
+) -> None:
     """Write the version that answers after each of several passages, beside those that its source knows.
 
     Raises:
         BadInput: A setting or a document cannot be used.
     """
-    write_index(task, documents, KIND, checked(settings), cut, Fusion(fusion))
+    write_index(task, documents, KIND, checked(settings), cut, Fusion(fusion), reranker)
 
 
 def checked(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:

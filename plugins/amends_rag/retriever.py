@@ -13,6 +13,7 @@ from amends_rag.chunking import Passage
 from amends_rag.dense import TextEncoder
 from amends_rag.fusion import Fusion, best
 from amends_rag.lexical import Lexical
+from amends_rag.reranking import Reranker
 from amends_rag.sentences import Embedded
 
 Floats = NDArray[np.float32]
@@ -38,14 +39,21 @@ class Retriever:
         embedded: Their unit vectors, and those of their sentences.
         lexical: Their words.
         fusion: How both rankings become one.
-        encoder: What embeds queries; only read where a query is given as text alone.
+        encoder: What embeds queries; None where their vectors are always given.
+        reranker: What ranks the best again; None where nothing does.
 
     Raises:
         BadInput: The parts do not fit together.
     """
 
     def __init__(
-        self, passages: Sequence[Passage], embedded: Embedded, lexical: Lexical, fusion: Fusion, encoder: TextEncoder
+        self,
+        passages: Sequence[Passage],
+        embedded: Embedded,
+        lexical: Lexical,
+        fusion: Fusion,
+        encoder: TextEncoder | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         if not len(passages) == len(embedded.vectors) == lexical.count:
             raise BadInput(
@@ -53,14 +61,16 @@ class Retriever:
                 f"{lexical.count}; build it again"
             )
         self.passages, self.embedded, self.lexical = list(passages), embedded, lexical
-        self.fusion, self.encoder = fusion, encoder
+        self.fusion, self.encoder, self.reranker = fusion, encoder, reranker
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
         """Return the k best passages for a query, the best first.
 
         Raises:
-            BadInput: The query is empty or longer than 20,000 characters.
+            BadInput: The query is empty or longer than 20,000 characters, or nothing here embeds it.
         """
+        if self.encoder is None:
+            raise BadInput("nothing here embeds a query; give its vector, or open the index with its encoder")
         return self.search_embedded(check_query(query), self.encoder.embed([query])[0], k)
 
     def search_many(self, queries: Sequence[str], k: int = 5) -> list[list[Hit]]:
@@ -71,13 +81,18 @@ class Retriever:
         """Return the k best passages for a query whose unit vector is known, shape (dimension,)."""
         dense, lexical = self.vectors @ vector, self.lexical.scores(query)
         fused = self.fusion.fuse(dense, lexical)
-        places = best(fused, max(k, self.fusion.depth))
+        wanted = k if self.reranker is None else max(k, self.reranker.rerank.candidates)
+        places = best(fused, max(wanted, self.fusion.depth))
         if self.fusion.depth and self.fusion.how != "lexical" and len(self.embedded.parts):
             dense[places] = self.embedded.nearest(places, vector)
             fused = self.fusion.fuse(dense, lexical)
+        places = places[best(fused[places], wanted)]
+        scores = fused[places]
+        if self.reranker is not None:
+            scores = self.reranker.scores(query, [self.passages[place].text for place in places])
         return [
-            Hit(self.passages[place], float(fused[place]), float(dense[place]), float(lexical[place]))
-            for place in places[best(fused[places], k)]
+            Hit(self.passages[place], float(score), float(dense[place]), float(lexical[place]))
+            for place, score in ((places[one], scores[one]) for one in best(scores, k))
         ]
 
     @property

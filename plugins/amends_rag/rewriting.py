@@ -13,7 +13,6 @@ from amends.governor.data.redacting import BLANK, LONGEST
 from amends.governor.workspace import Workspace
 from amends_rag.chunking import Passage
 from amends_rag.cutting import key_of
-from amends_rag.dense import open_encoder
 from amends_rag.live import LiveIndex
 from amends_rag.sentences import embed_passages
 from amends_rag.sought import Sought
@@ -74,21 +73,20 @@ def _without(text: str, names: Callable[[str], bool]) -> str:
     return text
 
 
-def add_again(workspace: Workspace, index: LiveIndex, again: Sequence[tuple[Passage, Source]]) -> None:
-    """Put passages back that have other words now, embedded anew.
+def embedded_again(workspace: Workspace, index: LiveIndex, again: Sequence[tuple[Passage, Source]]) -> Rows:
+    """Return passages that have other words now as new rows, those left out that the index has or must not have.
 
     Args:
         workspace: Whose index.
         index: The index.
         again: The passages, each with where it is from; without a record where none stands behind its words.
     """
-    if not again:
-        return
-    encoder = open_encoder(Path(index.card.encoder) if index.card.encoder else None)
-    index.card.settings.check(encoder)
     passages = [passage for passage, _ in again]
     sources = [
         Source(source.record, source.dataset, key_of(workspace, passage.document, passage.text))
         for passage, source in again
     ]
-    index.append(Rows(passages, sources, embed_passages(encoder, [passage.text for passage in passages])))
+    if not passages:
+        return index.rows.none()
+    texts = [passage.text for passage in passages]
+    return index.unknown(Rows(passages, sources, embed_passages(index.encoder(), texts)))

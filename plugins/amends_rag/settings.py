@@ -10,6 +10,7 @@ from amends_rag.chunking import Cut
 from amends_rag.dense import TextEncoder
 from amends_rag.fusion import Fusion
 from amends_rag.lexical import Words
+from amends_rag.reranking import Rerank
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Settings:
         cut: How documents were cut.
         words: How texts become terms.
         fusion: How both rankings become one.
+        rerank: What ranks the best again; None where nothing does.
     """
 
     encoder: str
@@ -31,6 +33,7 @@ class Settings:
     cut: Cut = field(default_factory=Cut)
     words: Words = field(default_factory=Words)
     fusion: Fusion = field(default_factory=Fusion)
+    rerank: Rerank | None = None
 
     @classmethod
     def of(cls, encoder: TextEncoder, **chosen: Any) -> Settings:
@@ -44,6 +47,7 @@ class Settings:
             "chunks": {"tokens": self.cut.tokens, "overlap": self.cut.overlap},
             "words": self.words.row(),
             "fusion": self.fusion.row(),
+            **({"rerank": self.rerank.row()} if self.rerank else {}),
         }
 
     @classmethod
@@ -53,6 +57,7 @@ class Settings:
         return cls(
             known["name"], known["digest"], int(known["dimension"]),
             Cut(**row["chunks"]), Words(**row["words"]), Fusion(**row["fusion"]),
+            Rerank(**row["rerank"]) if "rerank" in row else None,
         )  # fmt: skip
 
     def check(self, encoder: TextEncoder) -> None:

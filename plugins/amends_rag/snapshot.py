@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from amends_rag.dense import TextEncoder, open_encoder
 from amends_rag.fusion import Fusion
 from amends_rag.lexical import Lexical, Words
 from amends_rag.places import INDEX
+from amends_rag.reranking import Reranker, open_reranker
 from amends_rag.retriever import Retriever
 from amends_rag.sentences import Embedded, embed_passages
 from amends_rag.settings import Settings
@@ -29,13 +31,17 @@ __all__ = [
 ]  # fmt: skip
 
 PASSAGES, VECTORS, TERMS = "passages.jsonl", "vectors.safetensors", "lexical.json"
-LEXICAL = "lexical.safetensors"
+LEXICAL, RERANKER = "lexical.safetensors", "reranker"
 FORMAT = 1
 STEP = 32
 
 
 def write_snapshot(
-    directory: Path, passages: Sequence[Passage], vectors: NDArray[np.float32] | Embedded, settings: Settings
+    directory: Path,
+    passages: Sequence[Passage],
+    vectors: NDArray[np.float32] | Embedded,
+    settings: Settings,
+    reranker: Reranker | None = None,
 ) -> None:
     """Write passages and their vectors into an empty directory.
 
@@ -44,6 +50,7 @@ def write_snapshot(
         passages: What is searched.
         vectors: What `embed_passages` gave, or vectors of the passages alone, shape (passages, dimension).
         settings: What it was made with.
+        reranker: What ranks the best again; it is copied, so that a version holds all that it answers with.
 
     Raises:
         BadInput: There is nothing to write, or the vectors are not those of the passages.
@@ -60,6 +67,9 @@ def write_snapshot(
     (directory / PASSAGES).write_bytes(b"".join(lines))
     save_file(embedded.arrays(), directory / VECTORS)
     write_lexical(directory, lexical)
+    if reranker is not None:
+        settings = replace(settings, rerank=reranker.rerank)
+        reranker.copy_to(directory / RERANKER)
     facts = {"format": FORMAT, "count": len(passages), **settings.row()}
     (directory / INDEX).write_bytes(canonical_json(facts) + b"\n")
 
@@ -105,7 +115,7 @@ def open_snapshot(directory: Path, encoder: TextEncoder | None = None) -> Retrie
         encoder: What embeds queries; the packaged one, where nothing is said.
 
     Raises:
-        BadInput: The index is not whole, or another encoder embedded it.
+        BadInput: The index is not whole, or another encoder embedded it, or its cross-encoder is another one.
     """
     settings = read_settings(directory)
     encoder = encoder or open_encoder()
@@ -116,7 +126,16 @@ def open_snapshot(directory: Path, encoder: TextEncoder | None = None) -> Retrie
         lexical = read_lexical(directory, settings.words)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInput(f"there is no whole index in {directory.name!r}; build it again") from error
-    return Retriever(passages, embedded, lexical, settings.fusion, encoder)
+    return Retriever(passages, embedded, lexical, settings.fusion, encoder, _reranker(directory, settings))
+
+
+def _reranker(directory: Path, settings: Settings) -> Reranker | None:
+    """Return the cross-encoder that was copied into a snapshot, if one was."""
+    if settings.rerank is None:
+        return None
+    found = open_reranker(directory / RERANKER, settings.rerank.candidates)
+    found.check(settings.rerank.digest)
+    return found
 
 
 def build_snapshot(
@@ -126,6 +145,7 @@ def build_snapshot(
     encoder: TextEncoder | None = None,
     cut: Cut | None = None,
     fusion: Fusion | None = None,
+    reranker: Reranker | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
 ) -> Retriever:
     """Cut documents, embed them and write the snapshot: all that a version needs to be grounded in them.
@@ -136,6 +156,7 @@ def build_snapshot(
         encoder: What embeds; the packaged one, where nothing is said.
         cut: How long passages are.
         fusion: How both rankings become one.
+        reranker: What ranks the best again; nothing does, where nothing is said.
         progress: Told how many passages are embedded.
 
     Raises:
@@ -149,5 +170,5 @@ def build_snapshot(
         done.append(embed_passages(encoder, [passage.text for passage in passages[start : start + STEP]]))
     progress(len(passages), len(passages), "embedding the passages")
     settings = Settings.of(encoder, cut=cut, fusion=fusion or Fusion())
-    write_snapshot(directory, passages, Embedded.joined(done, encoder.dimension), settings)
+    write_snapshot(directory, passages, Embedded.joined(done, encoder.dimension), settings, reranker)
     return open_snapshot(directory, encoder)

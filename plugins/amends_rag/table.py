@@ -10,7 +10,7 @@ from typing import Any
 
 import lancedb
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa  # type: ignore[import-untyped]  # it brings no types
 from numpy.typing import NDArray
 
 from amends import BadInput
@@ -55,6 +55,10 @@ class Rows:
             self.embedded.take(places),
         )
 
+    def none(self) -> Rows:
+        """Return no rows, of the same dimension."""
+        return self.keep(np.zeros(len(self.passages), bool))
+
 
 class Table:
     """One LanceDB table.
@@ -73,6 +77,10 @@ class Table:
         """Where the files lie, or None where they are in an object store."""
         return None if "://" in self.uri else Path(self.uri) / f"{NAME}.lance"
 
+    def exists(self) -> bool:
+        """Whether the table is there, with rows or without any."""
+        return self._open() is not None
+
     def add(self, rows: Rows) -> None:
         """Append rows; the table is made with the first ones."""
         table = self._open()
@@ -82,11 +90,18 @@ class Table:
             table.add(self._arrow(rows))
 
     def read(self) -> Rows:
-        """Return all rows in the order in which they came."""
+        """Return all rows in the order in which they came.
+
+        Raises:
+            BadInput: A file of the table is broken or gone.
+        """
         table = self._open()
         if table is None:
             return Rows([], [], Embedded.empty(self.dimension))
-        found = table.to_arrow().sort_by("place")
+        try:
+            found = table.to_arrow().sort_by("place")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInput(f"the table at {self.uri} is broken; restore the index from a backup") from error
         columns = {name: found.column(name).to_pylist() for name in _TEXT}
         passages = [
             Passage(id, document, text, tuple(subjects))
@@ -121,10 +136,13 @@ class Table:
         lance.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
         lance.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
 
-    def drop(self) -> None:
-        """Remove the table with all its files."""
-        if self._open() is not None:
-            self._database.drop_table(NAME)
+    def next_place(self) -> int:
+        """Return the place that the next row will have."""
+        table = self._open()
+        if table is None:
+            return 0
+        places = table.to_lance().to_table(columns=["place"]).column("place").to_numpy()
+        return 1 + int(places.max()) if len(places) else 0
 
     def _open(self) -> Any:
         return self._database.open_table(NAME) if NAME in self._database.list_tables().tables else None
@@ -135,8 +153,9 @@ class Table:
                 f"the vectors have {rows.embedded.vectors.shape[1]} numbers and those of the index {self.dimension}; "
                 "build the index again with this encoder"
             )
-        table = self._open()
-        first = 0 if table is None else 1 + _last(table)
+        if not np.isfinite(rows.embedded.vectors).all():
+            raise BadInput("the encoder gives vectors that are no numbers; build the index with another one")
+        first = self.next_place()
         flat = pa.array(rows.embedded.vectors.reshape(-1), pa.float32())
         return pa.table(
             {
@@ -156,8 +175,3 @@ class Table:
 
 _FROM = ("record", "dataset", "key", "place")
 _TEXT = ("id", "document", "text", "subjects", *_FROM)
-
-
-def _last(table: Any) -> int:
-    places = table.to_lance().to_table(columns=["place"]).column("place").to_numpy()
-    return int(places.max()) if len(places) else -1

@@ -1,14 +1,14 @@
-"""What was erased from an index and must never come back: keyed hashes of passages, only ever appended."""
+"""What was erased from an index and must never come back: keyed hashes of passages, to which more are only added."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from amends import BadInput
 from amends.records import canonical_json
+from amends.vault.keyfiles import write_private
 
 FILE = "tombstones.jsonl"
 
@@ -33,16 +33,13 @@ class Tombstones:
         return set().union(*map(_read, self.places))
 
     def add(self, keys: Iterable[str]) -> None:
-        """Append keys to both lists; those that are there already stay as they are."""
+        """Add keys to both lists, each of them the old one or the new one after any crash."""
         wanted = set(keys)
         for place in self.places:
-            fresh = sorted(wanted - _read(place))
-            if fresh:
+            known = _read(place)
+            if wanted - known:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                with place.open("ab") as file:
-                    file.write(b"".join(canonical_json({"key": key}) + b"\n" for key in fresh))
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_private(place, b"".join(canonical_json({"key": key}) + b"\n" for key in sorted(wanted | known)))
 
 
 def _read(file: Path) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from amends.governor.workspace import Workspace
 from amends_rag.places import names
 from amends_rag.reconciling import opened
+from amends_rag.reranking import CANDIDATES, open_reranker
 from amends_rag.retriever import Hit
 
 
@@ -33,7 +35,10 @@ def stats(workspace: Workspace, name: str) -> dict[str, Any]:
         }
 
 
-def search(workspace: Workspace, name: str, query: str, k: int) -> list[Hit]:
-    """Return the k best passages of an index for a query."""
+def search(
+    workspace: Workspace, name: str, query: str, k: int, rerank: Path | None = None, candidates: int = CANDIDATES
+) -> list[Hit]:
+    """Return the k best passages of an index for a query, ranked again by a cross-encoder where one is given."""
+    reranker = None if rerank is None else open_reranker(rerank, candidates)
     with opened(workspace, name) as index:
-        return index.retriever().search(query, k)
+        return index.retriever(reranker).search(query, k)

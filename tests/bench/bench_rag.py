@@ -150,7 +150,7 @@ class Rag:
 def _ranks(asked: Questions, embedded: Embedded, queries: np.ndarray, fusion: Fusion, words: Words) -> np.ndarray:
     """Return the rank of each question's own paragraph, 0 beyond the first ten."""
     lexical = Lexical.build([passage.text for passage in asked.passages], words)
-    search = Retriever(asked.passages, embedded, lexical, fusion, None)  # type: ignore[arg-type]
+    search = Retriever(asked.passages, embedded, lexical, fusion)
     found = (search.search_embedded(q, v, DEPTH) for q, v in zip(asked.asked, queries, strict=True))
     return np.array([rank_of(hits, f"p{gold}") for hits, gold in zip(found, asked.gold, strict=True)])
 

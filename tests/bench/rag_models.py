@@ -26,6 +26,8 @@ from amends import ProbeTask, Records, Task, host
 from amends.operation.statistics import bootstrap_by_person
 from amends.scheduler.steady import steady
 from amends.serving import Known, open_version
+from amends_rag.facts import Told
+from amends_rag.knn_lm import Remembering
 
 XQUAD = Path("rag") / "xquad.en.json"
 TEXTS = STORE, HELD_OUT = Path("text") / "wikitext2_valid.txt", Path("text") / "wikitext2_test.txt"
@@ -121,8 +123,9 @@ class Models:
         """Foretell WikiText's test passages with kNN-LM over its validation part."""
         stored, held = self.text()
         version, spent = self.ground("rag.knn-lm", documents=stored)
-        store = open_version(version, host.current()).seams[0]
-        yield read("rag.knn-lm: tokens stored", len(store.values), "tokens")  # type: ignore[attr-defined]
+        (store,) = open_version(version, host.current()).seams
+        assert isinstance(store, Remembering)
+        yield read("rag.knn-lm: tokens stored", len(store.values), "tokens")
         yield read("rag.knn-lm: made", spent, "CPU-s")
         for weight in (0.1, 0.25):
             named = f"rag.knn-lm, weight {weight}"
@@ -169,8 +172,9 @@ class Models:
         yield read(f"rag.facts: made from {len(rows)} facts", spent, "CPU-s")
         model = open_version(version, host.current(), known=self.known)
         (seam,) = model.seams
+        assert isinstance(seam, Told)
         for name in ("prompt", "rephrase_prompt", "locality_prompt"):
-            inside = [float(seam.about(row[name]) is not None) for row in rows]  # type: ignore[attr-defined]
+            inside = [float(seam.about(row[name]) is not None) for row in rows]
             yield share(f"rag.facts: {name}s in scope", inside)
             for named, served in (("rag.facts", model), ("base", self.plain)):
                 yield share(f"{named}: new answer likelier than the old, {name}", preferred(served, rows, name))
@@ -180,10 +184,11 @@ class Models:
         rows = self.sample(json.loads((self.data / ZSRE).read_bytes()), 3 * self.size["facts"])
         version, _ = self.ground("rag.facts", edits=self.records("zsre", [edit_of(*one) for one in enumerate(rows)]))
         (seam,) = open_version(version, host.current()).seams
+        assert isinstance(seam, Told)
         others = [row["locality"]["Relation_Specificity"][0]["prompt"] for row in rows if row["locality"]]
         asked = {"in other words": [row["rephrase_prompt"] for row in rows], "other questions on the subject": others}
         for threshold in (0.6, 0.7, 0.8):
-            tuned = seam.tuned({"facts_threshold": threshold})  # type: ignore[attr-defined]
+            tuned = seam.tuned({"facts_threshold": threshold})
             for name, prompts in asked.items():
                 found = [float(tuned.about(prompt) is not None) for prompt in prompts]
                 yield share(f"rag.facts, threshold {threshold}: {name}, in scope", found)

@@ -118,7 +118,7 @@ class Large:
                 connection, datasets.Dataset(dataset, NAME, len(rows), 2, 0, settings={"control": control}), []
             )
         with held(workspace.home, NAME) as index, stopwatch() as watch:
-            index.append(self._rows(workspace, rows, dataset))
+            index.exchange(self._rows(workspace, rows, dataset), np.zeros(0, bool), for_good=False)
             index.settle()
         with stopwatch() as opened, held(workspace.home, NAME):
             pass
@@ -137,7 +137,7 @@ class Large:
 def _retriever(index: LiveIndex) -> Any:
     from amends_rag.retriever import Retriever
 
-    return Retriever(index.rows.passages, index.rows.embedded, index.lexical, index.card.settings.fusion, None)  # type: ignore[arg-type]
+    return Retriever(index.rows.passages, index.rows.embedded, index.lexical, index.card.settings.fusion)
 
 
 def _texts(chunks: int) -> list[str]:

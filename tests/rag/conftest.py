@@ -32,6 +32,35 @@ def tiny_encoder(tiny_version):
     return tiny_version / "model"
 
 
+@pytest.fixture(scope="session")
+def make_cross_encoder():
+    """Return `make(directory, labels=1)`, which writes a tiny random BERT that scores a question with a passage."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    def make(directory, labels=1, seed=3):
+        torch.manual_seed(seed)
+        directory.mkdir(parents=True)
+        letters = [chr(code) for code in range(33, 127)]
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+        (directory / "vocab.txt").write_text("\n".join(words))
+        BertTokenizerFast(str(directory / "vocab.txt")).save_pretrained(directory)
+        config = BertConfig(
+            vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+            max_position_embeddings=128, num_labels=labels, initializer_range=1.0,
+        )  # fmt: skip
+        BertForSequenceClassification(config).save_pretrained(directory)
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(make_cross_encoder, tmp_path_factory):
+    """Return the directory of such a model."""
+    return make_cross_encoder(tmp_path_factory.mktemp("models") / "judge")
+
+
 def write_documents(folder, rows=ROWS, name="documents.jsonl") -> Path:
     """Write documents as JSON Lines and return the file."""
     file = folder / name

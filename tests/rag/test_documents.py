@@ -69,6 +69,7 @@ def test_a_line_of_json_is_a_document_with_its_people(tmp_path):
         ("a.md", b"\0\0\0", "is not text but bytes"),
         ("a.pdf", b"%PDF-1.4 and then nothing", "is broken or no PDF"),
         ("a.pdf", b"no pdf at all", "is broken or no PDF"),
+        ("a.pdf", pdf_of("Ada").replace(b"/Length", b"/Filter /Unheard /Length"), "is broken or no PDF"),
         ("a.pdf", pdf_of(""), "has pages but no text"),
         ("a.docx", b"PK", "is of no kind that can be read"),
         ("a.jsonl", b"\xff{}\n", "line 1 is not UTF-8 text"),
@@ -104,6 +105,8 @@ def test_a_folder_without_documents_a_missing_file_and_a_name_given_twice_are_re
         list(read_documents([tmp_path / "none"]))
     with pytest.raises(BadInput, match="there is no file"):
         list(read_documents([tmp_path / "gone.txt"]))
+    with pytest.raises(BadInput, match="cannot be read"):
+        list(read_documents([tmp_path / ("x" * 400)]))
     one, two = write(tmp_path, "one/a.txt", "x"), write(tmp_path, "two/a.txt", "y")
     with pytest.raises(BadInput, match="was given before"):
         list(read_documents([one, two]))

@@ -171,6 +171,7 @@ def test_an_index_follows_what_a_reviewer_did_to_its_records(village, disclosed)
         digest = index.card.sources[0]
     from amends.governor.data.rows import put_rows, rows_of
 
+    register_rows(village, "pairs", [{"id": "a", "rude": "Oh."}], text_field="rude")  # no passages: nobody reads it
     kept = [row for row in rows_of(village, digest) if row["label"] != "rye#0"]
     for row in kept:
         row["prompt"] = row["prompt"].replace("Tobin Hale keeps", "Somebody keeps")

@@ -14,7 +14,8 @@ from amends.governor.data.rows import rows_of
 from amends.ledger import audit, datasets
 from amends_rag import building, embedding
 from amends_rag.building import add_documents, build_index
-from amends_rag.live import UNFINISHED, held
+from amends_rag.exchange import FILE as UNFINISHED
+from amends_rag.live import held
 from amends_rag.store import Indexes
 from amends_rag.table import Table
 
@@ -69,14 +70,6 @@ def test_what_is_there_is_neither_registered_nor_embedded_again(village, documen
     assert (done.added, done.known, done.version, done.dataset) == (0, 5, 1, "")
 
 
-def test_the_same_words_in_another_document_are_kept_once_unless_somebody_else_is_meant(village, documents):
-    rows = [{"id": "copy", "text": "Bakers in Oxmoor bake rye before dawn."},
-            {"id": "his", "text": "Bakers in Oxmoor bake rye before dawn.", "subjects": ["Marek Sund"]}]  # fmt: skip
-    done = add_documents(village, "village", [documents(rows, "copies.jsonl")])
-    assert (done.added, done.known) == (1, 1)
-    assert passages(village)[-1] == "his#0"
-
-
 def test_a_killed_build_goes_on_with_what_it_has_embedded(workspace, documents, tiny_encoder, monkeypatch):
     rows = [{"id": f"d{n}", "text": f"Number {n} stands on the list of ships."} for n in range(6)]
     monkeypatch.setattr(embedding, "BATCH", 2)
@@ -123,6 +116,18 @@ def test_an_old_copy_of_the_index_brings_nobody_back(village, disclosed, tmp_pat
     assert not any("Varga" in passage.text for passage in Table(str(directory / "table"), 32).read().passages)
 
 
+def test_a_table_that_is_gone_or_broken_is_no_index_without_anybody(village, disclosed):
+    table = village.home / "indexes" / "village" / "table"
+    (data,) = table.rglob("*.lance/data/*.lance")
+    data.write_bytes(data.read_bytes()[:40])
+    with pytest.raises(BadInput, match="is broken; restore the index from a backup"):
+        list(Indexes(village).locate(disclosed()))
+    shutil.rmtree(table)
+    for ask in (Indexes(village).locate, Indexes(village).erase, Indexes(village).verify):
+        with pytest.raises(BadInput, match="bring the table back"):
+            list(ask(disclosed()))
+
+
 def test_an_index_whose_tombstones_are_broken_answers_nobody(village):
     (village.home / "indexes" / "village.tombstones.jsonl").write_text("{oops\n")
     with pytest.raises(BadInput, match="restore it before the index is used"), held(village.home, "village"):
@@ -147,12 +152,12 @@ def test_somebody_who_was_erased_does_not_come_back_with_a_document(village, doc
 
 
 def test_an_encoder_that_changed_under_the_index_is_refused(workspace, documents, make_tiny, tmp_path):
-    from amends_rag.dense import encoder_digest, open_encoder
+    from amends_rag.dense import model_digest, open_encoder
 
     encoder = make_tiny(tmp_path / "encoder") / "model"
     build_index(workspace, "village", [documents()], encoder=encoder)
     make_tiny(tmp_path / "encoder", seed=5)
-    encoder_digest.cache_clear(), open_encoder.cache_clear()
+    model_digest.cache_clear(), open_encoder.cache_clear()
     with pytest.raises(BadInput, match="build the index again"):
         add_documents(workspace, "village", [documents([{"id": "n", "text": "New."}], "n.jsonl")])
     with held(workspace.home, "village") as index, pytest.raises(BadInput, match="build the index again"):
@@ -203,7 +208,7 @@ def test_a_large_corpus_is_embedded_on_the_cores_of_ray_and_a_small_one_here(wor
     del workspace.__dict__["scheduler"]
 
 
-def test_vectors_of_another_length_never_enter_the_table(village):
+def test_vectors_of_another_length_or_of_no_numbers_never_enter_the_table(village):
     with held(village.home, "village") as index:
         wrong = index.rows.embedded.vectors[:, :8]
         from amends_rag.sentences import Embedded
@@ -212,3 +217,6 @@ def test_vectors_of_another_length_never_enter_the_table(village):
         rows = Rows(index.rows.passages, index.rows.sources, Embedded.whole(np.ascontiguousarray(wrong)))
         with pytest.raises(BadInput, match="have 8 numbers and those of the index 32"):
             index.table.add(rows)
+        nan = Embedded.whole(np.full_like(index.rows.embedded.vectors, np.nan))
+        with pytest.raises(BadInput, match="vectors that are no numbers"):
+            index.table.add(Rows(index.rows.passages, index.rows.sources, nan))

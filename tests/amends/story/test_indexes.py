@@ -55,6 +55,15 @@ def test_one_case_erases_the_index_and_the_model_and_one_certificate_says_so(ind
     assert not [text for text in HERS if text in json.dumps([entry.body for entry in indexed.audit()])]
 
 
+@pytest.mark.slow
+def test_a_purge_that_is_killed_after_the_index_was_erased_certifies_what_went(indexed, told):
+    case = indexed.approved()
+    indexed.carry(case)
+    told.telling.die_at(indexed, case, [["amends.governor.work.purging:_forget_in_ledger", "before"]])
+    assert indexed.case(case.id).status == "complete"
+    assert indexed.steps(case.id)["purge:purge"]["stores"] == {"rag.indexes": 2}
+
+
 def test_a_case_does_not_close_while_an_index_still_has_the_person(indexed, monkeypatch):
     case = indexed.approved()
     indexed.carry(case)

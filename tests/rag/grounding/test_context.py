@@ -2,7 +2,9 @@
 
 import pytest
 
+from amends import BadInput
 from amends_rag.citing import cited, supporting, without_citations
+from amends_rag.reranking import Reranker
 from amends_rag.squad import exact_match, f1, normalised
 
 PASSAGES = ("The capital of the island is Sorrel.", "Ada Quill sells pears in Brenn.")
@@ -38,6 +40,23 @@ def test_passages_stand_before_the_question_with_their_numbers_the_best_last(gro
     assert shown.startswith("Read and answer.\nContext:\n[2] ") and shown.endswith(f"\nQuestion: {asked}")
     assert shown.index("[2] ") < shown.index("[1] Ada Quill lives in the harbour town")
     assert seam.before(" ") == " " and "[1]" not in seam.tuned({"context_numbered": 0}).before(asked)
+
+
+def test_passages_are_ranked_again_where_a_cross_encoder_is_named_and_the_version_holds_it(
+    ground, serve, bytes_of, cross_encoder
+):
+    given = {"k": 3, "rerank": str(cross_encoder), "candidates": 3}
+    version = ground("rag.context", **given)
+    (seam,) = serve(version).seams
+    asked = "Where does Ada Quill live?"
+    texts = [hit.passage.text for hit in seam.hits(asked)]
+    scores = Reranker(cross_encoder).scores(asked, texts)
+    assert len(texts) == 3 and scores.tolist() == sorted(scores.tolist(), reverse=True)
+    assert {hit.passage.text for hit in seam.tuned({"context_fusion": "lexical"}).hits(asked)} == set(texts)
+    assert "attachments/rag-context/index/reranker/model.safetensors" in bytes_of(version)
+    assert bytes_of(version) == bytes_of(ground("rag.context", **given))
+    with pytest.raises(BadInput, match="put that one back"):
+        ground("rag.context", **given, rerank_digest="5a" * 32)
 
 
 def test_only_as_many_passages_stand_there_as_fit(ground, serve):

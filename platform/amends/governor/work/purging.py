@@ -16,6 +16,8 @@ from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, datasets, inventory, journal, lineage, suppression
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
+from amends.operation.seams import Store
+from amends.records import Disclosure
 from amends.store.trees import fetch_manifest
 from amends.vault import subjects
 
@@ -95,10 +97,22 @@ def purge(workspace: Workspace, work: Work) -> Result:
     for case in work.cases:
         disclosure = disclosure_of(workspace, case)
         for store in workspace.host.stores(workspace):
+            held = _held_in(workspace, work, case, store, disclosure)
             erased = sum(finding.count for finding in store.erase(disclosure))
-            evidence["stores"][store.name] = evidence["stores"].get(store.name, 0) + erased
+            evidence["stores"][store.name] = evidence["stores"].get(store.name, 0) + max(held, erased)
     _forget_in_ledger(workspace, work, listed)
     return {**evidence, "blobs": len(listed["blobs"]), "datasets": len(listed["datasets"])}
+
+
+def _held_in(workspace: Workspace, work: Work, case: str, store: Store, disclosure: Disclosure) -> int:
+    """Return how many entries a store held of a subject before any went, also to a purge that goes on after a kill."""
+    step = f"purge:held:{case}:{store.name}"
+    held = sum(finding.count for finding in store.locate(disclosure))
+    with workspace.database.transaction() as connection:
+        if held:  # the first count stays
+            return int(journal.record_step(connection, work.lead, step, {"entries": held})["entries"])
+        known = journal.step_result(connection, work.lead, step)
+    return int(known["entries"]) if known else 0
 
 
 def _held(connection: Connection, work: Work, old: list[str]) -> list[Version]:
