@@ -147,20 +147,26 @@ def other_vocabulary(version):
     return version
 
 
+def test_a_text_is_cut_as_the_teacher_reads_it_since_its_answers_are_kept(distil, tiny_version, text, tmp_path):
+    import json
+    import shutil
+
+    from amends import ModelVersion, Task
+    from amends_distillation.pairs import Shape, open_pair
+
+    source = shutil.copytree(tiny_version, tmp_path / "source")
+    file = source / "model" / "tokenizer_config.json"
+    other = load_model(source)[1].convert_ids_to_tokens(5)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": other}))
+    task = Task(tmp_path, 3, source=source, models={"teacher": tiny_version})
+    pair = open_pair(task, ModelVersion("t", 1, "a" * 64), text, Shape(0, 0, "spread"), 16)
+    assert pair.tokenizer.eos_token == other
+    assert torch.equal(pair.ids, windows(load_model(tiny_version)[1], texts_of(text), 16))
+
+
 def test_a_student_that_exists_keeps_its_shape(distil, tiny_version):
     with pytest.raises(BadInput, match="keeps its shape; leave layers and width out"):
         distil("distillation.logit", layers=1, more={"source": tiny_version})
-
-
-def test_a_teacher_with_attachments_is_sent_to_the_operation_that_serves_it_whole(distil, tiny_version, tmp_path):
-    import shutil
-
-    routed = tmp_path / "routed"
-    shutil.copytree(tiny_version, routed)
-    (routed / "attachments" / "router").mkdir(parents=True)
-    (routed / "attachments" / "order.json").write_text('["router"]')
-    with pytest.raises(BadInput, match=r"carries router.*use distillation\.sequence"):
-        distil("distillation.layers", teacher=routed)
 
 
 @pytest.mark.parametrize(

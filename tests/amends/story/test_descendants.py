@@ -35,7 +35,7 @@ def move(model, digest):
             weight[place] += value / 4096
 
 
-@amends.operation("toy.distil", verified_by=["utility.perplexity"], needs_source=False)
+@amends.operation("toy.distil", verified_by=["utility.perplexity"], needs_source=False, whole=["teacher"])
 def distil(task: Task, *, teacher: ModelVersion, records: Records) -> None:
     """Learn from a teacher, which is to say from each of its bytes."""
     import os

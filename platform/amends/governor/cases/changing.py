@@ -26,6 +26,7 @@ from amends.ledger import aliases, cases, datasets, journal, lineage
 from amends.ledger.actions import Action
 from amends.policy import GIVEN, Policy
 from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
+from amends.scheduler.checks import check_beside
 from amends.store.trees import fetch_manifest
 
 if TYPE_CHECKING:
