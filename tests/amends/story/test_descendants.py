@@ -16,6 +16,8 @@ from amends.governor.models.exporting import confirm_replaced, recipients_of
 from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.certificates import verify_certificate
 from amends.governor.work.carrying import carry, retry
+from amends.governor.work.piece import Work
+from amends.governor.work.retiring import withdraw
 from amends.ledger import aliases, audit, cases, inventory, lineage
 
 PLUGIN = '''
@@ -229,6 +231,30 @@ def test_each_is_made_again_from_what_took_the_place_of_the_one_above(family, to
     check_certificates(family, case)
 
 
+@pytest.mark.slow
+def test_a_student_that_was_edited_is_taught_again_and_then_edited_again(family, told):
+    """The chain is one model: student@1 was taught, student@2 is its edit; `edited` was made from student@1."""
+    few = register_rows(family.act("olga"), "few", CLEAN[:2]).digest
+    make(family, "mended", "toy.edit", few, source="student@1", model="student")
+    case = family.approved()
+    planned = {name: (one.plan["how"], one.plan["operation"]) for name, one in below(family, case).items()}
+    assert planned == {"student": ("rebuild", "toy.distil"), "edited": ("rebuild", "toy.distil")}
+    family.carry(case)
+    assert stands(family, case) == {"student": "sealed", "edited": "sealed"}
+
+    data = sums(family)
+    make(family, "taught-anew", "toy.distil", data, teacher="assistant@2", model="anew")
+    student, edited = family.champion("student"), family.champion("edited")
+    assert student.digest == make(family, "mended-anew", "toy.edit", few, source="anew@1")
+    assert edited.digest == make(family, "edited-anew", "toy.edit", data, source="anew@1")
+    for version in (student, edited):
+        assert ("teacher", family.champion().digest) in parents(family, version)
+    assert {done.status for done in family.purge()} == {"complete"}
+    assert family.versions("student") == [(1, "purged"), (2, "purged"), (3, "active")]
+    assert told.everywhere(family.home, "Ines Varga") == []
+    assert certified(family, below(family, case)["student"].id)[0]["guarantee"] == "exact"
+
+
 def check_certificates(story, case):
     """Check that the request's certificate names those of the cases that it opened, and each of them the request."""
     told, said = certified(story, case.id)
@@ -263,13 +289,16 @@ def test_what_the_policy_retires_is_served_no_more_and_deleted(family, told):
     )
     family.carry(case)
     assert stands(family, case) == {"student": "sealed", "edited": "sealed"}
+    student = below(family, case)["student"].id
+    done = family.steps(student)["withdraw"]  # told again, after a kill, it tells the same
+    assert withdraw(family.workspace, Work(student, (student,), "student")) == done
     assert family.champion("student") is None and family.workspace.registry.alias("student", "champion") is None
     with pytest.raises((BadInput, Denied)):
         ask(family.workspace, "student@1", ["What is 1 and 1?"], 4)
     assert {done.status for done in family.purge()} == {"complete"}
     assert family.versions("student") == family.versions("edited") == [(1, "purged")]
     assert told.everywhere(family.home, "Ines Varga") == []
-    theirs, said = certified(family, below(family, case)["student"].id)
+    theirs, said = certified(family, student)
     assert theirs["title"] == "Record of retirement" and said["versions"]["after"] is None
     assert said["retired"][1] == "The alias champion was taken away from student@1."
     kept = [

@@ -65,14 +65,14 @@ def descents(connection: Connection, root: str, tainted: Sequence[Version]) -> l
     Args:
         connection: Any connection.
         root: The model that the request is about.
-        tainted: Every version that holds the subject.
+        tainted: Every version that holds the subject and is not purged.
     """
     digests = {version.digest for version in tainted}
     start = {version.digest for version in tainted if version.model == root}
     below = {v.digest for digest in sorted(start) for v in lineage.descendants(connection, digest)}
     found: dict[str, list[Version]] = {}
     for version in tainted:
-        if version.model != root and version.digest in below and version.status == "active":
+        if version.model != root and version.digest in below and version.status != "sealed":
             found.setdefault(version.model, []).append(version)
     after = {model: _after(connection, versions, digests, {*found, root}) for model, versions in found.items()}
     order = TopologicalSorter({model: {*some} - {root, model} for model, some in after.items()})
