@@ -48,6 +48,16 @@ def test_a_student_is_brought_nearer_to_its_teacher(distil, name, more, tiny_ver
     assert apart(tiny_version, student, text) < 0.8 * apart(tiny_version, untaught(tiny_version, tmp_path), text)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_student_of_a_shape_of_its_own_learns_its_words_too(distil, name, weights):
+    """In every step its embeddings are given what is compared, what it said itself included."""
+    one, more = ({**METHODS[name], "start": "random", "width": 16, "steps": steps} for steps in (1, 4))
+    more |= {"share": 1.0} if name == "distillation.on-policy" else {}
+    first, then = weights(distil(name, **one)), weights(distil(name, **more))
+    words = next(key for key in first if key.endswith("embed_tokens.weight"))
+    assert first[words].shape[1] == 16 and not torch.equal(first[words], then[words])
+
+
 def test_a_student_learns_what_its_teacher_says(distil, tiny_version, tmp_path):
     from amends import host
     from amends.serving import open_version
