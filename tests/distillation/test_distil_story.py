@@ -111,18 +111,17 @@ def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, tmp_path):
     assert said.exit_code == 2 and "'ghost'" in said.stderr
 
 
-@pytest.mark.parametrize("role", ["teacher", "student"])
 @pytest.mark.parametrize(
-    "mended",
+    ("role", "mended"),
     [
-        {"recipe": {"steps": [{"operation": "detox.steer"}]}},
-        {"recipe": {"steps": [{"operation": "unlearning.npo"}]}},
-        {"recipe": {"steps": [{"operation": "editing.forget"}]}},
-        {"guarantee": Guarantee.APPROXIMATE},
+        ("teacher", {"recipe": {"steps": [{"operation": "detox.steer"}]}}),
+        ("teacher", {"recipe": {"steps": [{"operation": "unlearning.npo"}]}}),
+        ("teacher", {"recipe": {"steps": [{"operation": "editing.forget"}]}}),
+        ("student", {"guarantee": Guarantee.APPROXIMATE}),
     ],
-    ids=["cured", "unlearnt", "edited", "approximate"],
+    ids=["cured", "unlearnt", "edited", "student"],
 )
-def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better(shell, tmp_path, mended, role):
+def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better(shell, tmp_path, role, mended):
     with opened(shell).database.transaction() as connection:
         lineage.add_version(connection, lineage.Version("mended", 1, "e" * 64, **mended))
     names = {"teacher": "assistant@1", "student": "little"} | {role: "mended@1" if role == "teacher" else "mended"}
