@@ -18,23 +18,29 @@ MENDING = ("unlearning.", "detox.", "editing.forget")
 """How the names of operations begin that take something out of a model."""
 
 
-def check_nothing_removed(workspace: Workspace, teacher: str, student: str) -> None:
-    """Refuse to say that nothing was removed from a teacher, or from a student that exists, where something was.
+def nothing_removed_from(workspace: Workspace, teacher: str, student: str) -> str:
+    """Return the version that a teacher's reference names, once nothing was removed from it, nor from its student.
 
     What was erased exactly needs no question: such a version is one that never had it.
+
+    Args:
+        workspace: Where they are.
+        teacher: A reference, which may name another version later.
+        student: The model that learns; it need not exist.
 
     Raises:
         BadInput: An erasure that was not exact, or a cure, stands in the lineage of either.
     """
     taught = standing(workspace, student)
     with workspace.database.read() as connection:
-        for reference in (teacher, *([str(taught)] if taught else [])):
-            version = aliases.resolve(connection, reference)
+        found = [aliases.resolve(connection, one) for one in (teacher, *([str(taught)] if taught else []))]
+        for version in found:
             if any(_is_mended(connection, one) for one in (version, *lineage.ancestors(connection, version.digest))):
                 raise BadInput(
                     f"something was removed from {version.name}; say with --forget and --control, or with --forbidden, "
                     "what the student must not have either"
                 )
+    return str(found[0].name)
 
 
 def _is_mended(connection: Connection, version: Version) -> bool:
