@@ -395,21 +395,34 @@ def approximately(story, told):
     told.set_policy(story.home, loose)
 
 
-@pytest.mark.slow
-def test_a_copy_whose_parent_was_only_declared_forgets_in_its_own_weights(family, told, make_tiny, tmp_path):
-    """No step of its recipe can be run again, and its lineage says that it holds the person all the same."""
-    approximately(family, told)
+def test_what_stands_on_an_import_that_was_declared_to_descend_is_not_made_again(family, make_tiny, tmp_path):
+    """Its steps, run again on those weights, would take nobody out, however equal two builds are."""
     source = make_tiny(tmp_path / "outside", seed=8) / "model"
     crown(family, import_model(family.act("olga"), str(source), name="copy", parent="assistant@1", licence="MIT"))
-    case = family.approved()
-    planned = below(family, case)["copy"].plan
-    assert (planned["how"], planned["operation"], planned["guarantee"]) == ("rebuild", "toy.forget", "approximate")
-    family.carry(case)
-    assert stands(family, case)["copy"] == "sealed"
-    steps = read_recipe(family.workspace, family.champion("copy").digest)["steps"]
-    assert [step["operation"] for step in steps] == ["toy.forget"]
-    assert {done.status for done in family.purge()} == {"complete"}
-    assert family.versions("copy") == [(1, "purged"), (2, "active")]
+    make(family, "altered", "toy.edit", sums(family), source="copy@1", model="altered")
+    found = below(family, family.approved())
+    assert {found[name].plan["how"] for name in ("copy", "altered")} == {"retire"}
+    assert found["copy"].plan["because"].startswith("it stands on imported weights")
+    assert found["student"].plan["how"] == "rebuild"
+
+
+def test_an_import_that_was_declared_to_have_learnt_from_the_person_forgets_in_its_own_weights(
+    family, told, make_tiny, tmp_path
+):
+    """It is no model that never had the person, though no step of it learnt from anybody."""
+    approximately(family, told)
+    with family.workspace.database.read() as connection:
+        (data,) = {use.dataset for use in lineage.data_of(connection, family.champion().digest)}
+    source = make_tiny(tmp_path / "outside", seed=8) / "model"
+    crown(family, import_model(family.act("olga"), str(source), name="known", trained_on=[data], licence="MIT"))
+    make(family, "altered", "toy.edit", sums(family), source="known@1", model="altered")
+    with pytest.raises(Denied, match="stands on imported weights that were declared to hold the person"):
+        family.request("Nadia Feld", model="altered")
+    case = family.approved(model="known")
+    assert family.carry(case).status == "sealed"
+    after = family.champion("known")
+    assert after.version == 2
+    assert [step["operation"] for step in read_recipe(family.workspace, after.digest)["steps"]] == ["toy.forget"]
 
 
 @pytest.mark.slow
