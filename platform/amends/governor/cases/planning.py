@@ -50,8 +50,8 @@ RETIRING = {
     "attest": "sign the record and close the case",
 }
 OUTSIDE = (
-    "this model stands on imported weights that were declared to hold the person, so running its steps again would take "
-    "nobody out; import weights that never had them, and make the later changes on these"
+    "this model stands on imported weights that were declared to hold the person, so running its steps again would "
+    "take nobody out; import weights that never had them, and make the later changes on these"
 )
 ORDER = (*list(STEPS)[:-2], "withdraw", *list(STEPS)[-2:])
 """The order in which the steps of either are done."""
