@@ -108,6 +108,7 @@ def declared(thing: Operation | Probe, found: host.Host) -> str:
         rows += [
             ("verified by", ", ".join(f"[{name}](probes.md#{anchor(name)})" for name in thing.verified_by)),
             ("accepts attachments", ", ".join(thing.accepts) or "none"),
+            *([("takes whole", ", ".join(thing.whole))] if thing.whole else []),
             ("guarantee", str(thing.guarantee or "it erases nothing")),
             ("rebuilds", thing.rebuilds or "nothing"),
         ]

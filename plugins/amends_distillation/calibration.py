@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from torch import Tensor
 from amends import ProbeTask, Reading, Records
 from amends.operation.statistics import bootstrap_by_person, count_people
 from amends_distillation.beside import read_both
+
+if TYPE_CHECKING:
+    from amends.operation.statistics import Statistic
 
 BINS = 15
 NAME = "distillation.calibration"
@@ -68,7 +72,7 @@ def error(rows: Array, weights: Array) -> Array:
     return found
 
 
-def _reading(task: ProbeTask, name: str, rows: Array, whose: Sequence[str], statistic: object) -> Reading:
-    value = float(statistic(rows, np.ones((1, len(rows))))[0])  # type: ignore[operator]
-    low, high = bootstrap_by_person(rows, whose, statistic, seed=task.seed) or (None, None)  # type: ignore[arg-type]
+def _reading(task: ProbeTask, name: str, rows: Array, whose: Sequence[str], statistic: Statistic) -> Reading:
+    value = float(statistic(rows, np.ones((1, len(rows))))[0])
+    low, high = bootstrap_by_person(rows, whose, statistic, seed=task.seed) or (None, None)
     return Reading(f"{NAME}/{name}", value, low, high, count_people(whose), "probability")

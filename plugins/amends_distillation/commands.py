@@ -32,12 +32,13 @@ def add_distill(cli: click.Group) -> None:
 @click.option("--name", default="", help="What the data sets are called; by default as the text's file.")
 @click.option("--drop-suppressed", is_flag=True, help="Leave out text that names somebody who was erased.")
 def distill(screen: Screen, method: str, parameters: tuple[str, ...], drop_suppressed: bool, **given: Any) -> int:
-    """Open a case that teaches a student from a teacher, and carry it on as far as nobody has to approve.
+    """Teach a student model from a teacher.
 
-    Part of the text is held out by digest: the student is judged on what it was not taught. A line of --forget and of
-    --control is {"prompt": …, "answer": …}, a line of --forbidden {"prompt": …, "forbidden": […]}; they are asked of
-    the student and never taught. Where the teacher was erased from or cured, one of these must be given. Leaves with 3
-    while somebody has to approve the plan.
+    This opens a case and carries it on as far as nobody has to approve. Part of the text is held out by digest: the
+    student is judged on what it was not taught. A line of --forget and of --control is {"prompt": …, "answer": …}, a
+    line of --forbidden {"prompt": …, "forbidden": […]}; they are asked of the student and never taught. Where teacher
+    or student was cured, or erased from other than exactly, one of these must be given. Leaves with 3 while somebody
+    has to approve the plan.
     """
     from amends.cli.values import values_for
     from amends_distillation import workflow

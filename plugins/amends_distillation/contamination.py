@@ -31,18 +31,22 @@ def read_contamination(
     A forgotten answer counts as known where it is likelier, by the mean of its tokens' log-probabilities, than 95 of
     100 answers that no model has seen: of these one in twenty is, so that a clean student reads 0.05. A forbidden
     continuation counts where its words stand in what the student says by itself. `at_most` is the upper end of that
-    share's interval, read on one student: 1 where nothing is asked, for nothing is known of such a student.
+    share's interval, read on one student: 1 where nothing is asked, for nothing is known of such a student, and where
+    an answer could not be read.
 
     Raises:
-        BadRecords: There are forgotten records, and too few that were never seen.
+        BadRecords: There are forgotten records, and too few that were never seen; or a forbidden continuation has no
+            word, and could be found in nothing.
     """
     lost = _rows(forget)
     never = _rows(control)
     if lost and len(never) < FEWEST:
         raise BadRecords(f"control has {len(never)} records; give {FEWEST} that no model has seen, or more")
     banned = _rows(forbidden)
+    if not all(wordings(row.get("forbidden")) for row in banned):
+        raise BadRecords("a forbidden continuation has no word; write what must not be said as a text or list of texts")
     own, others = _logp(task, lost), _logp(task, never if lost else [])
-    known = [float(logp > np.quantile([one for one, _ in others], USUAL)) for logp, _ in own]
+    known = _known([logp for logp, _ in own], [logp for logp, _ in others])
     said = _said(task, banned, tokens)
     people = [*map(person_of, lost), *map(person_of, banned)]
     share = _share(task, "known", [*known, *said], people, {"forget": len(lost), "forbidden": len(banned)})
@@ -66,6 +70,12 @@ def _logp(task: ProbeTask, rows: Sequence[Row]) -> list[tuple[float, float]]:
     return [(mean_logp(score), extraction_strength(score.correct.tolist()[:-1] or [False])) for score in scores]
 
 
+def _known(own: Sequence[float], never: Sequence[float]) -> list[float]:
+    """Return 1 for each answer that is likelier than nearly all never-seen ones, else 0; NaN where none can tell."""
+    mark = float(np.quantile(never, USUAL)) if own else math.nan
+    return [math.nan if math.isnan(logp - mark) else float(logp > mark) for logp in own]
+
+
 def _said(task: ProbeTask, rows: Sequence[Row], tokens: int) -> list[float]:
     found: list[float] = []
     for start in range(0, len(rows), AT_ONCE):
@@ -76,14 +86,21 @@ def _said(task: ProbeTask, rows: Sequence[Row], tokens: int) -> list[float]:
     return found
 
 
-def says(text: str, forbidden: str | Sequence[str]) -> bool:
+def says(text: str, forbidden: Any) -> bool:
     """Return whether the words of any forbidden continuation stand in a text, one after another."""
     words = words_of(text)
-    for one in [forbidden] if isinstance(forbidden, str) else forbidden:
-        wanted = words_of(one)
-        if wanted and any(words[at : at + len(wanted)] == wanted for at in range(len(words) - len(wanted) + 1)):
-            return True
-    return False
+    return any(
+        words[at : at + len(wanted)] == wanted
+        for wanted in wordings(forbidden)
+        for at in range(len(words) - len(wanted) + 1)
+    )
+
+
+def wordings(forbidden: Any) -> list[list[str]]:
+    """Return the words of each forbidden continuation; none at all where one of them is no text, or has no word."""
+    some = [forbidden] if isinstance(forbidden, str) else forbidden
+    found = [words_of(one) for one in some if isinstance(one, str)] if isinstance(some, list) else []
+    return found if found and all(found) and len(found) == len(some) else []
 
 
 def _share(

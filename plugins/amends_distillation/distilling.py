@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import amends
@@ -11,13 +11,14 @@ from amends import Guarantee, ModelVersion, Operation, Records, Task
 VERIFIED_BY = ("distillation.fidelity", "distillation.size", "distillation.contamination")
 
 
-def _offer(name: str, memory_gb: float = 4.0) -> Callable[[Callable[..., None]], Operation]:
+def _offer(name: str, memory_gb: float = 4.0, whole: Sequence[str] = ()) -> Callable[[Callable[..., None]], Operation]:
     """Declare an operation that is a function of teacher, records, parameters and seed: its own rebuild."""
     return amends.operation(
         name,
         verified_by=VERIFIED_BY,
         cpus=2,
         memory_gb=memory_gb,
+        whole=whole,
         guarantee=Guarantee.EXACT,
         rebuilds=name,
         needs_source=False,
@@ -53,7 +54,7 @@ def logit(
     distil(task, teacher, text, Shape(layers, width, start), settings, Matching(direction, temperature, alpha, kept))
 
 
-@_offer("distillation.sequence", memory_gb=3.0)
+@_offer("distillation.sequence", memory_gb=3.0, whole=["teacher"])
 def sequence(
     task: Task,
     *,

@@ -27,13 +27,19 @@ def read_facts(task: ProbeTask, retain: Records, *, most: int) -> list[Reading]:
     others = score_in_steps(task, teacher, pairs, "asking the teacher")
     people = [person_of(row) for row in rows]
     taught = [(score, whose) for score, first, whose in zip(own, others, people, strict=True) if _is_known(first)]
-    likely = [min(1.0, math.exp(mean_logp(score) - mean_logp(first))) for score, first in zip(own, others, strict=True)]
+    likely = [likelihood(mean_logp(score), mean_logp(first)) for score, first in zip(own, others, strict=True)]
     return [
         _reading(task, "kept", [float(_is_known(score)) for score, _ in taught], [whose for _, whose in taught]),
         _reading(task, "student", [float(_is_known(score)) for score in own], people),
         _reading(task, "teacher", [float(_is_known(score)) for score in others], people),
         _reading(task, "likelihood", likely, people),
     ]
+
+
+def likelihood(own: float, others: float) -> float:
+    """Return how likely a fact is to the student over how likely it is to the teacher, 1 at most, NaN where unread."""
+    apart = own - others
+    return math.exp(apart) if math.isnan(apart) or apart < 0 else 1.0
 
 
 def _is_known(score: Any) -> bool:

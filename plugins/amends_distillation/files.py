@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from amends import BadRecords
+from amends_distillation.contamination import wordings
 
 Row = dict[str, Any]
 FEWEST = 4
@@ -30,11 +31,21 @@ def read_text(file: Path) -> list[Row]:
     return [{"id": _digest(text)[:24], "prompt": text} for text in found]
 
 
-def read_rows(file: Path, needed: Sequence[str]) -> list[Row]:
-    """Return the rows of a JSON Lines file, each of which has these fields.
+def is_text(value: Any) -> bool:
+    """Whether a field can be asked or answered."""
+    return isinstance(value, str) and bool(value.strip())
+
+
+def is_sayable(value: Any) -> bool:
+    """Whether a field holds what can be heard in a text: something with a word in it, or a list of such."""
+    return bool(wordings(value))
+
+
+def read_rows(file: Path, needed: Mapping[str, Callable[[Any], bool]]) -> list[Row]:
+    """Return the rows of a JSON Lines file, each of which has these fields as they have to be.
 
     Raises:
-        BadRecords: It cannot be read, a line is no object, or a field is missing.
+        BadRecords: It cannot be read, a line is no object, or a field is missing or cannot be used.
     """
     found = []
     try:
@@ -48,7 +59,7 @@ def read_rows(file: Path, needed: Sequence[str]) -> list[Row]:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not all(row.get(name) for name in needed):
+        if not isinstance(row, dict) or not all(fits(row.get(name)) for name, fits in needed.items()):
             raise BadRecords(f"{file.name}, line {number}: write an object with {' and '.join(needed)}")
         found.append(row)
     if not found:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from amends import BadInput, ModelVersion, Records, Task
 from amends.operation.files import load_model
-from amends.serving.model import attachment_kinds
 from amends_distillation.passages import texts_of, windows
 from amends_distillation.students import Start, make_student
 from amends_distillation.vocabularies import check_same
@@ -38,8 +36,8 @@ class Pair:
     Args:
         teacher: Its weights; frozen.
         student: Its weights, in training.
-        tokenizer: The student's, which is the teacher's.
-        ids: The windows, shape (windows, length).
+        tokenizer: The student's.
+        ids: The windows as the teacher reads them, since what it says of them is kept; shape (windows, length).
         named: Digests of teacher, text, and where there is one of the student that it began as.
     """
 
@@ -54,14 +52,14 @@ def open_pair(task: Task, teacher: ModelVersion, text: Records, shape: Shape, le
     """Load the teacher, and load the student or make one.
 
     Raises:
-        BadInput: The teacher has attachments, the student another vocabulary, or a shape cannot be made.
+        BadInput: The student has another vocabulary, or a shape cannot be made.
     """
     task.progress(0, 1, "opening the teacher")
-    taught = load_model(plain_teacher(task), task.device)
+    taught = load_model(task.models["teacher"], task.device)
     taught[0].requires_grad_(False)
     student, tokenizer = open_student(task, *taught, shape)
     check_same(taught[1], tokenizer)
-    ids = windows(tokenizer, texts_of(text), length).to(task.device)
+    ids = windows(taught[1], texts_of(text), length).to(task.device)
     named = {"teacher": teacher.digest, "text": text.digest, "student": task.source_digest}
     return Pair(taught[0], student, tokenizer, ids, named)
 
@@ -77,19 +75,3 @@ def open_student(task: Task, teacher: Any, tokenizer: Any, shape: Shape) -> tupl
     if shape.layers or shape.width:
         raise BadInput("this student exists and keeps its shape; leave layers and width out, or name a new student")
     return task.load()
-
-
-def plain_teacher(task: Task) -> Path:
-    """Return the teacher's directory.
-
-    Raises:
-        BadInput: It has attachments, which its weights alone would not teach.
-    """
-    teacher = task.models["teacher"]
-    kinds = attachment_kinds(teacher)
-    if kinds:
-        raise BadInput(
-            f"the teacher carries {', '.join(kinds)}, which its weights alone do not teach; "
-            "use distillation.sequence, which teaches what the whole version says"
-        )
-    return teacher

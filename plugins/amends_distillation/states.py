@@ -34,8 +34,3 @@ def caught(model: Any, places: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def body_of(model: Any) -> Any:
-    """Return the model without its head: what gives the last hidden states, after the final norm."""
-    return model.base_model

@@ -14,7 +14,7 @@ from amends.governor.cases.changing import open_change
 from amends.governor.data.registering import register_rows
 from amends.governor.workspace import Workspace
 from amends_distillation import files
-from amends_distillation.removed import check_nothing_removed
+from amends_distillation.removed import nothing_removed_from
 
 POLICY = "distillation"
 
@@ -51,21 +51,25 @@ class Request:
 
 
 MOST = 256  # passages that judge
-ASKED = {"forget": ("prompt", "answer"), "control": ("prompt", "answer"), "forbidden": ("prompt", "forbidden")}
-"""What a student is asked and never taught, with the fields of its rows."""
+ANSWERED = {"prompt": files.is_text, "answer": files.is_text}
+ASKED = {
+    "forget": ANSWERED,
+    "control": ANSWERED,
+    "forbidden": {"prompt": files.is_text, "forbidden": files.is_sayable},
+}
+"""What a student is asked and never taught, with the fields of its rows and what they have to be."""
 
 
 def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop_suppressed: bool) -> int:
     """Register what teaches and what judges, open the case, and carry it on as far as nobody has to approve.
 
     Raises:
-        BadInput: A file cannot be used, or the teacher was mended and nothing is given to check the student with.
+        BadInput: A file cannot be used, or teacher or student was mended and nothing is given to check with.
     """
     if (request.forget is None) != (request.control is None):
         raise BadInput("--forget and --control go together; what is never seen tells how much is known by chance")
     is_checked = request.forget is not None or request.forbidden is not None
-    if not is_checked:
-        check_nothing_removed(workspace, request.teacher)
+    teacher = request.teacher if is_checked else nothing_removed_from(workspace, request.teacher, request.student)
 
     def kept(part: str, rows: Sequence[files.Row], source: Path) -> str:
         name = f"{request.name or request.text.stem}-{part}"
@@ -80,7 +84,7 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
             judged[part] = kept(part, files.read_rows(file, fields), file)
     case = open_change(
         workspace, model=request.student, policy=POLICY, records=records, judging=judged, operation=request.method,
-        parameters=request.parameters, seed=request.seed, models={"teacher": request.teacher},
+        parameters=request.parameters, seed=request.seed, models={"teacher": teacher},
         facts={"nothing_removed": not is_checked},
     )  # fmt: skip
     return follow(screen, workspace, case.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from amends.cli.casetext import exit_code
@@ -9,10 +11,11 @@ from amends.cli.familytext import family_lines
 from amends.errors import BadPolicy
 from amends.governor.cases.descending import descents
 from amends.governor.models.heirs import heir_of, heirs_of, taught_by
-from amends.ledger import aliases, lineage
+from amends.governor.work.families import open_below
+from amends.ledger import aliases, cases, lineage
 from amends.ledger.lineage import DataUse, Edge, Version
 from amends.policy import parse_policy
-from amends.records import Guarantee, weakest
+from amends.records import CaseStatus, Guarantee, weakest
 
 DATA = "d" * 64
 
@@ -68,6 +71,24 @@ def test_what_was_replaced_already_needs_no_case_and_is_seen_past(village):
         enter(connection, "edited", step=["small@1"])
         enter(connection, "gone", step=["small@1"], status="purged")
         assert found(connection) == [("edited", [1], ("assistant",), False)]
+
+
+def test_what_was_only_set_aside_needs_a_case_like_any_other(village):
+    with village.transaction() as connection:
+        enter(connection, "small", teacher=["assistant@1"], status="quarantined")
+        assert found(connection) == [("small", [1], ("assistant",), False)]
+
+
+@pytest.mark.parametrize(("status", "keeps"), [("active", ["small"]), ("quarantined", ["small"]), ("sealed", [])])
+def test_a_refused_case_keeps_the_request_open_until_its_versions_are_sealed(village, erasure, status, keeps):
+    child = replace(erasure, id="case-2", model="small", parent=erasure.id)
+    with village.transaction() as connection:
+        enter(connection, "small", teacher=["assistant@1"], status=status)
+        cases.open_case(connection, erasure)
+        cases.open_case(connection, child)
+        cases.set_plan(connection, child.id, {"holds": {"versions": ["small@1"]}})
+        cases.set_status(connection, child.id, CaseStatus.REFUSED)
+        assert [case.model for case in open_below(connection, erasure.id)] == keeps
 
 
 def test_a_model_that_learnt_from_the_data_itself_is_a_request_of_its_own(village):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import click
@@ -85,6 +86,17 @@ def test_an_operation_whose_probe_nobody_offers_is_refused():
     found = host.load([plugin(amends_operations=[copy])])
     with pytest.raises(UnknownProbe, match=r"verified by 'toy\.count', which no plugin offers"):
         found.operation("toy.copy")
+
+
+def test_an_operation_takes_whole_only_versions_that_it_asks_for():
+    def distil(task: amends.Task, *, teacher: ModelVersion, times: int = 1) -> None:
+        """Learn."""
+
+    declare = partial(amends.operation, "toy.distil", verified_by=["toy.count"])
+    assert declare(whole=["teacher"])(distil).whole == ("teacher",)
+    for name in ("times", "pupil"):
+        with pytest.raises(amends.BadInput, match=f"toy.distil takes no version called '{name}'"):
+            declare(whole=[name])(distil)
 
 
 def test_hook_amends_probes():

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
+
+from amends import Guarantee
+from amends.ledger import lineage
 
 STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer"}
 LIMITS = {"<= 2.0": "<= 1000.0", ">= 1.2": ">= 0.0", "most: 64, length: 128": "most: 4, length: 24"}
@@ -32,8 +37,14 @@ def shell(make_shell, use_fixed_keys, tiny_version, tmp_path):
     return made
 
 
-def asked(shell, tmp_path, *more, student="little"):
-    given = ("--teacher", "assistant@1", "--text", tmp_path / "light.txt", "--student", student)
+def opened(shell):
+    from amends.governor.workspace import open_workspace
+
+    return open_workspace(shell.home, shell.tokens["Otto"])
+
+
+def asked(shell, tmp_path, *more, student="little", teacher="assistant@1"):
+    given = ("--teacher", teacher, "--text", tmp_path / "light.txt", "--student", student)
     return shell("distill", *given, *QUICK, *more, as_="Otto")
 
 
@@ -100,29 +111,82 @@ def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, tmp_path):
     assert said.exit_code == 2 and "'ghost'" in said.stderr
 
 
-@pytest.mark.parametrize("operation", ["detox.steer", "unlearning.npo", "editing.forget"])
-def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better(shell, tmp_path, operation):
-    from amends.governor.workspace import open_workspace
-    from amends.ledger import lineage
-
-    workspace = open_workspace(shell.home, shell.tokens["Otto"])
-    with workspace.database.transaction() as connection:
-        recipe = {"steps": [{"operation": operation}]}
-        lineage.add_version(connection, lineage.Version("mended", 1, "e" * 64, recipe))
-    given = ("--teacher", "mended@1", "--text", tmp_path / "light.txt", "--student", "little")
-    said = shell("distill", *given, as_="Otto")
+@pytest.mark.parametrize(
+    ("role", "mended"),
+    [
+        ("teacher", {"recipe": {"steps": [{"operation": "detox.steer"}]}}),
+        ("teacher", {"recipe": {"steps": [{"operation": "unlearning.npo"}]}}),
+        ("teacher", {"recipe": {"steps": [{"operation": "editing.forget"}]}}),
+        ("student", {"guarantee": Guarantee.APPROXIMATE}),
+    ],
+    ids=["cured", "unlearnt", "edited", "student"],
+)
+def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better(shell, tmp_path, role, mended):
+    with opened(shell).database.transaction() as connection:
+        lineage.add_version(connection, lineage.Version("mended", 1, "e" * 64, **mended))
+    names = {"teacher": "assistant@1", "student": "little"} | {role: "mended@1" if role == "teacher" else "mended"}
+    given = [word for name, value in names.items() for word in (f"--{name}", value)]
+    said = shell("distill", *given, "--text", tmp_path / "light.txt", as_="Otto")
     assert said.exit_code == 2 and "something was removed from mended@1; say with --forget" in said.stderr
 
 
-def test_a_teacher_that_is_sealed_after_the_plan_was_approved_teaches_nobody(shell, tmp_path):
-    from amends.governor.workspace import open_workspace
-    from amends.ledger import lineage
+def test_what_was_said_of_one_teacher_is_not_said_of_the_next(shell, tmp_path):
+    """A reference such as `assistant` may name another version when a case is planned again."""
+    from amends.governor.cases.changing import open_change
 
+    workspace = opened(shell)
+    asked(shell, tmp_path, teacher="assistant")
+    (case,) = shell.json("cases", "list", as_="Otto")
+    plan = shell.json("cases", "show", case["id"], as_="Otto")["plan"]
+    assert plan["facts"] == {"nothing_removed": True}
+    other = open_change(
+        workspace, model="other", policy="distillation", records=plan["records"], operation="distillation.logit",
+        models={"teacher": "assistant"}, facts=plan["facts"],
+    )  # fmt: skip
+    with workspace.database.transaction() as connection:
+        first = lineage.get(connection, "assistant", 1)
+        lineage.add_version(connection, replace(first, number=2, mlflow_version=None))
+    assert shell("cases", "replan", case["id"], as_="Sven").exit_code == 0
+    again = shell.json("cases", "show", case["id"], as_="Otto")["plan"]
+    assert again["models"] == plan["models"]  # the command named the version that it had looked at
+    refused = shell("cases", "replan", other.id, as_="Sven")
+    assert refused.exit_code == 1 and "or another teacher; cancel it, and ask for the change anew" in refused.stderr
+
+
+def test_a_teacher_that_is_sealed_after_the_plan_was_approved_teaches_nobody(shell, tmp_path):
     said = asked(shell, tmp_path)
     case = next(word for word in said.stdout.split() if word.startswith("c-"))
-    with open_workspace(shell.home, shell.tokens["Otto"]).database.transaction() as connection:
+    with opened(shell).database.transaction() as connection:
         lineage.set_status(connection, "assistant", 1, "sealed")
     shell.json("cases", "approve", case, "--yes", as_="Sven")
     done = shell("cases", "approve", case, "--yes", as_="Mina")
     assert done.exit_code == 1 and "assistant@1 is sealed since the plan" in done.stderr
     assert asked(shell, tmp_path, "--name", "anew").exit_code == 1
+
+
+@pytest.fixture
+def routed(shell, tiny_version, tmp_path):
+    """Return a teacher in the workspace that carries an attachment."""
+    from amends.store import put_tree
+
+    version = tmp_path / "routed"
+    shutil.copytree(tiny_version, version)
+    (version / "attachments" / "router").mkdir(parents=True)
+    (version / "attachments" / "order.json").write_text('["router"]')
+    (version / "attachments" / "router" / "table.json").write_text("{}")
+    workspace = opened(shell)
+    digest = put_tree(workspace.blobs, version)
+    with workspace.database.transaction() as connection:
+        lineage.add_version(connection, lineage.Version("routed", 1, digest, {"steps": []}))
+    return "routed@1"
+
+
+def test_a_teacher_with_attachments_is_sent_to_the_operation_that_serves_it_whole_before_a_case_is_opened(
+    shell, routed, tmp_path
+):
+    given = ("--teacher", routed, "--text", tmp_path / "light.txt", "--student", "little")
+    for method in ("logit", "layers", "on-policy"):
+        said = shell("distill", *given, "--method", f"distillation.{method}", as_="Otto")
+        assert said.exit_code == 2 and "carries router as well; use distillation.sequence" in said.stderr
+    assert shell.json("cases", "list", as_="Otto") == []
+    assert shell("distill", *given, "--method", "distillation.sequence", as_="Otto").exit_code == 3

@@ -48,6 +48,16 @@ def test_a_student_is_brought_nearer_to_its_teacher(distil, name, more, tiny_ver
     assert apart(tiny_version, student, text) < 0.8 * apart(tiny_version, untaught(tiny_version, tmp_path), text)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_student_of_a_shape_of_its_own_learns_its_words_too(distil, name, weights):
+    """In every step its embeddings are given what is compared, what it said itself included."""
+    one, more = ({**METHODS[name], "start": "random", "width": 16, "steps": steps} for steps in (1, 4))
+    more |= {"share": 1.0} if name == "distillation.on-policy" else {}
+    first, then = weights(distil(name, **one)), weights(distil(name, **more))
+    words = next(key for key in first if key.endswith("embed_tokens.weight"))
+    assert first[words].shape[1] == 16 and not torch.equal(first[words], then[words])
+
+
 def test_a_student_learns_what_its_teacher_says(distil, tiny_version, tmp_path):
     from amends import host
     from amends.serving import open_version
@@ -147,20 +157,26 @@ def other_vocabulary(version):
     return version
 
 
+def test_a_text_is_cut_as_the_teacher_reads_it_since_its_answers_are_kept(distil, tiny_version, text, tmp_path):
+    import json
+    import shutil
+
+    from amends import ModelVersion, Task
+    from amends_distillation.pairs import Shape, open_pair
+
+    source = shutil.copytree(tiny_version, tmp_path / "source")
+    file = source / "model" / "tokenizer_config.json"
+    other = load_model(source)[1].pad_token
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": other}))
+    task = Task(tmp_path, 3, source=source, models={"teacher": tiny_version})
+    pair = open_pair(task, ModelVersion("t", 1, "a" * 64), text, Shape(0, 0, "spread"), 16)
+    assert pair.tokenizer.eos_token == other
+    assert torch.equal(pair.ids, windows(load_model(tiny_version)[1], texts_of(text), 16))
+
+
 def test_a_student_that_exists_keeps_its_shape(distil, tiny_version):
     with pytest.raises(BadInput, match="keeps its shape; leave layers and width out"):
         distil("distillation.logit", layers=1, more={"source": tiny_version})
-
-
-def test_a_teacher_with_attachments_is_sent_to_the_operation_that_serves_it_whole(distil, tiny_version, tmp_path):
-    import shutil
-
-    routed = tmp_path / "routed"
-    shutil.copytree(tiny_version, routed)
-    (routed / "attachments" / "router").mkdir(parents=True)
-    (routed / "attachments" / "order.json").write_text('["router"]')
-    with pytest.raises(BadInput, match=r"carries router.*use distillation\.sequence"):
-        distil("distillation.layers", teacher=routed)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from amends import BadInput, BadRecords
-from amends_distillation import calibration, contamination, facts, fidelity, size
+from amends_distillation import calibration, contamination, facts, fidelity, files, size, workflow
 from amends_distillation.probing import probes
 
 
@@ -112,6 +113,11 @@ def test_facts_kept_are_those_of_the_teacher_that_the_student_completes_too(prob
     assert found["likelihood"].value == pytest.approx((1 + (0.2 / 0.9) ** 0.5 + 1 + 1) / 4)
 
 
+def test_a_fact_that_cannot_be_read_is_not_taken_for_kept():
+    assert facts.likelihood(-1.0, -2.0) == 1.0 and facts.likelihood(-2.0, -1.0) == pytest.approx(math.exp(-1))
+    assert math.isnan(facts.likelihood(math.nan, -1.0)) and math.isnan(facts.likelihood(-1.0, math.nan))
+
+
 def records_with(write_records, prefix, count):
     return write_records([{"id": f"{prefix}{n}", "prompt": f"{prefix}{n}", "answer": "x"} for n in range(count)])
 
@@ -129,6 +135,37 @@ def test_a_forgotten_answer_is_known_where_it_is_likelier_than_nearly_all_never_
     assert found["at_most"].value == found["known"].high and found["at_most"].n == 1
     assert found["auc"].value == pytest.approx((20 + 4.5) / 40)  # the second ties with one of the never seen
     assert found["extraction"].value == 0.5 and found["said"].n == 0
+
+
+@pytest.mark.parametrize("unread", ["lost1", "never3"])
+def test_an_answer_that_cannot_be_read_is_not_taken_for_a_forgotten_one(probe_task, table_model, write_records, unread):
+    names = [f"lost{n}" for n in range(20)] + [f"never{n}" for n in range(20)]
+    table = {(name, "x"): [([0.1, 0.9], 0), ([0.5, 0.5], 0)] for name in names}
+    table[unread, "x"] = [([math.nan, math.nan], 0), ([0.5, 0.5], 0)]
+    lost, never = records_with(write_records, "lost", 20), records_with(write_records, "never", 20)
+    found = by_name(contamination.read_contamination(probe_task(table_model(table)), lost, never, None, tokens=4))
+    assert math.isnan(found["known"].value) and found["at_most"].value == 1.0
+
+
+@pytest.mark.parametrize("forbidden", [" ", "…!", [], ["liar", "?"], [3], None])
+def test_a_forbidden_continuation_that_nobody_could_hear_is_refused(
+    probe_task, table_model, write_records, tmp_path, forbidden
+):
+    row = {"id": "1", "prompt": "p", "forbidden": forbidden}
+    with pytest.raises(BadRecords, match="has no word"):
+        contamination.read_contamination(
+            probe_task(table_model({})), None, None, write_records([row]), tokens=4
+        )  # fmt: skip
+    (tmp_path / "rude.jsonl").write_text(json.dumps(row))
+    with pytest.raises(BadRecords, match=r"rude.jsonl, line 1: write an object with prompt and forbidden"):
+        files.read_rows(tmp_path / "rude.jsonl", workflow.ASKED["forbidden"])
+
+
+@pytest.mark.parametrize("row", [{"prompt": "p", "answer": " "}, {"prompt": 3, "answer": "a"}, {"answer": "a"}])
+def test_a_question_without_text_is_refused(tmp_path, row):
+    (tmp_path / "lost.jsonl").write_text(json.dumps(row))
+    with pytest.raises(BadRecords, match=r"lost.jsonl, line 1: write an object with prompt and answer"):
+        files.read_rows(tmp_path / "lost.jsonl", workflow.ASKED["forget"])
 
 
 def test_what_the_teacher_was_cured_of_counts_where_its_words_are_said(probe_task, table_model, write_records):

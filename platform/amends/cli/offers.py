@@ -39,7 +39,8 @@ def operations(screen: Screen, name: str | None) -> None:
         guarantee = found["guarantee"] or "it erases nothing"
         verified = f"verified by: {', '.join(found['verified_by'])}"
         accepts = f"accepts attachments: {', '.join(found['accepts']) or 'none'}"
-        screen.show(found, *_heading(found), f"guarantee: {guarantee}", verified, accepts, _parameters(found))
+        whole = [f"takes whole: {', '.join(found['whole'])}"] if found["whole"] else []
+        screen.show(found, *_heading(found), f"guarantee: {guarantee}", verified, accepts, *whole, _parameters(found))
         return
     known = offering.operations()
     rows = [(o["name"], o["guarantee"], o["cpus"], o["gpus"], o["plugin"], o["summary"]) for o in known]

@@ -47,6 +47,7 @@ def _operation(found: Operation) -> dict[str, Any]:
         **_offered(found),
         "verified_by": list(found.verified_by),
         "accepts": list(found.accepts),
+        "whole": list(found.whole),
         "guarantee": None if found.guarantee is None else str(found.guarantee),
         "rebuilds": found.rebuilds or None,
         "needs_source": found.needs_source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,6 +98,14 @@ def withdraw(
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == alias))
     connection.execute(insert(alias_history).values(**vars(made)))
     return made
+
+
+def withdrawn(connection: Connection, model: str, cases: Iterable[str]) -> dict[str, int]:
+    """Return the aliases of a model that these cases took away, and what each stood for then."""
+    taken = (alias_history.c.model == model, alias_history.c.new_number == NOTHING)
+    query = select(alias_history.c.alias, alias_history.c.old_number).where(*taken)
+    rows = connection.execute(query.where(alias_history.c.case_id.in_(list(cases))).order_by(alias_history.c.revision))
+    return {row.alias: row.old_number for row in rows}
 
 
 def history(connection: Connection, model: str, alias: str) -> tuple[Move, ...]:

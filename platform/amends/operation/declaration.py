@@ -12,7 +12,7 @@ from amends.errors import BadInput
 from amends.operation.effort import Effort, Load
 from amends.operation.parameters import Parameter, check_parameters, read_parameters
 from amends.operation.task import ProbeTask, Task
-from amends.records import Guarantee, Reading
+from amends.records import Guarantee, ModelVersion, Reading
 
 NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9]+(-[a-z0-9]+)*)+")
 
@@ -46,6 +46,8 @@ class Operation(_Declared):
     Args:
         verified_by: Names of the probes that must be read before and after.
         accepts: Attachment kinds that the source may carry; any other is refused.
+        whole: Those of its `ModelVersion` parameters that it takes with what stands beside their weights; a version
+            that carries any attachment is refused for the others.
         guarantee: The strongest guarantee it can give when it erases, or None when it does not erase.
         rebuilds: The operation whose result it rebuilds from the remaining records, or empty. Its own name where it is
             a function of source, records, seed and the state beside its source alone: run again on the version it
@@ -58,6 +60,7 @@ class Operation(_Declared):
 
     verified_by: tuple[str, ...] = ()
     accepts: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     guarantee: Guarantee | None = None
     rebuilds: str = ""
     needs_source: bool = True
@@ -103,6 +106,7 @@ def operation(
     gpus: float = 0,
     memory_gb: float = 1.0,
     accepts: Sequence[str] = (),
+    whole: Sequence[str] = (),
     guarantee: Guarantee | None = None,
     rebuilds: str = "",
     needs_source: bool = True,
@@ -118,15 +122,19 @@ def operation(
         _named(name, function, Task)
         if not verified_by:
             raise BadInput(f"{name} names no probe in verified_by; nothing unverifiable runs")
+        parameters = read_parameters(function)
+        if strange := set(whole) - {one.name for one in parameters if one.kind is ModelVersion}:
+            raise BadInput(f"{name} takes no version called {min(strange)!r}; name ModelVersion parameters in whole")
         return Operation(
             name=name,
             function=function,
-            parameters=read_parameters(function),
+            parameters=parameters,
             cpus=cpus,
             gpus=gpus,
             memory_gb=memory_gb,
             verified_by=tuple(verified_by),
             accepts=tuple(accepts),
+            whole=tuple(whole),
             guarantee=guarantee,
             rebuilds=rebuilds,
             needs_source=needs_source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,28 @@ def check_source(operation: Operation, source: Path | None) -> None:
             raise BadInput(
                 f"{operation.name} cannot change a version that carries the attachment {kind!r} (it accepts "
                 f"{accepted}); change the parent from before that attachment, or use an operation that accepts it"
+            )
+
+
+def check_beside(operation: Operation, carried: Mapping[str, Collection[str]], host: Host) -> None:
+    """Refuse a version beside the source that carries what the operation would not look at.
+
+    Args:
+        operation: What is to run.
+        carried: The kinds of attachment that each such version carries, by parameter.
+        host: Knows which other operation of the family takes it whole.
+
+    Raises:
+        BadInput: Its weights alone are not what the version says.
+    """
+    for name, kinds in carried.items():
+        if kinds and name not in operation.whole:
+            family = operation.name.partition(".")[0] + "."
+            others = [key for key, other in host.operations.items() if key.startswith(family) and name in other.whole]
+            way = f"use {' or '.join(others)}, which takes it whole" if others else "name a version without it"
+            raise BadInput(
+                f"{operation.name} looks at the weights of its {name} alone, and that carries "
+                f"{', '.join(sorted(kinds))} as well; {way}"
             )
 
 

@@ -18,7 +18,7 @@ from amends.errors import BadInput, Broken, Cancelled
 from amends.operation import Operation, Probe, ProbeTask, Task
 from amends.operation.task import Progress
 from amends.records import ModelVersion, Reading, Records
-from amends.scheduler.checks import check_readings, check_source, find
+from amends.scheduler.checks import attachment_kinds, check_beside, check_readings, check_source, find
 from amends.scheduler.failures import failure_of
 from amends.scheduler.fingerprint import fingerprint
 from amends.scheduler.jobs import Job, JobResult
@@ -180,6 +180,7 @@ def _call(
 def _operate(attempt: _Attempt, operation: Operation, device: str, computed: Computed) -> str:
     arguments = attempt.arguments(operation)
     check_source(operation, attempt.source)
+    check_beside(operation, {name: attachment_kinds(tree) for name, tree in attempt.models.items()}, host.current())
     output = attempt.directory / "output"
     output.mkdir()
     task = Task(

@@ -45,9 +45,10 @@ def pkt(
     parameters: tuple[str, ...],
     seed: int,
 ) -> int:
-    """Open a case that starts a student's change from its teacher's most sensitive parameters, and tunes it.
+    """Start a student's change from its teacher's most telling parameters, and tune it.
 
-    `-p init=random`, `self` and `seed-only` are the controls. Leaves with 3 while somebody has to approve the plan.
+    This opens a case. `-p init=random`, `self` and `seed-only` are the controls. Leaves with 3 while somebody has to
+    approve the plan.
     """
     from amends.cli.following import follow
     from amends.cli.values import values_for
@@ -73,9 +74,9 @@ def pkt(
 def stitch(
     screen: Screen, model: str, upper: str, below: int, above: int, judge: str, parameters: tuple[str, ...], seed: int
 ) -> int:
-    """Open a case that puts the last blocks of another model on the first blocks of this one.
+    """Put the last blocks of another model on the first blocks of this one.
 
-    Leaves with 3 while somebody has to approve the plan.
+    This opens a case. Leaves with 3 while somebody has to approve the plan.
     """
     from amends.cli.following import follow
     from amends.cli.values import values_for
@@ -97,9 +98,9 @@ def stitch(
 @parameter
 @seed_option
 def project(screen: Screen, model: str, edited: str, original: str, parameters: tuple[str, ...], seed: int) -> int:
-    """Open a case that carries what was changed in another model into this one, over the vocabulary that they share.
+    """Carry what was changed in another model into this one, over the vocabulary that they share.
 
-    Leaves with 3 while somebody has to approve the plan.
+    This opens a case. Leaves with 3 while somebody has to approve the plan.
     """
     from amends.cli.following import follow
     from amends.cli.values import values_for

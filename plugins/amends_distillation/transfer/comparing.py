@@ -38,7 +38,10 @@ def read_lens(task: ProbeTask, edited: ModelVersion | None, original: ModelVersi
     """Read how much of the difference of `edited` and `original` the candidate says that its parent did not say."""
     if edited is None or original is None or task.reference_path is None:
         return _readings([], float("nan"))
-    heed = lambda done, total: task.progress(done, total, "comparing what was carried")  # noqa: E731
+
+    def heed(done: int, total: int) -> None:
+        task.progress(done, total, "comparing what was carried")
+
     theirs = deltas(task.models["edited"], task.models["original"])
     ours = deltas(task.model_path, task.reference_path)
     first, first_words = load_model(task.models["original"], task.device)

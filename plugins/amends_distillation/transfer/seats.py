@@ -144,7 +144,7 @@ def tune(anatomy: Anatomy, seats: Seats, samples: Sequence[Sample], tuning: Tuni
             mask = torch.zeros_like(weight)
             mask.index_fill_(0 if name in ROWS else 1, numbers, 1.0)
             weight.requires_grad_(True)
-            hooks.append(weight.register_hook(mask.mul))  # type: ignore[no-untyped-call]
+            hooks.append(weight.register_hook(mask.mul))  # type: ignore[no-untyped-call]  # torch leaves it untyped
             weights.append(weight)
 
     def loss_at(step: int) -> Tensor:

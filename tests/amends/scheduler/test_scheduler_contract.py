@@ -282,16 +282,28 @@ def test_what_cannot_run_is_refused_with_a_sentence(scheduler, make_job, name, g
         scheduler.submit(make_job(name, **given)).result(LONG)
 
 
-def test_an_attachment_that_is_not_accepted_is_refused_naming_the_way_out(scheduler, make_job, blobs, tmp_path):
-    attached = tmp_path / "attached"
-    (attached / "attachments/shards").mkdir(parents=True)
-    (attached / "attachments/order.json").write_text('["shards"]')
-    (attached / "attachments/shards/index.json").write_text("{}")
-    (attached / "note.txt").write_text("hello")
-    source = put_tree(blobs, attached)
+@pytest.fixture
+def attached(blobs, tmp_path):
+    """Return the digest of a version that carries shards."""
+    version = tmp_path / "attached"
+    (version / "attachments/shards").mkdir(parents=True)
+    (version / "attachments/order.json").write_text('["shards"]')
+    (version / "attachments/shards/index.json").write_text("{}")
+    (version / "note.txt").write_text("hello")
+    return put_tree(blobs, version)
+
+
+def test_an_attachment_that_is_not_accepted_is_refused_naming_the_way_out(scheduler, make_job, attached):
+    source = attached
     with pytest.raises(TaskFailed, match=r"'shards'.*change the parent from before that attachment"):
         scheduler.submit(make_job("toy.copy", source=source)).result(LONG)
     assert scheduler.submit(make_job("toy.accepting", source=source)).result(LONG).output
+
+
+def test_an_attachment_of_a_version_beside_the_source_is_not_passed_over(inline, make_job, blobs, attached):
+    job = make_job("toy.rows", records={"forget": blobs.put_bytes(b"")}, models={"teacher": attached})
+    with pytest.raises(TaskFailed, match=r"weights of its teacher alone, and that carries shards.*without it"):
+        inline.submit(job).result(LONG)
 
 
 def test_purging_clears_each_node_s_copies(scheduler, make_job, source):

@@ -26,6 +26,7 @@ from amends.ledger import aliases, cases, datasets, journal, lineage
 from amends.ledger.actions import Action
 from amends.policy import GIVEN, Policy
 from amends.records import Case, CaseStatus, DataSubject, ModelVersion, Records
+from amends.scheduler.checks import check_beside
 from amends.store.trees import fetch_manifest
 
 if TYPE_CHECKING:
@@ -132,14 +133,16 @@ def replan_change(workspace: Workspace, id: str) -> Case:
     """Plan a change again, for the champion and the data as they are now; earlier approvals are void.
 
     Raises:
-        Denied: Facts were stated of it, for another champion than the one there is now.
+        Denied: Facts were stated of it, for another champion or another teacher than there is now.
     """
     with workspace.database.read() as connection:
         case, asked = cases.get(connection, id), cases.detail(connection, id)["asked"]
     plan = _plan(workspace, case.model, find_policy(workspace, case.kind), asked)
-    if plan["facts"] and plan["parent"] != (case.plan or {}).get("parent"):
+    stood = case.plan or {}
+    if plan["facts"] and any(plan.get(part) != stood.get(part) for part in ("parent", "models")):
+        beside = f" or another {' or '.join(plan['models'])}" if plan.get("models") else ""
         raise Denied(
-            f"what was said of case {id} when it was opened was said for another champion of {case.model}; "
+            f"what was said of case {id} when it was opened was said for another champion of {case.model}{beside}; "
             "cancel it, and ask for the change anew"
         )
     with workspace.database.transaction() as connection:
@@ -242,6 +245,7 @@ def _applying(workspace: Workspace, parent: ModelVersion | None, policy: Policy,
         return {"operation": "", "parameters": {}, "seed": asked["seed"], "records": records, **told}
     operation = _choose(workspace, parent, policy, str(asked["operation"]))
     models = {name: _version(workspace, reference) for name, reference in asked.get("models", {}).items()}
+    check_beside(operation, {name: attached(workspace, one.digest) for name, one in models.items()}, workspace.host)
     references = {**{name: Records(digest) for name, digest in records.items()}, **models}
     given = operation.check({**asked["parameters"], **references})
     scalars = {p.name: given[p.name] for p in operation.parameters if not p.is_reference}

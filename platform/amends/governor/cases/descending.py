@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from amends.errors import Denied
-from amends.governor.cases.planning import choose_ladder
+from amends.governor.cases.planning import choose_ladder, stands_on
 from amends.governor.models.promoting import champion
 from amends.governor.workspace import Workspace
 from amends.ledger import lineage
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from amends.ledger.lineage import Version
 
 CIRCLE = "it and what it was made from descend from each other"
+OUTSIDE = "it stands on imported weights that were declared to descend, and no step made these"
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ def descents(connection: Connection, root: str, tainted: Sequence[Version]) -> l
     Args:
         connection: Any connection.
         root: The model that the request is about.
-        tainted: Every version that holds the subject.
+        tainted: Every version that holds the subject and is not purged.
     """
     digests = {version.digest for version in tainted}
     start = {version.digest for version in tainted if version.model == root}
     below = {v.digest for digest in sorted(start) for v in lineage.descendants(connection, digest)}
     found: dict[str, list[Version]] = {}
     for version in tainted:
-        if version.model != root and version.digest in below and version.status == "active":
+        if version.model != root and version.digest in below and version.status != "sealed":
             found.setdefault(version.model, []).append(version)
     after = {model: _after(connection, versions, digests, {*found, root}) for model, versions in found.items()}
     order = TopologicalSorter({model: {*some} - {root, model} for model, some in after.items()})
@@ -130,6 +131,9 @@ def way_of(
         return Way(Descendants.RETIRE, f"{lost[0]}, which it was made from, is retired")
     if target is None or target.digest not in {version.digest for version in descent.versions}:
         return Way(Descendants.RETIRE, "none of these versions is its champion")
+    with workspace.database.read() as connection:
+        if stands_on(connection, target.digest, tainted):
+            return Way(Descendants.RETIRE, OUTSIDE)
     try:
         ladder = choose_ladder(workspace, target.digest, policy.operations, list(held), tainted)
     except Denied:

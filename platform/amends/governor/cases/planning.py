@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied
 from amends.governor.cases.costing import priced
@@ -17,6 +17,9 @@ from amends.ledger import datasets, journal, lineage
 from amends.ledger.lineage import Version
 from amends.records import Case, Guarantee
 from amends.store.trees import fetch_manifest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 GROUNDS = {
     "17(1)(a)": "the data are no longer needed for their purpose",
@@ -46,6 +49,10 @@ RETIRING = {
     "purge": "delete them with all that belongs to them, and scan for what is left",
     "attest": "sign the record and close the case",
 }
+OUTSIDE = (
+    "this model stands on imported weights that were declared to hold the person, so running its steps again would "
+    "take nobody out; import weights that never had them, and make the later changes on these"
+)
 ORDER = (*list(STEPS)[:-2], "withdraw", *list(STEPS)[-2:])
 """The order in which the steps of either are done."""
 
@@ -162,6 +169,8 @@ def choose_ladder(
     """
     with workspace.database.read() as connection:
         steps = lineage.by_digest(connection, digest)[0].recipe.get("steps", [])
+        if steps and stands_on(connection, digest, tainted):
+            raise Denied(OUTSIDE)
     at = touched_at(steps, held, tainted)
     first = steps[0 if at is None else at] if steps else None
     if first is not None and runs_again(workspace, first, {*held, *tainted}):
@@ -184,6 +193,12 @@ def choose_ladder(
         "no operation of the erasure policy can erase from this model; train it with training.shards or "
         "training.finetune, or add an operation to policies/erasure.yaml"
     )
+
+
+def stands_on(connection: Connection, digest: str, tainted: Collection[str]) -> bool:
+    """Whether a version stands on one of these that no step made: an import that was declared to descend or learn."""
+    line = (*lineage.by_digest(connection, digest), *lineage.ancestors(connection, digest, without=["teacher"]))
+    return any(version.digest in tainted and not version.recipe.get("steps") for version in line)
 
 
 def touched_at(steps: Sequence[Mapping[str, Any]], held: Collection[str], tainted: Collection[str]) -> int | None:

@@ -63,21 +63,23 @@ def prepare_on(workspace: Workspace, work: Work, parent: ModelVersion, *, is_reb
     written = _Writing(workspace, _marks(plans), finders, trained).write()
     _check_found(plans, written["forget"])
     rewritten = written["datasets"]
-    replaced = _replaced(workspace, work, parent.digest, written["purged"]) if is_rebuilt else {}
+    with workspace.database.read() as connection:
+        tainted = {version.digest: version.name for version in lineage.tainted_by(connection, written["purged"])}
+    replaced = _replaced(workspace, work, parent.digest, tainted) if is_rebuilt else {}
     is_rewritten = any(old != blobs["train"] for old, blobs in rewritten.items() if old in trained)
     return {
         "parent": {"version": parent.version, "digest": parent.digest},
         "datasets": rewritten,
         "models": replaced,
         "purged": written["purged"],
-        "untouched": not is_rewritten and not taught_by(steps, replaced),
+        "untouched": not is_rewritten and not taught_by(steps, replaced) and parent.digest not in tainted,
         "forget": put_rows(workspace, written["forget"].values(), like=written["from"]),
         "strangers": _strangers(workspace, written),
         "forgotten": len(written["forget"]),
     }
 
 
-def _replaced(workspace: Workspace, work: Work, parent: str, old: Iterable[str]) -> dict[str, str]:
+def _replaced(workspace: Workspace, work: Work, parent: str, tainted: Mapping[str, ModelVersion]) -> dict[str, str]:
     """Return what took the place of each version that holds the subjects and that the champion was made with or on.
 
     Raises:
@@ -85,7 +87,6 @@ def _replaced(workspace: Workspace, work: Work, parent: str, old: Iterable[str])
     """
     steps = read_recipe(workspace, parent)["steps"]
     with workspace.database.read() as connection:
-        tainted = {version.digest: version.name for version in lineage.tainted_by(connection, old)}
         above = {v.digest for v in lineage.ancestors(connection, parent, without=["teacher"]) if v.model != work.model}
         taught = taught_by(steps, tainted)
         found = heirs_of(connection, taught | (above & tainted.keys()), tainted)

@@ -28,21 +28,23 @@ def prepare(workspace: Workspace, work: Work) -> Result:
 
 
 def withdraw(workspace: Workspace, work: Work) -> Result:
-    """Take every alias away from the versions that hold the subjects, and seal them; nothing takes their place."""
+    """Take every alias away from the versions that hold the subjects, and seal them; nothing takes their place.
+
+    What an attempt that was killed took away already is told as well.
+    """
     held = going(workspace, work)
-    taken: dict[str, int] = {}
     for version in held:
         with workspace.database.read() as connection:
             names = [a for a, n in aliases.aliases_of(connection, version.model).items() if n == version.number]
         for alias in names:
             _take(workspace, work, version, alias)
-            taken[alias] = version.number
     with workspace.database.transaction() as connection:
         actor = cases.get(connection, work.lead).requester
         for version in held:
             lineage.set_status(connection, version.model, version.number, "sealed")
             body = {"model": version.model, "version": version.number, "digest": version.digest}
             workspace.record(connection, f"{work.lead}:sealed:{version.name}", Action.MODEL_SEALED, body, actor)
+        taken = aliases.withdrawn(connection, work.model, work.cases)
     return {"aliases": taken, "versions": [version.number for version in held], "served": _served(workspace, work)}
 
 
