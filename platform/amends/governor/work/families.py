@@ -85,7 +85,7 @@ def _keeps_open(connection: Connection, case: Case) -> bool:
         return case.status != CaseStatus.COMPLETE
     held = (cases.get(connection, case.id).plan or {}).get("holds", {}).get("versions", ())
     alive = lineage.versions_of(connection, case.model)
-    return any(version.status == "active" and str(version.name) in held for version in alive)
+    return any(version.status in lineage.STANDING and str(version.name) in held for version in alive)
 
 
 def may_attest(connection: Connection, work: Work) -> bool:
