@@ -11,6 +11,7 @@ from amends.errors import BadInput, Denied, Suppressed
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter, of_case
@@ -49,7 +50,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     """Make sure that the plan still fits what there is, and write the records that stay where some are dropped.
 
     Raises:
-        Denied: The champion or a data set is another one than the plan saw.
+        Denied: The champion or a data set is another one than the plan saw, or was set aside since.
         Suppressed: The records would bring back an erased person.
         BadPolicy: A policy has a mistake.
     """
@@ -59,6 +60,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         if plan.get("facts"):  # they were stated for the champion of the time
             anew = "cancel it, and ask for the change anew"
         raise Denied(f"the champion of {work.model} is another one than the plan of case {work.lead} saw; {anew}")
+    _check_source(workspace, work, plan)
     for policy in (plan["policy"], "promotion"):  # a mistake in one is better told now than after the work
         find_policy(workspace, policy)
     _check_standing(workspace, work, plan)
@@ -79,6 +81,13 @@ def _is_as_planned(workspace: Workspace, work: Work, planned: Mapping[str, Any] 
     if planned is None or found is None:
         return planned is None and found is None
     return (found.version, found.digest) == (planned["version"], planned["digest"])
+
+
+def _check_source(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
+    """Refuse where the champion was set aside after the plan was made: nothing is made of it."""
+    if plan["parent"] is not None:
+        with workspace.database.read() as connection:
+            refuse_quarantined(lineage.get(connection, work.model, int(plan["parent"]["version"])))
 
 
 def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
