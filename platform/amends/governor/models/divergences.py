@@ -126,7 +126,7 @@ def _version(version: Version, mirrored: Mirrored) -> Iterator[Divergence]:
 
 
 def _tags(version: Version, theirs: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that a version must have, as the ledger knows them; where it says "set aside", that has to be so."""
+    """Return the tags that a version must have, as the ledger knows them; after a release, that it is over."""
     known = {DIGEST: version.digest, MODEL_ID: version.mlflow_model_id, "amends.case": version.case_id}
     known["amends.guarantee"] = None if version.guarantee is None else str(version.guarantee)
     known[TAG] = "yes" if version.status == QUARANTINED else "no" if TAG in theirs else None
