@@ -372,30 +372,6 @@ def test_an_empty_bare_text_or_answer_is_refused(model, pair):
         model.score_continuations([pair])
 
 
-def test_a_stream_is_the_answer_in_pieces_and_ends_with_what_attachments_add(model, attached, toys):
-    served = open_version(attached, toys)
-    for asked in (model, served):
-        pieces = list(asked.stream("Who?", 12))
-        assert "".join(pieces) == asked.generate(["Who?"], 12)[0] and len(pieces) > 1
-
-
-def test_a_stream_says_nothing_of_the_next_question(model):
-    ids = model.tokenizer("  In Brenn.\nQuestion: and more of it").input_ids
-    model.hf_model.generation_config.eos_token_id = model.tokenizer.eos_token_id
-    steps = iter(ids)
-
-    def say(module, args, kwargs, output):
-        output.logits.fill_(-1.0)
-        output.logits[:, -1, next(steps)] = 1.0
-        return output
-
-    hook = model.hf_model.register_forward_hook(say, with_kwargs=True)
-    try:
-        assert "".join(model.stream("Who?", 40)) == "In Brenn."
-    finally:
-        hook.remove()
-
-
 class Dial:
     """A toy attachment with a setting."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 import torch
@@ -50,3 +53,33 @@ def pieces(spoken: Iterable[str], after: Callable[[str], str]) -> Iterator[str]:
     shown = after(text)
     if shown.startswith(said) and shown != said:
         yield shown[len(said) :]
+
+
+def aside(said: Callable[[], Generator[str, None, None]]) -> Iterator[str]:
+    """Yield what is said in another thread, which never waits for who reads and stops at its next piece when they do.
+
+    Raises:
+        Exception: What was raised there.
+    """
+    heard: SimpleQueue[str | Exception | None] = SimpleQueue()
+    is_left = Event()
+
+    def say() -> None:
+        try:
+            with closing(said()) as whole:
+                for piece in whole:
+                    heard.put(piece)
+                    if is_left.is_set():
+                        return
+            heard.put(None)
+        except Exception as error:
+            heard.put(error)
+
+    Thread(target=say, name="amends-answer").start()
+    try:
+        while (piece := heard.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+    finally:
+        is_left.set()
