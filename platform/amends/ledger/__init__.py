@@ -101,6 +101,6 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
         .log_case(case, kind, *, step, before, after, metrics, tags, artifacts, description, status) -> run id
         .page_of(kind, run id) -> address                 .log_dataset(name, digest, source) -> run id
         .mirror_checkpoint(envelope) -> path              .mirrored_checkpoints() -> Iterator[envelope]
-    registry.tree_of(directory) -> Manifest               (without what MLflow adds)
+    uploads.tree_of(directory) -> Manifest                (without what MLflow adds)
     guard.writing.Permits(keyring)                        (for a server that runs on guard.open_store)
 """
