@@ -82,7 +82,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move
     aliases.resolve(connection, "model@alias" | "model@2" | "model") -> Version
     aliases.current(connection, model, alias) -> int | None       aliases.history(connection, model, alias)
-    aliases.aliases_of(connection, model) -> {alias: number}      aliases.names_of(connection, model) -> tuple[alias, ...]
+    aliases.aliases_of(connection, model) -> {alias: number}      aliases.names_of(connection, model)
 
     decisions.record(connection, id, *, case, policy_text, inputs, verdict) -> Decision
     decisions.get(connection, id)                         decisions.find(connection, case=None)
