@@ -36,12 +36,7 @@ def test_a_permit_that_was_used_by_one_worker_is_used_for_all(store, keyring):
 
 def test_a_worker_that_starts_while_another_makes_the_table_of_used_permits_uses_that(store, keyring):
     _SPENT.drop(store.engine)
-
-    def be_first(*_, **__):
-        event.remove(_SPENT, "before_create", be_first)
-        open_store(f"amends+{store.db_uri}")
-
-    event.listen(_SPENT, "before_create", be_first)
+    event.listen(_SPENT, "before_create", lambda *_, **__: open_store(f"amends+{store.db_uri}"), once=True)
     Spent(store.engine)
     hand_over(store, keyring, MOVE)
     store.set_registered_model_alias("bot", "champion", "2")
