@@ -59,9 +59,9 @@ def aside(said: Callable[[], Generator[str, None, None]]) -> Iterator[str]:
     """Yield what is said in another thread, which never waits for who reads and stops at its next piece when they do.
 
     Raises:
-        Exception: What was raised there.
+        BaseException: What was raised there.
     """
-    heard: SimpleQueue[str | Exception | None] = SimpleQueue()
+    heard: SimpleQueue[str | BaseException | None] = SimpleQueue()
     is_left = Event()
 
     def say() -> None:
@@ -72,13 +72,13 @@ def aside(said: Callable[[], Generator[str, None, None]]) -> Iterator[str]:
                     if is_left.is_set():
                         return
             heard.put(None)
-        except Exception as error:
+        except BaseException as error:  # whatever it is: somebody waits for a piece
             heard.put(error)
 
     Thread(target=say, name="amends-answer").start()
     try:
         while (piece := heard.get()) is not None:
-            if isinstance(piece, Exception):
+            if isinstance(piece, BaseException):
                 raise piece
             yield piece
     finally:
