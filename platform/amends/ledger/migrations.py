@@ -28,7 +28,7 @@ def versions_may_be_quarantined(connection: Connection) -> None:
     rule = "status IN ('active', 'quarantined', 'sealed', 'purged')"
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(
-            "ALTER TABLE versions DROP CONSTRAINT known_version_status,"
+            "ALTER TABLE versions DROP CONSTRAINT IF EXISTS known_version_status,"
             f" ADD CONSTRAINT known_version_status CHECK ({rule})"
         )
         return
@@ -39,7 +39,7 @@ def versions_may_be_quarantined(connection: Connection) -> None:
 def _rebuild(connection: Connection, table: str, change: Callable[[str], str]) -> None:
     """Make a table of SQLite anew from its own changed text, with its rows and its indexes; it alters no rule in place.
 
-    For a table that no other refers to and that has no triggers: both would go with the old one.
+    For a table that no other refers to and that has no triggers, which would go with the old one.
     """
     parts = f"SELECT sql FROM sqlite_master WHERE tbl_name = '{table}' AND sql IS NOT NULL ORDER BY type = 'table' DESC"
     made, *indexes = connection.exec_driver_sql(parts).scalars().all()
