@@ -1,18 +1,51 @@
-"""The workspace's database on SQLite, and on PostgreSQL where AMENDS_TEST_POSTGRES names a server."""
+"""Databases on SQLite, and on PostgreSQL where AMENDS_TEST_POSTGRES names a server."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 SERVER = os.environ.get("AMENDS_TEST_POSTGRES")
+KINDS = ["sqlite", *(["postgresql"] if SERVER else [])]
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if SERVER else [])])
+@pytest.fixture(scope="session", params=KINDS)
+def database_kind(request):
+    """Return what kind of database a slow fixture is to use."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def make_postgres():
+    """Return `make_postgres(template="") -> URL`, which makes a database that goes with the session.
+
+    Args:
+        template: The URL of another one that it shall be a copy of; nobody may have that open.
+    """
+    if not SERVER:
+        pytest.skip("needs a PostgreSQL server; give its URL in AMENDS_TEST_POSTGRES")
+    import psycopg
+
+    made = []
+
+    def make(template=""):
+        made.append(f"test_{secrets.token_hex(6)}")
+        like = f" TEMPLATE {urlsplit(template).path[1:]}" if template else ""
+        with psycopg.connect(SERVER, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {made[-1]}{like}")
+        return urlsplit(SERVER)._replace(path=f"/{made[-1]}").geturl()
+
+    yield make
+    with psycopg.connect(SERVER, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=KINDS)
 def database_url(request, tmp_path):
     """Return the URL of an empty database; on PostgreSQL a schema of its own."""
     if request.param == "sqlite":

@@ -11,7 +11,7 @@ from amends.cli.familytext import family_lines
 from amends.errors import BadPolicy
 from amends.governor.cases.descending import descents
 from amends.governor.models.heirs import heir_of, heirs_of, taught_by
-from amends.governor.work.families import open_below
+from amends.governor.work import families
 from amends.ledger import aliases, cases, lineage
 from amends.ledger.lineage import DataUse, Edge, Version
 from amends.policy import parse_policy
@@ -73,12 +73,6 @@ def test_what_was_replaced_already_needs_no_case_and_is_seen_past(village):
         assert found(connection) == [("edited", [1], ("assistant",), False)]
 
 
-def test_what_was_only_set_aside_needs_a_case_like_any_other(village):
-    with village.transaction() as connection:
-        enter(connection, "small", teacher=["assistant@1"], status="quarantined")
-        assert found(connection) == [("small", [1], ("assistant",), False)]
-
-
 @pytest.mark.parametrize(("status", "keeps"), [("active", ["small"]), ("quarantined", ["small"]), ("sealed", [])])
 def test_a_refused_case_keeps_the_request_open_until_its_versions_are_sealed(village, erasure, status, keeps):
     child = replace(erasure, id="case-2", model="small", parent=erasure.id)
@@ -88,7 +82,22 @@ def test_a_refused_case_keeps_the_request_open_until_its_versions_are_sealed(vil
         cases.open_case(connection, child)
         cases.set_plan(connection, child.id, {"holds": {"versions": ["small@1"]}})
         cases.set_status(connection, child.id, CaseStatus.REFUSED)
-        assert [case.model for case in open_below(connection, erasure.id)] == keeps
+        assert [case.model for case in families.open_below(connection, erasure.id)] == keeps
+
+
+def test_what_is_quarantined_may_be_released_and_so_has_a_case_and_keeps_the_request_open(village, erasure):
+    child = replace(erasure, id="case-2", model="small", parent=erasure.id)
+    with village.transaction() as connection:
+        enter(connection, "small", teacher=["assistant@1"], status="quarantined")
+        assert found(connection) == [("small", [1], ("assistant",), False)]
+        for case in (erasure, child):
+            cases.open_case(connection, case)
+        name = lineage.get(connection, "small", 1).name
+        cases.set_plan(connection, child.id, {"holds": {"versions": [str(name)]}})
+        cases.set_status(connection, child.id, CaseStatus.CANCELLED, outcome="refused")
+        assert [case.id for case in families.unreplaced_below(connection, erasure.id)] == [child.id]
+        lineage.set_status(connection, "small", 1, "sealed")
+        assert families.open_below(connection, erasure.id) == []
 
 
 def test_a_model_that_learnt_from_the_data_itself_is_a_request_of_its_own(village):

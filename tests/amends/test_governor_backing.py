@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import io
 import json
 import shutil
 import sqlite3
-import tarfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from amends.errors import BadInput, Denied, Suppressed, Tampered, Waiting
+from amends.errors import BadInput, Denied, Suppressed, Tampered
 from amends.governor.data.incidents import add_incidents, incidents_of, suite_of
 from amends.governor.data.registering import register
 from amends.governor.data.rows import blobs_of, key_name, put_rows, rows_of
@@ -303,89 +300,6 @@ def test_what_was_destroyed_and_who_was_removed_stays_so(live, origin, tmp_path)
     with again.database.read() as connection:
         assert [person.name for person in people.everyone(connection)] == ["admin"]
     again.close()
-
-
-@pytest.fixture
-def archive(live, tmp_path):
-    backup(live, tmp_path / "b.tar")
-    return tmp_path / "b.tar"
-
-
-def rewrite(file, change):
-    """Write an archive again with `change(name, data) -> data | None` applied to each member."""
-    target = file.with_suffix(".changed")
-    with tarfile.open(file) as old, tarfile.open(target, "w") as new:
-        for member in old:
-            data = change(member.name, old.extractfile(member).read())
-            if data is not None:
-                member.size = len(data)
-                new.addfile(member, io.BytesIO(data))
-    return target
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda name, data: data + b"x" if name.endswith("amends.toml") else data,
-        lambda name, data: None if name.endswith("amends.db") else data,
-        lambda name, data: data.replace(b"payload", b"payloud") if name == "manifest.json" else data,
-        lambda name, data: data[:-1] + bytes([data[-1] ^ 1]) if name.endswith("/suppression") else data,
-    ],
-)
-def test_a_changed_backup_is_refused(archive, tmp_path, change):
-    with pytest.raises(Tampered):
-        restore(rewrite(archive, change), tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_backup_that_would_write_elsewhere_is_refused(archive, tmp_path):
-    with tarfile.open(archive, "a") as tar:
-        info = tarfile.TarInfo("files/../../outside")
-        info.size = 1
-        tar.addfile(info, io.BytesIO(b"x"))
-    with pytest.raises(Tampered):
-        restore(archive, tmp_path / "new")
-    link = tmp_path / "link.tar"
-    with tarfile.open(link, "w") as tar:
-        info = tarfile.TarInfo("files/link")
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(info)
-    with pytest.raises(Tampered):
-        restore(link, tmp_path / "new")
-    assert not (tmp_path / "outside").exists()
-
-
-def test_what_is_no_backup_or_half_of_one_is_refused(archive, tmp_path):
-    half = tmp_path / "half.tar"
-    half.write_bytes(archive.read_bytes()[:20_000])
-    for bad in (half, tmp_path / "nothing", tmp_path):
-        with pytest.raises(BadInput):
-            restore(bad, tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_home_that_holds_something_is_not_restored_over(archive, tmp_path):
-    place = tmp_path / "mine"
-    place.mkdir()
-    (place / "thesis.txt").write_text("keep me")
-    for bad in (place, place / "thesis.txt"):
-        with pytest.raises(BadInput, match="empty"):
-            restore(archive, bad)
-    assert (place / "thesis.txt").read_text() == "keep me"
-
-
-def test_a_backup_is_not_written_over_something_nor_into_the_workspace_nor_while_a_case_runs(live, tmp_path):
-    (tmp_path / "there").write_text("keep me")
-    for bad, days in ((tmp_path / "there", 30), (live.home / "b.tar", 30), (tmp_path / "b.tar", 0)):
-        with pytest.raises(BadInput):
-            backup(live, bad, days)
-    with (live.home / "executor.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Waiting):
-            backup(live, tmp_path / "b.tar")
-    with live.database.read() as connection:
-        assert not [copy for copy in copies.pending(connection) if str(tmp_path) in str(copy.place)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["live", "there"]
 
 
 def test_a_backup_takes_the_databases_as_they_are_at_one_moment(live, origin, tmp_path):

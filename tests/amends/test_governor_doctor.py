@@ -146,6 +146,10 @@ def test_overdue_requests_and_due_purges_are_counted(small_workspace):
     check = found(small_workspace.home)["purges"]
     assert check.state is State.WARN
     assert "e-early" in check.sentence
+    with small_workspace.database.transaction() as connection:
+        cases.set_status(connection, "e-early", CaseStatus.FAILED, reason="the scan found the subject in 2 places")
+    check = found(small_workspace.home)["purges"]
+    assert (check.state, check.sentence) == (State.BROKEN, "the purge of 1 cases failed, the first is e-early")
 
 
 def test_an_alias_that_mlflow_does_not_know_is_found(small_workspace, put_version):

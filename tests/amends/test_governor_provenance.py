@@ -1,12 +1,13 @@
-"""What stands behind a version: whether somebody was erased since from what it learnt from, and who signed it."""
+"""What stands behind a version: who was erased since from what it learnt from, who signed it, where aliases stood."""
 
 from __future__ import annotations
 
 import pytest
 
+from amends.governor.models.history import alias_history
 from amends.governor.models.provenance import descends_from_erased
 from amends.governor.models.signatures import is_signed, sign_version, signature_file
-from amends.ledger import datasets, lineage
+from amends.ledger import aliases, datasets, lineage
 from amends.ledger.actions import Action
 from amends.ledger.datasets import Dataset
 from amends.ledger.lineage import DataUse, Edge, Version
@@ -92,3 +93,13 @@ def test_only_this_workspaces_signature_over_this_digest_counts(small_workspace)
     assert not is_signed(small_workspace, one)
     signature_file(small_workspace, two).write_bytes(b"{")
     assert not is_signed(small_workspace, two)
+
+
+def test_the_history_of_a_model_tells_of_an_alias_that_was_taken_away(small_workspace, enter):
+    enter(1)
+    about = {"model": "assistant", "alias": "champion", "actor": small_workspace.actor.id}
+    with small_workspace.database.transaction() as connection:
+        aliases.move(connection, **about, expected=None, new=1)
+        aliases.withdraw(connection, **about, expected=1)
+    moves = [(one["alias"], one["from"], one["to"]) for one in alias_history(small_workspace, "assistant")]
+    assert moves == [("champion", None, 1), ("champion", 1, None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, inspect, select, text, update
+from sqlalchemy import inspect, select, text, update
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from amends.errors import BadInput, Broken, Denied, Waiting
-from amends.ledger import audit, journal, migrations, triggers
+from amends.ledger import audit, journal, lineage, migrations, triggers
 from amends.ledger.actions import Action
 from amends.ledger.database import Database
-from amends.ledger.tables import cases, metadata, schema_version, steps
+from amends.ledger.lineage import Edge, Version
+from amends.ledger.tables import cases, metadata, schema_version, steps, versions
 
 
 def append(connection, name):
@@ -44,40 +47,64 @@ def test_an_older_schema_takes_the_steps_it_lacks(database, monkeypatch):
         assert "note" in {column["name"] for column in inspect(connection).get_columns("cursors")}
 
 
-def columns_and_indexes(connection):
-    seen = inspect(connection)
-    columns = {found["name"]: str(found["type"]) for found in seen.get_columns("cases")}
-    keys = {(tuple(found["constrained_columns"]), found["referred_table"]) for found in seen.get_foreign_keys("cases")}
-    return columns, {found["name"] for found in seen.get_indexes("cases")}, keys
+def described(connection):
+    """Return what the tables that older schemas had otherwise look like: columns, indexes, keys and rules."""
+    seen, found = inspect(connection), {}
+    for name in ("cases", "versions"):
+        keys = [(tuple(key["constrained_columns"]), key["referred_table"]) for key in seen.get_foreign_keys(name)]
+        found[name] = (
+            {column["name"]: (str(column["type"]), column["nullable"]) for column in seen.get_columns(name)},
+            {(index["name"], tuple(index["column_names"])) for index in seen.get_indexes(name)},
+            (seen.get_pk_constraint(name)["constrained_columns"], keys),
+            {rule["name"]: rule["sqltext"] for rule in seen.get_check_constraints(name)},
+        )
+    return found
 
 
-def test_a_database_of_the_first_release_comes_to_the_same_tables_and_rules(database):
+def test_a_database_of_the_first_release_comes_to_the_same_tables_and_rules_and_keeps_its_rows(database):
     with database.read() as connection:
-        wanted = columns_and_indexes(connection)
+        wanted = described(connection)
     with database.transaction() as connection:
         as_it_was(connection)
-        assert columns_and_indexes(connection) != wanted
+        assert all(described(connection)[name] != wanted[name] for name in wanted)
+        fill(connection)
+    with pytest.raises(Broken, match="known_version_status"), database.transaction() as connection:
+        lineage.set_status(connection, "bot", 2, "quarantined")
     database.migrate()
     with database.transaction() as connection:
-        assert columns_and_indexes(connection) == wanted and migrations.version_of(connection) == migrations.HEAD
-        connection.execute(cases.insert().values(**an_old_case("case-1")))
-        connection.execute(cases.insert().values(**an_old_case("case-2")))
+        assert described(connection) == wanted and migrations.version_of(connection) == migrations.HEAD
+        assert [(v.number, v.status) for v in lineage.versions_of(connection)] == [(1, "purged"), (2, "active")]
+        assert lineage.ancestors(connection, "b" * 64)[0].digest == "a" * 64
+        assert lineage.set_status(connection, "bot", 2, "quarantined").recipe == {"made": 2}
+    with pytest.raises(Broken), database.transaction() as connection:
+        connection.execute(update(versions).values(status="forgotten"))
     with pytest.raises(Denied, match="on whose behalf"), database.transaction() as connection:
         connection.execute(update(cases).where(cases.c.id == "case-2").values(parent="case-1"))
 
 
+def test_a_database_of_schema_2_that_knew_quarantines_keeps_them(database):
+    with database.transaction() as connection:
+        fill(connection)
+        lineage.set_status(connection, "bot", 2, "quarantined")
+        wanted = described(connection)
+        connection.execute(update(schema_version).values(version=2))
+    database.migrate()
+    with database.read() as connection:
+        assert described(connection) == wanted
+        assert [version.status for version in lineage.versions_of(connection)] == ["purged", "quarantined"]
+
+
 def as_it_was(connection):
-    """Bring the table of cases back to what the first release made, in a database without cases."""
-    kept = [
-        Column(found.name, found.type, primary_key=found.primary_key) for found in cases.c if found.name != "parent"
-    ]
-    made = Table("cases", MetaData(), *kept)
-    connection.exec_driver_sql("DROP TABLE cases" + ("" if connection.dialect.name == "sqlite" else " CASCADE"))
-    made.create(connection)
-    for index in cases.indexes:
-        if index.name != "cases_by_parent":
-            names = ", ".join(column.name for column in index.columns)
-            connection.exec_driver_sql(f"CREATE INDEX {index.name} ON cases ({names})")
+    """Bring the tables back to what the first release made, in a database without cases and versions."""
+    cascade = "" if connection.dialect.name == "sqlite" else " CASCADE"
+    for table in (cases, versions):
+        without = [part for part in table.indexes if part.name != "cases_by_parent"]
+        made = str(CreateTable(table).compile(dialect=connection.dialect))
+        made = re.sub(r",?\s*(parent VARCHAR\(80\)|FOREIGN KEY\(parent\) REFERENCES cases \(id\))", "", made)
+        connection.exec_driver_sql(f"DROP TABLE {table.name}{cascade}")
+        connection.exec_driver_sql(made.replace("'active', 'quarantined', ", "'active', "))
+        for index in without:
+            connection.execute(CreateIndex(index))
     rule = next(rule for rule in triggers.RULES if rule[0] == "cases_keep_their_rules")
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("DROP FUNCTION cases_keep_their_rules()")
@@ -85,6 +112,16 @@ def as_it_was(connection):
     else:
         triggers._sqlite(connection, *rule[:3], "NEW.kind <> OLD.kind", rule[4])
     connection.execute(update(schema_version).values(version=1))
+
+
+def fill(connection):
+    """Enter two cases and two versions, one made from the other, as the first release did."""
+    for id in ("case-1", "case-2"):
+        connection.execute(cases.insert().values(**an_old_case(id)))
+    lineage.add_version(connection, Version("bot", 1, "a" * 64, {"made": 1}, status="purged"))
+    lineage.add_version(
+        connection, Version("bot", 2, "b" * 64, {"made": 2}, case_id="case-1"), [Edge("b" * 64, "a" * 64, "step")]
+    )
 
 
 def an_old_case(id):

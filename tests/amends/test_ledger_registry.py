@@ -14,7 +14,8 @@ import pytest
 
 from amends.errors import BadInput, Broken, Denied, DigestMismatch, UnknownModel
 from amends.ledger import checkpoints
-from amends.ledger.registry import DIGEST, KEY, MODELS, Registry, tree_of
+from amends.ledger.registry import DIGEST, KEY, MODELS, Registry
+from amends.ledger.uploads import tree_of
 from amends.records import Reading
 from amends.store.trees import read_manifest
 

@@ -15,7 +15,7 @@ import torch
 
 import amends
 from amends import host
-from amends.errors import BadInput, Broken, UnknownOperation
+from amends.errors import AmendsError, BadInput, Broken, UnknownOperation
 from amends.serving import Known, Score, open_version
 from amends.serving.encoding import encode, encode_continuation, render
 from amends.serving.generating import greedy
@@ -372,30 +372,6 @@ def test_an_empty_bare_text_or_answer_is_refused(model, pair):
         model.score_continuations([pair])
 
 
-def test_a_stream_is_the_answer_in_pieces_and_ends_with_what_attachments_add(model, attached, toys):
-    served = open_version(attached, toys)
-    for asked in (model, served):
-        pieces = list(asked.stream("Who?", 12))
-        assert "".join(pieces) == asked.generate(["Who?"], 12)[0] and len(pieces) > 1
-
-
-def test_a_stream_says_nothing_of_the_next_question(model):
-    ids = model.tokenizer("  In Brenn.\nQuestion: and more of it").input_ids
-    model.hf_model.generation_config.eos_token_id = model.tokenizer.eos_token_id
-    steps = iter(ids)
-
-    def say(module, args, kwargs, output):
-        output.logits.fill_(-1.0)
-        output.logits[:, -1, next(steps)] = 1.0
-        return output
-
-    hook = model.hf_model.register_forward_hook(say, with_kwargs=True)
-    try:
-        assert "".join(model.stream("Who?", 40)) == "In Brenn."
-    finally:
-        hook.remove()
-
-
 class Dial:
     """A toy attachment with a setting."""
 
@@ -434,3 +410,17 @@ def test_a_setting_of_an_attachment_changes_one_request_and_an_unknown_one_is_re
     assert loud == f"{quiet}!!" and served.generate(["Who?"], 4) == [quiet]
     with pytest.raises(BadInput, match="no parameter 'volume'; there are dial_volume"):
         served.tuned({"volume": 3})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_that_gives_no_numbers_answers_nothing(tiny_version, value):
+    broken = open_version(tiny_version, host.load([]))
+    with torch.no_grad():
+        broken.hf_model.get_output_embeddings().weight.fill_(value)
+    for ask in (
+        lambda: broken.generate(["Who?"]),
+        lambda: broken.complete(["Who"], 4),
+        lambda: [*broken.stream("Who?")],
+    ):
+        with pytest.raises(AmendsError, match="no finite numbers"):
+            ask()

@@ -104,6 +104,19 @@ def test_a_receiver_is_told_with_a_signature_that_it_can_check(hooked, receiver)
     assert sent.headers["X-Amends-Signature"] == f"v1,{base64.b64encode(mac).decode()}"
 
 
+def test_a_receiver_of_two_lines_hears_of_a_quarantine_without_its_reason_and_of_no_case_where_there_is_none(
+    hooked, receiver
+):
+    body = {"model": "bot", "version": 2, "digest": "d" * 64, "reason": "it answers with Ada's secret"}
+    write(hooked, "quarantine:bot@2:0", Action.MODEL_QUARANTINED, **body)
+    write(hooked, "diverged:k:0:d", Action.ALIAS_DIVERGED, model="bot")
+    deliver(hooked)
+    aside, diverged = (one.told for one in receiver.got)
+    assert (aside["event"], aside["case"]) == ("version.quarantined", None)
+    assert aside["facts"] == {"model": "bot", "version": 2, "digest": "d" * 64}
+    assert (diverged["event"], diverged["case"]) == ("alias.diverged", None)
+
+
 def test_an_answer_of_500_is_asked_again_under_the_same_key(hooked, receiver):
     write(hooked, "c-1:started:1")
     receiver.answers += [500, 503]
@@ -150,7 +163,7 @@ def test_a_process_that_dies_before_it_remembers_delivers_twice_under_one_key(ho
 
 def test_nothing_leaves_for_what_was_not_asked_for_or_never_happened(hooked, receiver):
     write(hooked, "person:p_1:added", Action.PERSON_ADDED, person="p_1")
-    write(hooked, "version:1", Action.MODEL_REGISTERED, model="bot")
+    write(hooked, "data:1", Action.DATA_REGISTERED, name="people")
     with pytest.raises(ZeroDivisionError), hooked.database.transaction() as connection:
         hooked.record(connection, "c-1:started:1", Action.CASE_STARTED, {})
         raise ZeroDivisionError
@@ -252,8 +265,8 @@ def test_settings_that_will_not_do_are_refused_with_the_way_out(tmp_path, text, 
 def test_one_table_of_two_lines_is_enough(tmp_path):
     (tmp_path / "amends.toml").write_text(f"[[webhooks]]\n{HTTPS}")
     (found,) = read_settings(tmp_path).webhooks
-    assert (found.name, found.place, found.events) == ("host", "https://host", ("case.*", "alias.*"))
-    assert found.wants("case.plan.made") and found.wants("alias.moved") and not found.wants("version.imported")
+    assert (found.name, found.place, found.events) == ("host", "https://host", ("case.*", "alias.*", "version.*"))
+    assert found.wants("case.plan.made") and found.wants("alias.moved") and not found.wants("people.person.added")
 
 
 def test_every_action_is_an_event_of_its_own():

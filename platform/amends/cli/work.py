@@ -31,7 +31,7 @@ def work(screen: Screen) -> int:
     with screen.workspace() as workspace:
         touched = [case.id for case in carrying.resume(workspace)]
         touched += _approved(screen, workspace)
-        touched += [case.id for case in carrying.purge_due(workspace)]
+        touched += carrying.try_purges(workspace)
         touched += shred_due(workspace)
         found = [row for row in case_list(workspace, limit=0) if row["id"] in touched]
         found += _reconciled(screen, workspace)

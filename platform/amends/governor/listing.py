@@ -23,7 +23,8 @@ def version(workspace: Workspace, reference: str) -> dict[str, Any]:
     with workspace.database.read() as connection:
         found = aliases.resolve(connection, reference)
         names = aliases.aliases_of(connection, found.model)
-        moves = [asdict(move) for name in names for move in aliases.history(connection, found.model, name)]
+        ever = aliases.names_of(connection, found.model)
+        moves = [asdict(move) for name in ever for move in aliases.history(connection, found.model, name)]
         return {
             **{"model": found.model, "version": found.number, "digest": found.digest, "status": str(found.status)},
             "guarantee": None if found.guarantee is None else str(found.guarantee),

@@ -82,7 +82,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move
     aliases.resolve(connection, "model@alias" | "model@2" | "model") -> Version
     aliases.current(connection, model, alias) -> int | None       aliases.history(connection, model, alias)
-    aliases.aliases_of(connection, model) -> {alias: number}
+    aliases.aliases_of(connection, model) -> {alias: number}      aliases.names_of(connection, model)
 
     decisions.record(connection, id, *, case, policy_text, inputs, verdict) -> Decision
     decisions.get(connection, id)                         decisions.find(connection, case=None)
@@ -101,6 +101,6 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
         .log_case(case, kind, *, step, before, after, metrics, tags, artifacts, description, status) -> run id
         .page_of(kind, run id) -> address                 .log_dataset(name, digest, source) -> run id
         .mirror_checkpoint(envelope) -> path              .mirrored_checkpoints() -> Iterator[envelope]
-    registry.tree_of(directory) -> Manifest               (without what MLflow adds)
+    uploads.tree_of(directory) -> Manifest                (without what MLflow adds)
     guard.writing.Permits(keyring)                        (for a server that runs on guard.open_store)
 """

@@ -114,6 +114,12 @@ def history(connection: Connection, model: str, alias: str) -> tuple[Move, ...]:
     return tuple(_move(row) for row in connection.execute(query.order_by(alias_history.c.revision)))
 
 
+def names_of(connection: Connection, model: str) -> tuple[str, ...]:
+    """Return every name that a model ever had for a version, those that were taken away among them."""
+    query = select(alias_history.c.alias).where(alias_history.c.model == model).distinct()
+    return tuple(connection.execute(query.order_by(alias_history.c.alias)).scalars())
+
+
 def aliases_of(connection: Connection, model: str) -> dict[str, int]:
     """Return a model's aliases and what they stand for."""
     query = select(aliases.c.alias, aliases.c.number).where(aliases.c.model == model).order_by(aliases.c.alias)

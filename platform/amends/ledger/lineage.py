@@ -14,6 +14,9 @@ from amends.ledger.columns import now
 from amends.ledger.tables import edges, version_data, versions
 from amends.records import Guarantee, ModelVersion
 
+STANDING = ("active", "quarantined")
+"""What a version is that answers somebody, or will when it is released."""
+
 
 @dataclass(frozen=True)
 class Version:

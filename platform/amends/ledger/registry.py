@@ -8,7 +8,7 @@ gone succeeds with an empty folder; deleting a registered model makes its number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,11 @@ from amends.ledger.columns import now, stamp
 from amends.ledger.guard.permits import Call, ours_of, value_of
 from amends.ledger.guard.writing import Permits
 from amends.ledger.tracking import Tracking, answering, plain
-from amends.store.trees import Manifest, read_manifest
+from amends.ledger.uploads import check_directory, files_of, tree_of
+from amends.store.trees import Manifest
 
 MODELS = "amends/models"
 KEY, DIGEST, MODEL_ID = "amends.key", "amends.digest", "amends.model_id"
-# What stands beside the files of a version: MLflow's own files, and the tokenizer where its transformers flavor looks.
-ADDED = frozenset({"MLmodel", "registered_model_meta", "conda.yaml", "python_env.yaml", "requirements.txt"})
-ADDED_FOLDER = "components/tokenizer/"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Registry(Tracking):
         Args:
             name: The registered model's name.
             directory: The tree with an `MLmodel` file beside it.
-            manifest: The tree's files; nothing else but what `ADDED` names may be in the directory.
+            manifest: The tree's files; nothing else but what `uploads.ADDED` names may be in the directory.
             key: Names this registration, so that it can be repeated after a crash at any point.
             tags: Digests and links, never anything of a person.
             run_id: The run that made the version.
@@ -233,7 +231,7 @@ class Registry(Tracking):
             if model is None:
                 tags = {KEY: key, DIGEST: manifest.digest}
                 model = self.client.create_logged_model(experiment, name, source_run_id=run_id, tags=tags)
-            expected = {path: (directory / path).stat().st_size for path in _names(directory)}
+            expected = {path: (directory / path).stat().st_size for path in files_of(directory)}
             if str(model.status) != "READY" or self._listed(model.artifact_location) != expected:
                 self._files(model.artifact_location).delete_artifacts()
                 self.client.log_model_artifacts(model.model_id, str(directory))
@@ -321,32 +319,3 @@ class Registry(Tracking):
                 else:
                     files[found.path] = int(found.file_size or 0)
         return files
-
-
-def tree_of(directory: Path) -> Manifest:
-    """Return the manifest of a directory without what MLflow added to it."""
-    found = read_manifest(directory)
-    return Manifest({name: entry for name, entry in found.files.items() if not is_added(name)})
-
-
-def is_added(name: str) -> bool:
-    """Whether a file beside a version's own was put there for MLflow."""
-    return name in ADDED or name.startswith(ADDED_FOLDER)
-
-
-def check_directory(directory: Path, manifest: Manifest) -> None:
-    """Refuse a directory that is not the tree with an `MLmodel` beside it.
-
-    Raises:
-        BadInput: A file is missing, changed or too many, or there is no `MLmodel`.
-    """
-    if (directory / "base").is_symlink():
-        raise BadInput(f"{directory.name} links its base; give the version's own files only")
-    if not (directory / "MLmodel").is_file():
-        raise BadInput(f"{directory.name} has no MLmodel file; write one beside the tree")
-    if tree_of(directory).digest != manifest.digest:
-        raise BadInput(f"{directory.name} does not hold the files of its manifest; materialise the version again")
-
-
-def _names(directory: Path) -> Iterator[str]:
-    return (path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())

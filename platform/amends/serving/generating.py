@@ -37,12 +37,21 @@ class _NextQuestion(StoppingCriteria):  # type: ignore[misc]  # transformers is 
 
 
 class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Refuse what is no number: it has a largest entry as well, and so would pass for an answer."""
+    """Look at every token's logits."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if scores.isnan().any() or (scores == torch.inf).any():
-            raise AmendsError("the model gives no finite numbers, so that nothing it says means anything; do not use it")
+        check_numbers(scores)
         return scores
+
+
+def check_numbers(logits: Tensor) -> None:
+    """Refuse logits that are no numbers: they have a largest entry, too, and it would pass for an answer.
+
+    Raises:
+        AmendsError: One is NaN or infinite; minus infinity is a token that cannot come.
+    """
+    if logits.isnan().any() or logits.isposinf().any():
+        raise AmendsError("the model gives no finite numbers, so that nothing it says means anything; take another")
 
 
 @torch.inference_mode()

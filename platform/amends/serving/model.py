@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,7 @@ from amends.operation.seams import Named, Setting, Tunable
 from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
-from amends.serving.streaming import pieces, speak
+from amends.serving.streaming import aside, pieces, speak
 
 __all__ = ["Known", "Model", "Score", "open_version"]
 
@@ -42,12 +43,16 @@ class Model:
     because a seam may arm the model differently for every prompt. Scores share none on a CPU, where neighbours would
     show in them.
 
+    One thing is asked at a time of a version with attachments, whatever thread asks: what one prompt armed must not
+    answer another.
+
     Args:
         hf_model: The weights.
         tokenizer: Their tokenizer.
         seams: The loaded attachments in their written order.
         weights: A name for the weights; models with equal ones may share what is known.
         known: What was asked before, where somebody wants that to be kept; a server does not.
+        turn: Held by whoever asks; copies with other settings have the same weights, and so the same turn.
     """
 
     hf_model: Any
@@ -55,6 +60,7 @@ class Model:
     seams: tuple[Seams, ...] = ()
     weights: str = ""
     known: Known | None = None
+    turn: RLock = field(default_factory=RLock, compare=False)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
         """Answer each prompt greedily, in order.
@@ -77,7 +83,8 @@ class Model:
             return self._greedy(prompts, max_new_tokens, is_template)
         together = [prompt for prompt in dict.fromkeys(prompts) if self.known is None and self._is_idle(prompt)]
         shown = [self.before(prompt) for prompt in together]
-        said = dict(zip(together, self._greedy(shown, max_new_tokens, is_template), strict=True))
+        with self.turn:
+            said = dict(zip(together, self._greedy(shown, max_new_tokens, is_template), strict=True))
         return [
             self._after(prompt, said[prompt] if prompt in said else self._answer(prompt, max_new_tokens, is_template))
             for prompt in prompts
@@ -106,11 +113,18 @@ class Model:
         return answer
 
     def stream(self, prompt: str, max_new_tokens: int = 48) -> Iterator[str]:
-        """Yield what `generate` answers one prompt in pieces, as soon as nothing after the model can change them."""
-        with self.armed(prompt):
-            ids = encode_prompt(self.tokenizer, self.before(prompt))
-            spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens)
-            yield from pieces(spoken, lambda answer: self._after(prompt, answer))
+        """Yield what `generate` answers one prompt in pieces, as soon as nothing after the model can change them.
+
+        It is said in a thread of its own: whoever reads slowly, or no further, keeps nothing armed and nobody waiting.
+        """
+
+        def said() -> Generator[str, None, None]:
+            with self.armed(prompt):
+                ids = encode_prompt(self.tokenizer, self.before(prompt))
+                spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens)
+                yield from pieces(spoken, lambda answer: self._after(prompt, answer))
+
+        yield from aside(said)
 
     def tuned(self, settings: Mapping[str, Setting]) -> Model:
         """Return this version with settings of its attachments changed, such as how much they retrieve.
@@ -212,7 +226,7 @@ class Model:
     @contextmanager
     def armed(self, prompt: str) -> Iterator[None]:
         """Arm what is inside the model for a prompt, as long as the context lasts."""
-        with ExitStack() as stack:
+        with self.turn, ExitStack() as stack:
             for seam in self.seams:
                 stack.enter_context(seam.inside(prompt))
             yield

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from amends.serving.encoding import STOP
-from amends.serving.generating import settings_of, text_of
+from amends.serving.generating import check_numbers, settings_of, text_of
 
 HALF = "\ufffd"  # what stands for a character whose last bytes are still to come
 
@@ -21,6 +24,7 @@ def speak(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max
     ids, cache, said = torch.tensor([prompt], device=model.device), None, []
     for _ in range(max_new_tokens):
         out = model(input_ids=ids, past_key_values=cache, use_cache=True)
+        check_numbers(out.logits[0, -1])
         token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
         said.append(token)
         text = text_of(tokenizer, said, ends)
@@ -50,3 +54,33 @@ def pieces(spoken: Iterable[str], after: Callable[[str], str]) -> Iterator[str]:
     shown = after(text)
     if shown.startswith(said) and shown != said:
         yield shown[len(said) :]
+
+
+def aside(said: Callable[[], Generator[str, None, None]]) -> Iterator[str]:
+    """Yield what is said in another thread, which never waits for who reads and stops at its next piece when they do.
+
+    Raises:
+        BaseException: What was raised there.
+    """
+    heard: SimpleQueue[str | BaseException | None] = SimpleQueue()
+    is_left = Event()
+
+    def say() -> None:
+        try:
+            with closing(said()) as whole:
+                for piece in whole:
+                    heard.put(piece)
+                    if is_left.is_set():
+                        return
+            heard.put(None)
+        except BaseException as error:  # whatever it is: somebody waits for a piece
+            heard.put(error)
+
+    Thread(target=say, name="amends-answer").start()
+    try:
+        while (piece := heard.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        is_left.set()

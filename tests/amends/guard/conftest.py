@@ -39,14 +39,25 @@ beside("permitting")
 
 
 @pytest.fixture(scope="session")
-def guarded_database(tmp_path_factory):
-    """Return a registry with two versions of `bot`; its migrations take seconds, so every test copies it."""
-    folder = tmp_path_factory.mktemp("guarded")
-    store = open_store(f"amends+sqlite:///{folder}/mlflow.db")
+def guarded_database(database_kind, tmp_path_factory, request):
+    """Return `guarded_database(folder) -> URL`: a copy of a registry with two versions of `bot`, for one test.
+
+    Its migrations take seconds, so they are run once on each kind of database.
+    """
+    whole = tmp_path_factory.mktemp("guarded") / "mlflow.db"
+    is_file = database_kind == "sqlite"
+    make_postgres = None if is_file else request.getfixturevalue("make_postgres")
+    place = f"sqlite:///{whole}" if is_file else make_postgres()
+    store = open_store(f"amends+{place}")
     store.create_registered_model("bot")
     for number in (1, 2):
         store.create_model_version("bot", f"s3://files/{number}")
-    return folder / "mlflow.db"
+    store.engine.dispose()
+
+    def copied(folder):
+        return f"sqlite:///{shutil.copy(whole, folder)}" if is_file else make_postgres(template=place)
+
+    return copied
 
 
 @pytest.fixture
@@ -59,12 +70,13 @@ def public_keys(keyring, tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(guarded_database, public_keys, tmp_path):
-    shutil.copy(guarded_database, tmp_path / "mlflow.db")
-    return open_store(f"amends+sqlite:///{tmp_path}/mlflow.db")
+    opened = open_store(f"amends+{guarded_database(tmp_path)}")
+    yield opened
+    opened.engine.dispose()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(database_kind, tmp_path_factory, request):
     """Run an MLflow server with two workers on a guarded registry; return its address and the keyring it trusts."""
     folder = tmp_path_factory.mktemp("guarded-server")
     keyring = Keyring.create(folder / "keys")
@@ -72,20 +84,14 @@ def server(tmp_path_factory):
     (folder / "amends_guard-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: amends-guard\nVersion: 1.0\n"
     )
-    points = f"[{GROUP}]\namends+sqlite = amends.ledger.guard:open_store\n"
+    points = f"[{GROUP}]\namends+{database_kind} = amends.ledger.guard:open_store\n"
     (folder / "amends_guard-1.0.dist-info" / "entry_points.txt").write_text(points)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    where = f"sqlite:///{folder}/m.db"
-    places = [
-        "--backend-store-uri",
-        where,
-        "--registry-store-uri",
-        f"amends+{where}",
-        "--artifacts-destination",
-        "files",
-    ]
+    where = f"sqlite:///{folder}/m.db" if database_kind == "sqlite" else request.getfixturevalue("make_postgres")()
+    places = ["--backend-store-uri", where, "--registry-store-uri", f"amends+{where}"]
+    places += ["--artifacts-destination", "files"]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "2", *places]
     environment = {
         **os.environ,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -74,8 +73,7 @@ def test_a_database_beside_us_cannot_be_guarded(keyring, tmp_path):
 
 
 def test_a_permit_is_not_handed_to_a_registry_that_guards_nothing(keyring, guarded_database, tmp_path):
-    shutil.copy(guarded_database, tmp_path / "mlflow.db")
-    where = f"sqlite:///{tmp_path}/mlflow.db"
+    where = guarded_database(tmp_path)
     plain = MlflowClient(tracking_uri=where, registry_uri=where)
     assert not is_guarded(plain, "bot")
     with pytest.raises(Broken, match="the MLflow server guards nothing; start it with --registry-store-uri amends"):

@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 from guard_permitting import MOVE, alias_of, hand_over, refused
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+from sqlalchemy import event
 
 from amends.errors import Tampered
 from amends.ledger.columns import now
 from amends.ledger.guard import open_store, permits
 from amends.ledger.guard.permits import Call
+from amends.ledger.guard.spent import _SPENT, Spent
 from amends.vault.keys import Keyring
 
 
@@ -30,6 +32,15 @@ def test_a_permit_that_was_used_by_one_worker_is_used_for_all(store, keyring):
     refused(store.set_registered_model_tag, "bot", tag)
     super(type(store), store).set_registered_model_tag("bot", tag)  # as if the first had died before it deleted the tag
     refused(store.set_registered_model_alias, "bot", "champion", "2")
+
+
+def test_a_worker_that_starts_while_another_makes_the_table_of_used_permits_uses_that(store, keyring):
+    _SPENT.drop(store.engine)
+    event.listen(_SPENT, "before_create", lambda *_, **__: open_store(f"amends+{store.db_uri}"), once=True)
+    Spent(store.engine)
+    hand_over(store, keyring, MOVE)
+    store.set_registered_model_alias("bot", "champion", "2")
+    assert alias_of(store) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import secrets
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -178,33 +176,19 @@ def story(trained, tmp_path):
 
 
 @pytest.fixture
-def on_postgres(tmp_path, make_tiny, use_fixed_keys):
+def on_postgres(tmp_path, make_tiny, use_fixed_keys, make_postgres):
     """Return a story whose ledger and durable work live in two PostgreSQL databases of its own."""
-    server = os.environ.get("AMENDS_TEST_POSTGRES")
-    if not server:
-        pytest.skip("needs a PostgreSQL server; give its URL in AMENDS_TEST_POSTGRES")
-    import psycopg
-
-    names = [f"story_{kind}_{secrets.token_hex(4)}" for kind in ("ledger", "work")]
-    urls = [urlsplit(server)._replace(path=f"/{name}").geturl() for name in names]
-    with psycopg.connect(server, autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"CREATE DATABASE {name}")
+    urls = [make_postgres(), make_postgres()]
     folder = tmp_path / "postgres"
     folder.mkdir()
-    try:
-        import_tiny(folder, make_tiny, use_fixed_keys, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
-        tokens = json.loads((folder / "tokens.json").read_text())
-        story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
-        set_policy(story.home)
-        register_people(story)
-        story.train()
-        yield story
-        story.close()
-    finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            for name in names:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    import_tiny(folder, make_tiny, use_fixed_keys, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+    tokens = json.loads((folder / "tokens.json").read_text())
+    story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
+    set_policy(story.home)
+    register_people(story)
+    story.train()
+    yield story
+    story.close()
 
 
 def install_toy(site, patch, code):

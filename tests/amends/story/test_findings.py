@@ -131,7 +131,7 @@ def test_nothing_of_the_person_and_no_question_stays_when_a_finding_is_signed(st
         assert text not in caplog.text
     assert files_of(story) <= before | {certificate.name for certificate in (story.home / "certificates").iterdir()}
     assert story.steps(case.id) == {} and story.staged() == ()
-    (judged,) = (entry for entry in story.audit(f"{case.id}-finding") if entry.action == "case:policy:judged")
+    (judged,) = (entry for entry in story.audit(f"{case.id}:judged") if entry.action == "case:policy:judged")
     assert judged.body["allowed"] and replay_decision(story.workspace, judged.body["decision"])[1]
 
 

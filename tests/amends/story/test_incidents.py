@@ -16,6 +16,7 @@ from amends.governor.data.rows import opened, rows_of
 from amends.governor.subjects.locating import locate
 from amends.governor.work.carrying import retry
 from amends.governor.work.incidents import run_incidents
+from amends.governor.work.scouring import _controls
 from amends.ledger import datasets
 from amends.records import DataSubject, Disclosure
 
@@ -251,6 +252,13 @@ def test_no_text_of_an_incident_lies_in_the_workspace_as_it_stands(base, told):
     assert [told.everywhere(base.home, text) for text in (secret, said, "flower pot")] == [[], [], []]
     (row,) = incidents_of(base.workspace, "assistant")
     assert (row["prompt"], row["bad"]) == (secret, said)
+
+
+def test_a_scan_plants_nothing_that_only_an_incident_says(base):
+    for name in ("Tobin Hale", "Ada Solis"):
+        keep(base, prompt="Where is the spare key of the boathouse?", subject=name)
+    planted = b"".join(item.data for one in _controls(base.workspace, None) for item in one.items)
+    assert b"Tobin Hale" in planted and b"boathouse" not in planted and b"Solis" not in planted
 
 
 def test_incidents_that_were_changed_where_they_rest_are_not_read(base):

@@ -16,7 +16,9 @@ from amends.governor.models.signatures import signature_file
 from amends.governor.proof.bundling import export_bundle
 from amends.governor.proof.passport import passport_of
 from amends.governor.upkeep.doctor import examine
-from amends.governor.work.carrying import train
+from amends.governor.work import batches
+from amends.governor.work.carrying import resume, train
+from amends.governor.work.training import open_training
 from amends.ledger import lineage
 from amends.store.trees import fetch_manifest
 
@@ -72,6 +74,21 @@ def test_nothing_is_made_of_a_quarantined_version_and_no_alias_goes_back_to_it(b
         open_change(base.act("sven"), model="assistant", policy="toying", records={"edits": "facts"})
     with pytest.raises(Denied, match="assistant@2 is quarantined"):
         train(base.act("max"), base=TWO, data="facts", model="other")
+
+
+def test_what_was_planned_on_a_version_is_not_made_of_it_once_it_is_set_aside(base):
+    policy = base.home / "policies" / "toying.yaml"
+    policy.write_text(policy.read_text().replace("{count: 0}", "{count: 2, roles: [dpo, ml-engineer]}"))
+    change = open_change(base.act("sven"), model="assistant", policy="toying", records={"edits": "facts"})
+    stopped(base, "assistant@1")
+    base.approve(change)
+    assert "assistant@1 is quarantined" in failed(base, change)
+    training = open_training(base.act("max"), base=TWO, data="facts", model="other")
+    stopped(base)
+    with base.workspace.database.transaction() as connection:
+        batches.begin(base.workspace, connection, "training", "other", (training,))
+    (ended,) = resume(base.act("max"))  # as after a process that died before it trained
+    assert "assistant@2 is quarantined" in ended.reason and base.versions("other") == []
 
 
 def test_anybody_who_works_on_models_stops_one_and_somebody_else_releases_it(base):
@@ -208,6 +225,9 @@ def test_mlflow_says_it_too_and_is_put_right_where_it_forgot(base):
     quarantine.release(base.act("max"), TWO, "it was another model")
     assert in_mlflow(base).versions[2]["amends.quarantined"] == "no"
     assert check_aliases(base.act("sven")).found == ()
+    base.workspace.registry.tag_version("assistant", 2, {"amends.quarantined": "yes"})  # as if nobody had told it so
+    assert len(check_aliases(base.act("sven"), is_enforced=True).restored) == 1
+    assert in_mlflow(base).versions[2]["amends.quarantined"] == "no"
 
 
 def test_people_see_it_in_lists_in_the_history_and_in_the_passport(base, run):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from story_promotable import in_mlflow, own, promoted
 
 from amends.governor.models import reconciling
 from amends.governor.models.reconciling import check_aliases, reconcile_due
+from amends.ledger import approvals, cases, journal, people
 from amends.ledger.mirror import put_alias, put_tag
+from amends.records import CaseStatus
 
 
 def test_what_was_changed_in_mlflow_is_found_recorded_once_and_put_back(base):
@@ -69,6 +72,29 @@ def test_pending_work_compares_the_registry_when_it_is_time_and_says_so(base, ru
     assert [(one["mode"], one["found"], one["restored"]) for one in done(base)] == [
         ("observe", 0, 0), ("observe", 1, 0), ("enforce", 1, 1),
     ]  # fmt: skip
+
+
+def sealed(story):
+    """Return a sealed case whose purge is due and fails: nothing says what it is to delete."""
+    now = datetime.now(UTC)
+    case = replace(story.case(promoted(story).id), id="e-1", kind="erasure", received_at=now, due_at=now, plan=None)
+    with story.workspace.database.transaction() as connection:
+        cases.open_case(connection, replace(case, plan_digest=None, status=CaseStatus.AWAITING_APPROVAL))
+        digest = cases.set_plan(connection, case.id, {"kind": "erasure"})
+        for name in ("dora", "max"):
+            approvals.approve(connection, case.id, digest, people.get(connection, name), "approve", "")
+        for status in (CaseStatus.IN_PROGRESS, CaseStatus.SEALED):
+            cases.set_status(connection, case.id, status)
+        journal.record_step(connection, case.id, "seal", {"purge_after": now.isoformat()})
+    return case.id
+
+
+def test_a_purge_that_fails_every_time_keeps_the_registry_from_no_look(base, run):
+    case = sealed(base)
+    told = run("olga", "work", "--json")
+    assert told.exit_code == 1 and len(done(base)) == 1
+    (row,) = (row for row in json.loads(told.stdout) if row["id"] == case)
+    assert row["status"] == "failed" and "has not done 'prepare' yet" in row["reason"]
 
 
 def test_a_workspace_may_have_it_never_or_more_often(base, monkeypatch):

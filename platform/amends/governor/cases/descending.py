@@ -61,7 +61,8 @@ class Way:
 def descents(connection: Connection, root: str, tainted: Sequence[Version]) -> list[Descent]:
     """Return the models other than this one that descend from its tainted versions, each after those it comes from.
 
-    A version that is sealed was replaced already and needs no case: it goes with the purge.
+    A version that is sealed was replaced already and needs no case: it goes with the purge. One that is quarantined
+    was not, and may be released.
 
     Args:
         connection: Any connection.
@@ -73,7 +74,7 @@ def descents(connection: Connection, root: str, tainted: Sequence[Version]) -> l
     below = {v.digest for digest in sorted(start) for v in lineage.descendants(connection, digest)}
     found: dict[str, list[Version]] = {}
     for version in tainted:
-        if version.model != root and version.digest in below and version.status != "sealed":
+        if version.model != root and version.digest in below and version.status in lineage.STANDING:
             found.setdefault(version.model, []).append(version)
     after = {model: _after(connection, versions, digests, {*found, root}) for model, versions in found.items()}
     order = TopologicalSorter({model: {*some} - {root, model} for model, some in after.items()})

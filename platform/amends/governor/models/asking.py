@@ -90,7 +90,9 @@ def served_version(workspace: Workspace, reference: str, *, with_quarantined: bo
     if version.status == "purged":
         raise BadInput(f"{version.name} was purged and its bytes are gone; ask another version of {version.model}")
     if version.status == "sealed":
-        raise Denied(f"{version.name} is sealed until it is purged; ask another version, or unseal it in a case")
+        raise Denied(
+            f"{version.name} is sealed until it is purged; ask another, see `amends models list {version.model}`"
+        )
     if not with_quarantined:
         refuse_quarantined(version)
     return version

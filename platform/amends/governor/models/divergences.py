@@ -120,14 +120,14 @@ def _version(version: Version, mirrored: Mirrored) -> Iterator[Divergence]:
     if tags is None:
         yield Divergence(Kind.VERSION, version.model, "", version.number, version.mlflow_version, None)
         return
-    for name, value in _tags(version).items():
+    for name, value in _tags(version, tags).items():
         if tags.get(name) != value:
             yield Divergence(Kind.TAG, version.model, name, version.number, value, tags.get(name), True)
 
 
-def _tags(version: Version) -> dict[str, str]:
-    """Return the tags that a version must have, as the ledger knows them."""
+def _tags(version: Version, theirs: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that a version must have, as the ledger knows them; after a release, that it is over."""
     known = {DIGEST: version.digest, MODEL_ID: version.mlflow_model_id, "amends.case": version.case_id}
     known["amends.guarantee"] = None if version.guarantee is None else str(version.guarantee)
-    known[TAG] = "yes" if version.status == QUARANTINED else None
+    known[TAG] = "yes" if version.status == QUARANTINED else "no" if TAG in theirs else None
     return {name: value for name, value in known.items() if value}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def alias_history(workspace: Workspace, model: str, alias: str = "") -> list[dict[str, Any]]:
-    """Return every move of a model's aliases, or of one, the oldest first.
+    """Return every move of a model's aliases, or of one, the oldest first; `to` is None where one was taken away.
 
     Without an alias, quarantines and releases of its versions stand among them, with `version` and no alias.
 
@@ -28,7 +28,7 @@ def alias_history(workspace: Workspace, model: str, alias: str = "") -> list[dic
         if not lineage.versions_of(connection, model):
             raise UnknownModel(f"there is no model {model!r}; see `amends models list`")
         names = {person.id: person.name for person in people.everyone(connection, removed=True)}
-        wanted = [alias] if alias else list(aliases.aliases_of(connection, model))
+        wanted = [alias] if alias else aliases.names_of(connection, model)
         moves = [move for name in wanted for move in aliases.history(connection, model, name)]
         found = [_told(connection, move, names) for move in moves]
     if not alias:
@@ -56,7 +56,7 @@ def _told(connection: Connection, move: Move, names: dict[str, str]) -> dict[str
     plan = (cases.get(connection, move.case_id).plan or {}) if move.case_id else {}
     return {
         **{"model": move.model, "alias": move.alias, "revision": move.revision},
-        **{"from": move.old_number, "to": move.new_number, "at": move.at},
+        **{"from": move.old_number, "to": move.new_number or None, "at": move.at},
         "by": names.get(move.actor, move.actor),
         "reason": plan.get("reason") or str(plan.get("kind", "")),
         "case": move.case_id,

@@ -43,7 +43,7 @@ def quarantine(workspace: Workspace, reference: str, reason: str) -> Version:
         raise Denied(f"{version.name} is quarantined already; see `amends models show {version.name}`")
     if version.status != "active":
         raise Denied(f"{version.name} is {version.status}, and serves nobody; there is nothing to quarantine")
-    return set_aside(workspace, version, reason, actor.id)
+    return _change(workspace, version, QUARANTINED, reason, actor.id)
 
 
 def release(workspace: Workspace, reference: str, reason: str) -> Version:
@@ -68,10 +68,14 @@ def release(workspace: Workspace, reference: str, reason: str) -> Version:
 
 
 def set_aside(workspace: Workspace, version: Version, reason: str, actor: str) -> Version:
-    """Set a version aside on anybody's behalf; one that is not active stays what it is."""
-    with workspace.database.read() as connection:
+    """Set a version aside on anybody's behalf; one that is not active by now stays what it is."""
+    with workspace.database.transaction() as connection:
         now = lineage.get(connection, version.model, version.number)
-    return _change(workspace, now, QUARANTINED, reason, actor) if now.status == "active" else now
+        if now.status != "active":
+            return now
+        changed = _write(workspace, connection, now, QUARANTINED, reason, actor)
+    _tell_mlflow(workspace, changed)
+    return changed
 
 
 def set_aside_changed(workspace: Workspace, actor: str, model: str = "", *, is_deep: bool = False) -> tuple[Doubt, ...]:
@@ -117,15 +121,21 @@ def _named(workspace: Workspace, reference: str, reason: str) -> Version:
 
 
 def _change(workspace: Workspace, version: Version, status: str, reason: str, actor: str) -> Version:
-    action = Action.MODEL_QUARANTINED if status == QUARANTINED else Action.MODEL_RELEASED
-    body = {"model": version.model, "version": version.number, "digest": version.digest, "reason": reason.strip()}
     with workspace.database.transaction() as connection:
         _check_unchanged(connection, version)
-        changed = lineage.set_status(connection, version.model, version.number, status)
-        times = audit.count(connection, _prefix(version.model, version.number))
-        workspace.record(connection, f"{_prefix(version.model, version.number)}{times}", action, body, actor)
+        changed = _write(workspace, connection, version, status, reason, actor)
     _tell_mlflow(workspace, changed)
     return changed
+
+
+def _write(
+    workspace: Workspace, connection: Connection, version: Version, status: str, reason: str, actor: str
+) -> Version:
+    action = Action.MODEL_QUARANTINED if status == QUARANTINED else Action.MODEL_RELEASED
+    body = {"model": version.model, "version": version.number, "digest": version.digest, "reason": reason.strip()}
+    times = audit.count(connection, _prefix(version.model, version.number))
+    workspace.record(connection, f"{_prefix(version.model, version.number)}{times}", action, body, actor)
+    return lineage.set_status(connection, version.model, version.number, status)
 
 
 def _check_unchanged(connection: Connection, version: Version) -> None:

@@ -134,8 +134,15 @@ def look_at_deadlines(workspace: Workspace) -> Finding:
 
 
 def look_at_purges(workspace: Workspace) -> Finding:
-    """Count the sealed cases whose purge is due."""
-    sealed = [case for case in _open(workspace) if case.status == CaseStatus.SEALED]
+    """Count the sealed cases whose purge is due, and those whose purge failed."""
+    still_open = _open(workspace)
+    failed = [case.id for case in still_open if case.status == CaseStatus.FAILED and _purge_is_due(workspace, case)]
+    if failed:
+        return broken(
+            f"the purge of {len(failed)} cases failed, the first is {failed[0]}",
+            f"see `amends cases show {failed[0]}`; then run `amends cases retry {failed[0]}`",
+        )
+    sealed = [case for case in still_open if case.status == CaseStatus.SEALED]
     due = [case.id for case in sealed if _purge_is_due(workspace, case)]
     if due:
         return warn(

@@ -19,6 +19,8 @@ FACTS = (
 """What of an entry's body is sent: names of models and aliases, numbers, digests; no pseudonym of anybody."""
 
 _LONGEST = 200
+_BY_CASES = (Action.ALIAS_MOVED, Action.ALIAS_WITHDRAWN)
+"""What only a case does, beside the actions `case:*`: their ids begin with it too."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def trial(id: str, at: str) -> Message:
 
 
 def _case(entry: AuditEntry) -> str | None:
-    is_of_case = entry.action.startswith(("case:", "model:alias:"))
+    is_of_case = entry.action.startswith("case:") or entry.action in _BY_CASES
     return entry.id.partition(":")[0] if is_of_case else None
 
 

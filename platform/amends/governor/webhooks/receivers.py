@@ -34,7 +34,7 @@ class Receiver:
     name: str
     url: str = field(repr=False)
     secret_env: str
-    events: tuple[str, ...] = ("case.*", "alias.*")
+    events: tuple[str, ...] = ("case.*", "alias.*", "version.*")
 
     @property
     def reader(self) -> str:

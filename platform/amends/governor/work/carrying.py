@@ -97,6 +97,15 @@ def retry(workspace: Workspace, case: str) -> Case:
 
 
 def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
+    """Purge as `try_purges` does, and return the cases as they stand then.
+
+    Raises:
+        TaskFailed: One failed for good; the others were purged all the same.
+    """
+    return [_ended(workspace, case) for case in try_purges(workspace, now)]
+
+
+def try_purges(workspace: Workspace, now: bool = False) -> list[str]:
     """Purge every sealed case whose time has come, or all of them now; a model's oldest first.
 
     What a later case supersedes still holds the people of an earlier one, and the other way round: so the earlier
@@ -108,8 +117,8 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
         workspace: Where the cases are.
         now: Do not wait for the policy's delay.
 
-    Raises:
-        TaskFailed: One failed for good; the others were purged all the same.
+    Returns:
+        The cases that were purged, and those that failed at it.
     """
     if now:
         workspace.require_role(*CARRIERS)
@@ -125,7 +134,7 @@ def purge_due(workspace: Workspace, now: bool = False) -> list[Case]:
                 run(workspace, _begin_purge(workspace, work))
                 with workspace.database.read() as connection:
                     done |= {case: cases.get(connection, case).status for case in work.cases}
-    return [_ended(workspace, case) for case in done]
+    return list(done)
 
 
 def _progress(workspace: Workspace, done: Mapping[str, CaseStatus]) -> int:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from amends.errors import BadInput, Denied, Suppressed
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
-from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote, standing
+from amends.governor.models.promoting import champion, standing
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.models.recipes import read_recipe
-from amends.governor.models.verifying import verify_version
-from amends.governor.models.versions import Entry, enter, of_case
-from amends.governor.work.incidents import incident_facts
-from amends.governor.work.leftovers import drop_products
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import (
     Result,
     Work,
-    age_days,
     beside,
     compared,
     earlier,
@@ -30,18 +24,13 @@ from amends.governor.work.piece import (
     stopper,
     wait,
 )
-from amends.governor.work.replacing import data_uses, emptied, made_from, suppressed
+from amends.governor.work.replacing import suppressed
 from amends.governor.work.replaying import Place, Run, find_place, left_out, remaining, replay, state_beside, work_name
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, decisions, lineage
-from amends.ledger.actions import Action
-from amends.ledger.datasets import Membership
-from amends.ledger.lineage import DataUse, Edge
-from amends.policy import Policy
-from amends.policy.judging import QUORUM
-from amends.records import Change, ModelVersion, Verdict, digest_of
+from amends.ledger import cases, datasets, lineage
+from amends.records import Change, ModelVersion
 from amends.scheduler.jobs import reading_to_json
 
 
@@ -49,16 +38,17 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     """Make sure that the plan still fits what there is, and write the records that stay where some are dropped.
 
     Raises:
-        Denied: The champion or a data set is another one than the plan saw.
+        Denied: The champion or a data set is another one than the plan saw, or was set aside since.
         Suppressed: The records would bring back an erased person.
         BadPolicy: A policy has a mistake.
     """
-    plan = _plan(workspace, work)
+    plan = plan_of(workspace, work)
     if not _is_as_planned(workspace, work, plan["parent"]):
         anew = f"run `amends cases replan {work.lead}` and have the new plan approved"
         if plan.get("facts"):  # they were stated for the champion of the time
             anew = "cancel it, and ask for the change anew"
         raise Denied(f"the champion of {work.model} is another one than the plan of case {work.lead} saw; {anew}")
+    _check_source(workspace, work, plan)
     for policy in (plan["policy"], "promotion"):  # a mistake in one is better told now than after the work
         find_policy(workspace, policy)
     _check_standing(workspace, work, plan)
@@ -81,6 +71,13 @@ def _is_as_planned(workspace: Workspace, work: Work, planned: Mapping[str, Any] 
     return (found.version, found.digest) == (planned["version"], planned["digest"])
 
 
+def _check_source(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
+    """Refuse where the champion was set aside after the plan was made: nothing is made of it."""
+    if plan["parent"] is not None:
+        with workspace.database.read() as connection:
+            refuse_quarantined(lineage.get(connection, work.model, int(plan["parent"]["version"])))
+
+
 def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
     """Refuse where a version beside the source, such as a teacher, was sealed or purged after the plan was made."""
     for planned in plan.get("models", {}).values():
@@ -90,7 +87,12 @@ def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> 
             raise Denied(f"{found.name} is {found.status} since the plan of case {work.lead} was made; open it anew")
 
 
-def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+def plan_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    """Return the plan of a change.
+
+    Raises:
+        BadInput: It has none.
+    """
     found = plans_of(workspace, work)
     if not found:
         raise BadInput(f"case {work.lead} has no plan; open a new one")
@@ -119,7 +121,7 @@ def _rest(workspace: Workspace, dropped: Mapping[str, Any]) -> dict[str, dict[st
 
 def apply(workspace: Workspace, work: Work) -> Result:
     """Run the operation on the champion; where records are dropped, run the recipe again from before they went in."""
-    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
+    plan, prepared = plan_of(workspace, work), earlier(workspace, work, "prepare")
     if "dropped" in plan:
         return _without(workspace, work, prepared)
     parent = None if prepared["parent"] is None else str(prepared["parent"]["digest"])
@@ -172,7 +174,7 @@ def place_before(workspace: Workspace, parent: str, dataset: str) -> Place:
 
 def measure(workspace: Workspace, work: Work) -> Result:
     """Read every probe that the policy wants on the parent and on the candidate."""
-    plan, prepared = _plan(workspace, work), earlier(workspace, work, "prepare")
+    plan, prepared = plan_of(workspace, work), earlier(workspace, work, "prepare")
     probes, began = find_policy(workspace, plan["policy"]).probes, prepared["parent"]
     if not probes:
         return {"before": [], "after": []}
@@ -193,33 +195,34 @@ def judge(workspace: Workspace, work: Work) -> Result:
     Raises:
         Denied: It does not allow the candidate; the champion stays.
     """
-    policy = str(_plan(workspace, work)["policy"])
+    policy = str(plan_of(workspace, work)["policy"])
     decision = f"{work.lead}-{policy}-{work.attempt}"
     approved = approvals_for_policy(workspace, work.cases)
-    change, facts = _change(workspace, work), _facts(workspace, work)
+    change, facts = change_of(workspace, work), facts_of(workspace, work)
     verdict = decide(workspace, policy, decision, work.lead, change, facts, approved)
     if not verdict.allowed:
         raise Denied(f"the {policy} policy denies: {'; '.join(verdict.reasons())}")
     return {"decision": decision, "policy": verdict.policy_digest}
 
 
-def _change(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
+def change_of(workspace: Workspace, work: Work, candidate: ModelVersion | None = None) -> Change:
+    """Return what is judged: what the change began from, what it made, and what was read on both."""
     prepared, measured = earlier(workspace, work, "prepare"), earlier(workspace, work, "measure")
     began = prepared["parent"]
     parent = None if began is None else ModelVersion(work.model, began["version"], began["digest"])
     made = candidate or ModelVersion(work.model, 0, str(earlier(workspace, work, "apply")["digest"]))
     before, after = readings(measured, "before"), readings(measured, "after")
-    return Change(_applied(workspace, work)[0], parent, made, before, after)
+    return Change(applied_by(workspace, work)[0], parent, made, before, after)
 
 
-def _applied(workspace: Workspace, work: Work) -> tuple[str, Mapping[str, str]]:
+def applied_by(workspace: Workspace, work: Work) -> tuple[str, Mapping[str, str]]:
     """Return which operation made the candidate and what records it was given: the plan's, or what a search chose."""
-    plan, built = _plan(workspace, work), earlier(workspace, work, "apply")
+    plan, built = plan_of(workspace, work), earlier(workspace, work, "apply")
     given = earlier(workspace, work, "prepare")["records"]
     return operation_of(plan, built), built.get("records", given)
 
 
-def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
+def facts_of(workspace: Workspace, work: Work) -> dict[str, Any]:
     """Return what was stated of a change and what the governor knows of it, which goes before.
 
     `prepare` looked for people who were erased, and found none.
@@ -227,122 +230,5 @@ def _facts(workspace: Workspace, work: Work) -> dict[str, Any]:
     with workspace.database.read() as connection:
         lead = cases.get(connection, work.lead)
     known = {"plan_digest": str(lead.plan_digest), "requester": lead.requester}
-    stated = _plan(workspace, work).get("facts", {})
+    stated = plan_of(workspace, work).get("facts", {})
     return {**stated, **known, "suppression_checked": True, "suppression_hits": 0}
-
-
-def register(workspace: Workspace, work: Work) -> Result:
-    """Enter the candidate with its lineage and state, and drop what was only passed through on the way to it."""
-    prepared, built = earlier(workspace, work, "prepare"), earlier(workspace, work, "apply")
-    digest, began = str(built["digest"]), prepared["parent"]
-    edges, uses = _lineage(workspace, work, prepared)
-    entry = Entry(
-        key=f"{work.lead}-candidate-{digest[:12]}", model=work.model, digest=digest, recipe=built["recipe"],
-        parents=edges, data=uses, state=built["state"], lineage=str(built["lineage"]), case=work.lead,
-        tags={"amends.case": work.lead, **({} if began is None else {"amends.parent": str(began["digest"])}),
-              "amends.decision": str(earlier(workspace, work, "judge")["decision"])},
-    )  # fmt: skip
-    version = enter(workspace, entry, Action.MODEL_REGISTERED, str(_facts(workspace, work)["requester"]))
-    drop_products(workspace, work.lead, ("apply",))
-    return {"version": version.version, "digest": version.digest}
-
-
-def _lineage(workspace: Workspace, work: Work, prepared: Result) -> tuple[tuple[Edge, ...], tuple[DataUse, ...]]:
-    built = earlier(workspace, work, "apply")
-    digest, rewritten, (operation, records) = str(built["digest"]), prepared["datasets"], _applied(workspace, work)
-    if not rewritten:
-        uses = tuple(DataUse(digest, name, "train") for name in sorted(set(records.values())))
-        return _edges(workspace, work, prepared, digest, operation), uses
-    parent = prepared["parent"]["digest"]
-    gone = emptied(workspace, rewritten, built["recipe"])
-    for old, blobs in rewritten.items():
-        if blobs["train"] not in gone:
-            _enter_rest(workspace, work, old, blobs["train"])
-    with workspace.database.read() as connection:
-        edges = made_from(connection, parent, digest, work, list(rewritten))
-        uses = data_uses(connection, parent, digest, built["recipe"], rewritten, gone)
-    return (*edges, Edge(digest, parent, "rebuilt-from", "observed", operation, work.lead)), uses
-
-
-def _edges(workspace: Workspace, work: Work, prepared: Result, digest: str, operation: str) -> tuple[Edge, ...]:
-    """Return where a candidate comes from: what it began as, and what was beside it."""
-    began, taught = prepared["parent"], sorted(set(beside(_plan(workspace, work)).values()))
-    parents = [] if began is None else [(str(began["digest"]), "step")]
-    parents += [(tree, "teacher") for tree in taught]
-    return tuple(Edge(digest, tree, kind, "observed", operation, work.lead) for tree, kind in parents)
-
-
-def _enter_rest(workspace: Workspace, work: Work, old: str, new: str) -> None:
-    """Register what is left of a data set beside it: nobody was erased, and the version before can be gone back to."""
-    rows = list(rows_of(workspace, new))
-    counts = Counter(pseudonym for row in rows for pseudonym in row["subjects"])
-    actor = str(_facts(workspace, work)["requester"])
-    with workspace.database.transaction() as connection:
-        before = datasets.get(connection, old)
-        withheld = {m.pseudonym for m in datasets.subjects_of(connection, old) if m.is_control} - set(counts)
-        members = [Membership(who, count, False) for who, count in sorted(counts.items())]
-        members += [Membership(who, 0, True) for who in sorted(withheld)]
-        rest = replace(before, digest=new, parent=None, raw_digest=None, status="active",
-                       records=len(rows), subjects=len(members), controls=len(withheld))  # fmt: skip
-        if datasets.register(connection, rest, members).status != "active":  # it was here before
-            datasets.set_status(connection, new, "active")
-        body = {"dataset": new, "from": old, "records": len(rows)}
-        key = f"{work.lead}:data:{digest_of([old, new])[:16]}"
-        workspace.record(connection, key, Action.DATA_REGISTERED, body, actor)
-
-
-def promote_change(workspace: Workspace, work: Work) -> Result:
-    """Move the champion to the candidate; where only approvals are wanting, it stays registered, with a note.
-
-    Raises:
-        Denied: Another rule or a reviewer says no, or somebody else moved the champion.
-    """
-    prepared, registered = earlier(workspace, work, "prepare"), earlier(workspace, work, "register")
-    candidate = ModelVersion(work.model, registered["version"], registered["digest"])
-    change, known = _change(workspace, work, candidate), _facts(workspace, work)
-    facts = {
-        **known,
-        "evidence_allowed": bool(earlier(workspace, work, "judge")["decision"]),
-        "evidence_age_days": age_days(workspace, work, "measure"),
-        "digests_verified": verify_version(workspace, candidate),
-        **incident_facts(workspace, work, candidate),
-    }
-    promotion = Promotion(
-        change=change, alias=CHAMPION, expected=None if prepared["first"] else prepared["parent"]["version"],
-        case=work.lead, attempt=work.attempt, facts=facts, approvals=tuple(approvals_for_policy(workspace, work.cases)),
-    )  # fmt: skip
-    result: dict[str, Any] = {"alias": CHAMPION, "version": candidate.version, "note": ""}
-    try:
-        promote(workspace, promotion, str(known["requester"]))
-    except Denied:
-        verdict = _promotion(workspace, work)
-        if verdict is None or not _wants_only_approvals(verdict, find_policy(workspace, "promotion")):
-            raise
-        result |= {"alias": None, "note": f"registered, not promoted: {'; '.join(verdict.reasons())}"}
-    _mirror(workspace, work, change)
-    return result
-
-
-def _promotion(workspace: Workspace, work: Work) -> Verdict | None:
-    with workspace.database.read() as connection:
-        found = {decision.id: decision.verdict for decision in decisions.find(connection, work.lead)}
-    return found.get(f"{work.lead}-promotion-{work.attempt}")
-
-
-def _wants_only_approvals(verdict: Verdict, policy: Policy) -> bool:
-    """Whether every rule that denied is about who approved."""
-    about = {rule.id for rule in policy.rules if rule.references.approvals} | {QUORUM}
-    failed = {answer.rule for answer in verdict.answers if not answer.passed and answer.severity == "deny"}
-    return bool(failed) and failed <= about and not verdict.objections
-
-
-def _mirror(workspace: Workspace, work: Work, change: Change) -> None:
-    """Write the readings into the case's MLflow run, and link the candidate's page to it."""
-    policy = str(_plan(workspace, work)["policy"])
-    tags = {"amends.case": work.lead, "amends.candidate": change.candidate.digest}
-    registry, candidate = workspace.registry, change.candidate
-    run = registry.log_case(
-        work.lead, policy, before=change.before, after=change.after, tags=tags, status="FINISHED",
-        description=f"Case `{work.lead}` on `{work.model}`; `amends cases show {work.lead}` has everything.",
-    )  # fmt: skip
-    registry.tag_version(candidate.name, candidate.version, {}, of_case(work.lead, registry.page_of(policy, run)))

@@ -32,6 +32,7 @@ from amends.governor.work import (
     retiring,
     scouring,
     searching,
+    settling,
     training,
 )
 from amends.governor.work.piece import OneFailed, Result, Work, is_current
@@ -75,8 +76,8 @@ CHANGE: Mapping[str, Run] = {
     "apply": changing.apply,
     "measure": changing.measure,
     "judge": changing.judge,
-    "register": changing.register,
-    "promote": changing.promote_change,
+    "register": settling.register,
+    "promote": settling.promote_change,
 }
 SEARCH: Mapping[str, Run] = {
     "prepare": changing.prepare,
@@ -84,8 +85,8 @@ SEARCH: Mapping[str, Run] = {
     "apply": searching.choose,
     "measure": changing.measure,
     "judge": changing.judge,
-    "register": changing.register,
-    "promote": changing.promote_change,
+    "register": settling.register,
+    "promote": settling.promote_change,
 }
 PROMOTION: Mapping[str, Run] = {
     "prepare": promoting.prepare,

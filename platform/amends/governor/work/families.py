@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 REPLACED = (CaseStatus.SEALED, CaseStatus.COMPLETE)
 STOPPED = (CaseStatus.CANCELLED, CaseStatus.REFUSED, CaseStatus.DENIED)
-IN_SERVICE = ("active", "quarantined")
-"""Versions that may answer somebody: what was quarantined is put in no new place, and keeps the alias that it has."""
-
 PURGED = "purge:purge"
 WAYS = {
     CaseStatus.AWAITING_APPROVAL: "have it approved: amends cases approve {id}",
@@ -88,7 +85,7 @@ def _keeps_open(connection: Connection, case: Case) -> bool:
         return case.status != CaseStatus.COMPLETE
     held = (cases.get(connection, case.id).plan or {}).get("holds", {}).get("versions", ())
     alive = lineage.versions_of(connection, case.model)
-    return any(version.status in IN_SERVICE and str(version.name) in held for version in alive)
+    return any(version.status in lineage.STANDING and str(version.name) in held for version in alive)
 
 
 def may_attest(connection: Connection, work: Work) -> bool:

@@ -49,7 +49,7 @@ def ask(workspace: Workspace, case: str) -> Asked:
     id, verdict = decide_finding(workspace, policy, case, Change("", None, target, after=readings))
     with workspace.database.transaction() as connection:
         body = {"decision": id, "policy": verdict.policy_digest, "allowed": verdict.allowed}
-        workspace.record(connection, f"{id}:judged", Action.CASE_JUDGED, body)
+        workspace.record(connection, f"{case}:judged:{id}", Action.CASE_JUDGED, body)
     names = sorted({reading.name.rpartition("/")[0] for reading in readings})
     return Asked(
         kinds=questions.kinds,

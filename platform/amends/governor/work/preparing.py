@@ -92,8 +92,9 @@ def _replaced(workspace: Workspace, work: Work, parent: str, tainted: Mapping[st
         found = heirs_of(connection, taught | (above & tainted.keys()), tainted)
     for missing in sorted(taught - found.keys()):
         raise Denied(
-            f"{tainted[missing]}, which {work.model} was made with, holds the subject as well and nothing took its "
-            f"place; erase them from {tainted[missing].name} first, and then run `amends cases retry {work.lead}`"
+            f"{tainted[missing]}, which {work.model} was made with, holds the subject as well and nothing active took "
+            f"its place; erase them from {tainted[missing].name} first, or have what was rebuilt released if it is "
+            f"quarantined, and then run `amends cases retry {work.lead}`"
         )
     return found
 

@@ -33,11 +33,11 @@ def needles_file(workspace: Workspace, case: str) -> Path:
 def keep_needles(workspace: Workspace, work: Work) -> None:
     """Write down, encrypted, what to look for, while the records that say it are there."""
     prepared = earlier(workspace, work, "prepare")
-    forgotten, retained = list(rows_of(workspace, prepared["forget"])), _retained(workspace)
+    forgotten, (plain, sealed) = list(rows_of(workspace, prepared["forget"])), _retained(workspace)
     tokenizer = _tokenizer(workspace, prepared["parent"]["digest"])
     for case in work.cases:
         file = needles_file(workspace, case)
-        found = build_needles(disclosure_of(workspace, case), forgotten, retained, tokenizer)
+        found = build_needles(disclosure_of(workspace, case), forgotten, (*plain, *sealed), tokenizer)
         file.parent.mkdir(mode=0o700, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_bytes(seal(workspace.keyring.case_key(case), found.to_bytes(), NEEDLES))
@@ -50,10 +50,14 @@ def drop_needles(workspace: Workspace, work: Work) -> None:
         needles_file(workspace, case).unlink(missing_ok=True)
 
 
-def _retained(workspace: Workspace) -> list[dict[str, Any]]:
+def _retained(workspace: Workspace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return every record that is kept: what rests in clear, and what rests sealed."""
     with workspace.database.read() as connection:
-        kept = datasets.find(connection, status="active")
-    return [row for dataset in kept for blob in blobs_of(dataset) for row in rows_of(workspace, blob)]
+        kept = [blob for dataset in datasets.find(connection, status="active") for blob in blobs_of(dataset)]
+    plain, sealed = list[dict[str, Any]](), list[dict[str, Any]]()
+    for blob in kept:
+        (sealed if key_name(workspace, blob) else plain).extend(rows_of(workspace, blob))
+    return plain, sealed
 
 
 def _tokenizer(workspace: Workspace, digest: str) -> Any:
@@ -64,17 +68,21 @@ def _tokenizer(workspace: Workspace, digest: str) -> Any:
     return AutoTokenizer.from_pretrained(weights_directory(workspace.cache.tree(digest)), local_files_only=True)
 
 
-def _controls(retained: list[dict[str, Any]], tokenizer: Any) -> list[Needles]:
-    """Return what to look for of some living persons, so that a silent scan means something."""
+def _controls(workspace: Workspace, tokenizer: Any) -> list[Needles]:
+    """Return what to look for of some living persons, so that a silent scan means something.
+
+    It is written down in clear while the scan runs, so nothing of it is from records that rest sealed.
+    """
+    plain, sealed = _retained(workspace)
     named: dict[str, str] = {}
-    for row in retained:
+    for row in plain:
         for pseudonym, name in zip(row["subjects"], row.get("names", ()), strict=False):
             named.setdefault(pseudonym, name)
     chosen = sorted(named)[:CONTROLS]
     found = []
     for pseudonym in chosen:
-        own = [row for row in retained if pseudonym in row["subjects"]]
-        others = [row for row in retained if pseudonym not in row["subjects"]]
+        own = [row for row in plain if pseudonym in row["subjects"]]
+        others = [row for row in (*plain, *sealed) if pseudonym not in row["subjects"]]
         disclosure = Disclosure(DataSubject(pseudonym), {"name": (named[pseudonym],)})
         found.append(build_needles(disclosure, own, others, tokenizer))
     return found
@@ -87,7 +95,7 @@ def scan_workspace(workspace: Workspace, work: Work) -> Result:
         OneFailed: Something is left, or could not be read.
     """
     reports: dict[str, Any] = {}
-    controls = _controls(_retained(workspace), _tokenizer(workspace, _served(workspace, work)))
+    controls = _controls(workspace, _tokenizer(workspace, _served(workspace, work)))
     for case in work.cases:
         key = workspace.keyring.case_key(case)
         wanted = Needles.from_bytes(unseal(key, needles_file(workspace, case).read_bytes(), NEEDLES))

@@ -21,7 +21,7 @@ from amends.governor.work.replacing import suppressed
 from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, cases, datasets
+from amends.ledger import aliases, cases, datasets, lineage
 from amends.ledger.actions import Action
 from amends.ledger.lineage import DataUse, Edge
 from amends.records import Case, CaseStatus, Change, DataSubject, ModelVersion, Records
@@ -93,8 +93,15 @@ def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
 
 
 def train(workspace: Workspace, work: Work) -> Result:
-    """Run the training operation on the base."""
+    """Run the training operation on the base.
+
+    Raises:
+        Denied: The base was set aside since the case was opened.
+    """
     plan = _plan(workspace, work)
+    with workspace.database.read() as connection:
+        for source in lineage.by_digest(connection, plan["source"]):
+            refuse_quarantined(source)
     step = Step(plan["operation"], plan["records"], plan["parameters"], plan["seed"])
     handle = operate(
         workspace, f"{work.lead}-train", step, source=plan["source"], state={}, lineage=work_name(work.model)

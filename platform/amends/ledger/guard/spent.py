@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Engine, MetaData, String, Table, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Column, Engine, MetaData, String, Table, delete, insert, inspect, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from amends.ledger.columns import UtcTime, now
 from amends.ledger.guard.permits import Permit
@@ -26,8 +26,11 @@ class Spent:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        with engine.begin() as connection:
-            _METADATA.create_all(connection)
+        try:
+            _METADATA.create_all(engine)
+        except SQLAlchemyError:  # another worker that started at the same moment may have been first
+            if not inspect(engine).has_table(_SPENT.name):
+                raise
 
     def spend(self, permit: Permit) -> bool:
         """Use a permit up and return whether it was still good; of two at once, one is told so."""
