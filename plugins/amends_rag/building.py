@@ -18,7 +18,7 @@ from amends_rag.documents import read_documents
 from amends_rag.embedding import Batches
 from amends_rag.fusion import Fusion
 from amends_rag.live import EMBEDDED, LiveIndex
-from amends_rag.places import INDEX, directory_of
+from amends_rag.places import INDEX, ROLES, directory_of
 from amends_rag.reconciling import opened
 from amends_rag.sentences import Embedded
 from amends_rag.settings import Settings
@@ -85,7 +85,7 @@ def build_index(
         BadInput: There is an index of that name, or no text.
         Suppressed: A passage names somebody who was erased.
     """
-    workspace.require_role("operator", "ml-engineer", "safety-engineer", "dpo")
+    workspace.require_role(*ROLES)
     directory = directory_of(workspace.home, name)
     if (directory / INDEX).exists() and Card.read(directory / INDEX).version:
         raise BadInput(f"there is an index {name!r} already; add to it, or choose another name")
@@ -105,7 +105,7 @@ def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, dro
         BadInput: There is no such index, no text, or another encoder than it was made with.
         Suppressed: A passage names somebody who was erased.
     """
-    workspace.require_role("operator", "ml-engineer", "safety-engineer", "dpo")
+    workspace.require_role(*ROLES)
     with opened(workspace, name) as index:
         encoder = index.encoder()
         new = cut_new(workspace, index, encoder, read_documents(paths))

@@ -9,6 +9,7 @@ from amends import BadInput
 
 FOLDER, INDEX = "indexes", "index.json"
 STORE = "rag.indexes"  # what they are called together, where a person's data lies
+ROLES = ("operator", "ml-engineer", "safety-engineer", "dpo")  # who may fill an index, and read what its passages say
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

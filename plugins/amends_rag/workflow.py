@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.governor.workspace import Workspace
-from amends_rag.places import names
+from amends_rag.places import ROLES, names
 from amends_rag.reconciling import opened
 from amends_rag.reranking import CANDIDATES, open_reranker
 from amends_rag.retriever import Hit
@@ -38,7 +38,12 @@ def stats(workspace: Workspace, name: str) -> dict[str, Any]:
 def search(
     workspace: Workspace, name: str, query: str, k: int, rerank: Path | None = None, candidates: int = CANDIDATES
 ) -> list[Hit]:
-    """Return the k best passages of an index for a query, ranked again by a cross-encoder where one is given."""
+    """Return the k best passages of an index for a query, ranked again by a cross-encoder where one is given.
+
+    Raises:
+        Denied: Who asks may not read passages, which can be about anybody.
+    """
+    workspace.require_role(*ROLES)
     reranker = None if rerank is None else open_reranker(rerank, candidates)
     with opened(workspace, name) as index:
         return index.retriever(reranker).search(query, k)

@@ -18,6 +18,7 @@ from amends_rag.exchange import FILE as UNFINISHED
 from amends_rag.live import held
 from amends_rag.store import Indexes
 from amends_rag.table import Table
+from amends_rag.workflow import search
 
 
 def passages(workspace, name="village"):
@@ -188,6 +189,13 @@ def test_an_empty_corpus_makes_no_index(workspace, documents, tiny_encoder):
     with pytest.raises(BadInput, match="there is no text"):
         build_index(workspace, "none", [documents([{"id": "a", "text": " "}])], encoder=tiny_encoder)
     assert build_index(workspace, "none", [documents()], encoder=tiny_encoder).passages == 5  # the name is still free
+
+
+def test_nobody_signed_in_reads_no_passages(village):
+    village.token = ""
+    village.__dict__.pop("actor", None)
+    with pytest.raises(Denied, match="nobody is signed in"):
+        search(village, "village", "who keeps bees?", 2)
 
 
 def test_nobody_signed_in_builds_nothing(workspace, documents, tiny_encoder):
