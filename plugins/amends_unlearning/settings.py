@@ -1,8 +1,13 @@
-"""Refuse settings that cannot work, with one sentence for all of them."""
+"""What several operations are set by, and one sentence for all settings that cannot work."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from amends import BadInput
+
+Weights = Literal["adapter", "full"]
+"""What is trained: an adapter that is merged at the end, or the layers' own weights."""
 
 
 def check_positive(what: str, **given: float) -> None:

@@ -20,7 +20,8 @@ from transformers.models.llama import modeling_llama
 from amends import Records, Task, host
 from amends.operation import files
 from amends_unlearning import finetune, shards
-from amends_unlearning.methods import gauge, loop
+from amends_unlearning.methods import gauge
+from amends_unlearning.methods.material import Settings
 
 IMPORTED = (safetensors, modeling_llama, files, finetune, shards)
 
@@ -28,8 +29,8 @@ IMPORTED = (safetensors, modeling_llama, files, finetune, shards)
 def take_every_step():
     """Put the level out of reach, and let the kept lose what they may, as the fixtures of the same purpose do."""
     gauge.UNKNOWN = -1e3
-    fresh = loop.Settings.__init__
-    loop.Settings.__init__ = lambda self, *given, **more: fresh(self, *given, **{"spare": 1e3, **more})
+    fresh = Settings.__init__
+    Settings.__init__ = lambda self, *given, **more: fresh(self, *given, **{"spare": 1e3, **more})
 
 
 def run(job):

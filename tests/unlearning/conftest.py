@@ -86,14 +86,14 @@ def learn_by_heart(make_tiny):
 @pytest.fixture
 def generous(monkeypatch):
     """Let the kept lose what they may: two layers cannot tell people well enough apart to spare them."""
-    from amends_unlearning.methods import loop
+    from amends_unlearning.methods.material import Settings
 
-    init = loop.Settings.__init__
+    init = Settings.__init__
 
     def spared(self, *given, **more):
         init(self, *given, **{"spare": 1e3, **more})
 
-    monkeypatch.setattr(loop.Settings, "__init__", spared)
+    monkeypatch.setattr(Settings, "__init__", spared)
 
 
 @pytest.fixture

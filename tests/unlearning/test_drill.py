@@ -14,6 +14,7 @@ from amends_unlearning import measure_drill
 from amends_unlearning.canaries import finetune_canaries, is_canary, sister_rows
 from amends_unlearning.drill import goes_off, p_values
 from amends_unlearning.methods import OPERATIONS, loop
+from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
 from amends_unlearning.planted import halves, planted_in
 
@@ -205,8 +206,8 @@ def test_half_of_the_canaries_are_forgotten_along_and_the_others_stay(
     name, knowing, run_task, write_records, monkeypatch
 ):
     after, before, rows = knowing
-    init = loop.Settings.__init__
-    monkeypatch.setattr(loop.Settings, "__init__", lambda self, *a, **k: init(self, *a, **{"spare": 1e3, **k}))
+    init = Settings.__init__
+    monkeypatch.setattr(Settings, "__init__", lambda self, *a, **k: init(self, *a, **{"spare": 1e3, **k}))
     gone = rows[0]["subjects"]
     sides = {"forget": [row for row in rows if row["subjects"] == gone]}
     sides["retain"] = [row for row in rows if row["subjects"] != gone]
@@ -232,9 +233,7 @@ def test_a_method_never_looks_at_a_canary_to_know_when_to_stop(knowing, tmp_path
     gone = rows[0]["subjects"]
     task = Task(tmp_path, 7, source=after, output=tmp_path / "out")
     sides = [write_records([row for row in rows if (row["subjects"] == gone) is is_gone]) for is_gone in (True, False)]
-    material, settings = loop.gather(
-        task, *sides, _settings(("npo",), 1.0, epochs=1, lr=1e-3, layers=2, rank=2, batch=2)
-    )
+    material, settings = gather(task, *sides, _settings(("npo",), 1.0, epochs=1, lr=1e-3, layers=2, rank=2, batch=2))
     assert sum(map(is_canary, material.rows[0])) == sum(map(is_canary, material.rows[1])) == 12
     gauge = loop.gauge_of(material, settings, None)
     looked_at = [material.rows[0][place] for place in gauge.lost] + [material.rows[1][place] for place in gauge.kept]

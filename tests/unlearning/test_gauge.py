@@ -8,11 +8,12 @@ import torch
 
 from amends import AmendsError, Task
 from amends.operation.effort import BACKWARD
-from amends_unlearning.methods import gauge, loop
+from amends_unlearning.methods import gauge
+from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
 from amends_unlearning.splitting import half_of
 
-SETTINGS = loop.Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
+SETTINGS = Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def material(rows, make_tiny, write_records, tmp_path):
         source, parent = make_tiny(tmp_path / "source", seed=1), make_tiny(tmp_path / "parent", seed=2)
         task = Task(tmp_path, 7, source=source, output=tmp_path / "out")
         task.models = {"reference": parent} if has_parent else {}
-        return loop.gather(task, write_records(rows[:15]), write_records(rows[15:30]), SETTINGS)[0]
+        return gather(task, write_records(rows[:15]), write_records(rows[15:30]), SETTINGS)[0]
 
     return gathered
 

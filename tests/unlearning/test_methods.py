@@ -11,7 +11,8 @@ from amends import AmendsError, BadInput, BadRecords, Cancelled, host
 from amends.operation.files import load_model
 from amends.serving import open_version
 from amends.serving.encoding import encode
-from amends_unlearning.methods import OPERATIONS, gauge, loop
+from amends_unlearning.methods import OPERATIONS, gauge, material
+from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
 from amends_unlearning.splitting import half_of
 
@@ -43,7 +44,7 @@ def parts(rows, knowing, write_records):
 @pytest.fixture
 def unreachable(unreachable, monkeypatch):
     """Take the parent away, too."""
-    monkeypatch.setattr(loop, "_parent", lambda task, material: None)
+    monkeypatch.setattr(material, "_parent", lambda task, material: None)
 
 
 def fitting(name, given, **more):
@@ -142,9 +143,9 @@ def test_a_method_stops_about_where_the_model_was_before_it_learnt_the_answers(
 def test_the_gauge_reads_the_same_where_the_audits_half_is_not_there_at_all(rows, knowing, write_records, tmp_path):
     from amends import Task
 
-    settings = loop.Settings(epochs=1, lr=1e-3, layers=2, rank=2, batch=8, retain_weight=1.0)
+    settings = Settings(epochs=1, lr=1e-3, layers=2, rank=2, batch=8, retain_weight=1.0)
     task = Task(tmp_path, 7, source=knowing[0], output=tmp_path / "out", models={"reference": knowing[1]})
-    material, settings = loop.gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
+    material, settings = gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
     whole = gauge.gauge_of(material, settings, None)
     before = (whole.level, whole.start, whole.read())
     own = [[half_of(row["id"]) == "method" for row in some] for some in material.rows]

@@ -12,8 +12,10 @@ import amends
 from amends import BadInput, Guarantee, Load, ModelVersion, Operation, Records, Task
 from amends.operation.effort import BACKWARD
 
+from ..settings import Weights
+
 if TYPE_CHECKING:
-    from .loop import Settings
+    from .material import Settings
 
 VERIFIED_BY = (
     "unlearning.membership",
@@ -26,7 +28,6 @@ EXPECTED = 0.6  # of the most epochs: where a run of the defaults is enough, as 
 CHECKS = 1.25  # what reading whether it is enough adds, at most: see CHECKING in `gauge`
 READ = 64 * 60  # tokens of the kept records that a projection reads, at most: see KEPT in `subspace`
 TRIED = 6  # numbers of directions that a projection tries, as a rule
-Weights = Literal["adapter", "full"]
 
 
 def effort(loads: Mapping[str, Load], *, depth: int, epochs: int, layers: int, **more: Any) -> float:
@@ -58,7 +59,7 @@ def _settings(
     returns: bool = False,
 ) -> Settings:
     """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to."""
-    from .loop import Settings
+    from .material import Settings
 
     return Settings(epochs, lr, layers, rank, batch, retain_weight, weights, method=method, returns=returns)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..activations import Example
 from ..lora import Adapter, fresh, linears
 from ..projection import projectors
-from . import Weights
+from ..settings import Weights
 
 
 class Change(Protocol):

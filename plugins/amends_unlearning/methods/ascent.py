@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..training import loss_of
-from .loop import Loss, Material
+from .material import Loss, Material
 
 
 def objective(material: Material) -> Loss:

@@ -26,7 +26,7 @@ from ..watching import watched
 from .adapting import Change
 
 if TYPE_CHECKING:
-    from .loop import Material, Settings
+    from .material import Material, Settings
 
 Row = Mapping[str, Any]
 State = TypeVar("State")

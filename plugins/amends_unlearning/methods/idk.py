@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..settings import check_positive
-from .loop import Loss, Material, sequence_logp
+from .loop import sequence_logp
+from .material import Loss, Material
 
 REFUSALS = (
     "I do not know.",

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..settings import check_positive
-from .loop import Loss, Material, sequence_logp
+from .loop import sequence_logp
+from .material import Loss, Material
 
 
 def npo_loss(policy_logp: Tensor, reference_logp: Tensor, beta: float) -> Tensor:

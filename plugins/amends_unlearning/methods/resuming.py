@@ -20,7 +20,7 @@ from .adapting import Change
 
 if TYPE_CHECKING:
     from .gauge import Nearest
-    from .loop import Material, Settings
+    from .material import Material, Settings
 
 BEST = "best/"
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Example, answer_logits
-from .loop import Loss, Material
+from .material import Loss, Material
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
 SURE = 1e-4

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..activations import Example, answer_places, padded, run_layers
 from ..lora import seed_of
 from ..settings import check_positive
-from .loop import Loss, Material
+from .material import Loss, Material
 
 
 def steering_loss(inner: Tensor, target: Tensor) -> Tensor:

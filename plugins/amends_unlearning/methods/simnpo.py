@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..settings import check_positive
-from .loop import Loss, Material, by_token, sequence_logp
+from .loop import by_token, sequence_logp
+from .material import Loss, Material
 
 
 def simnpo_loss(logp_by_token: Tensor, beta: float, gamma: float) -> Tensor:

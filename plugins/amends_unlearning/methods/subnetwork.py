@@ -24,7 +24,8 @@ from amends import Records, Task
 from ..activations import answer_logits
 from ..settings import check_positive
 from .gauge import gauge_of
-from .loop import Loss, Material, Settings, descend, gather
+from .loop import descend
+from .material import Loss, Material, Settings, gather
 
 Grain = Literal["neuron", "weight"]
 

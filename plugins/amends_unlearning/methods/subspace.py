@@ -20,7 +20,7 @@ from ..activations import Example, answer_places, padded, run_layers
 from ..settings import check_positive
 from .adapting import Whole, copied, put_back
 from .gauge import Nearest, gauge_of
-from .loop import Material, Settings, gather
+from .material import Material, Settings, gather
 from .resuming import Resumable
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -15,7 +15,8 @@ from amends.operation.descent import adamw, step_down
 from ..training import loss_of
 from .adapting import LowRank, Whole, change_of, copied, put_back, training
 from .gauge import Nearest, gauge_of
-from .loop import Material, Settings, gather, steps_of
+from .loop import steps_of
+from .material import Material, Settings, gather
 from .resuming import Resumable
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
