@@ -32,7 +32,7 @@ class Hit:
 
 
 class Retriever:
-    """Ranks passages for queries; the same query always gets the same answer.
+    """Ranks passages for queries; the same query always gets the same answer, and the same words stand in it once.
 
     Args:
         passages: What is searched.
@@ -62,6 +62,9 @@ class Retriever:
             )
         self.passages, self.embedded, self.lexical = list(passages), embedded, lexical
         self.fusion, self.encoder, self.reranker = fusion, encoder, reranker
+        firsts = {passage.text: place for place, passage in reversed(list(enumerate(self.passages)))}
+        self._repeats = np.array([firsts[one.text] != place for place, one in enumerate(self.passages)], bool)
+        self._distinct = len(firsts)
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
         """Return the k best passages for a query, the best first.
@@ -80,12 +83,12 @@ class Retriever:
     def search_embedded(self, query: str, vector: Floats, k: int = 5) -> list[Hit]:
         """Return the k best passages for a query whose unit vector is known, shape (dimension,)."""
         dense, lexical = self.vectors @ vector, self.lexical.scores(query)
-        fused = self.fusion.fuse(dense, lexical)
-        wanted = k if self.reranker is None else max(k, self.reranker.rerank.candidates)
-        places = best(fused, max(wanted, self.fusion.depth))
+        fused = self._fused(dense, lexical)
+        wanted = min(k if self.reranker is None else max(k, self.reranker.rerank.candidates), self._distinct)
+        places = best(fused, min(max(wanted, self.fusion.depth), self._distinct))
         if self.fusion.depth and self.fusion.how != "lexical" and len(self.embedded.parts):
             dense[places] = self.embedded.nearest(places, vector)
-            fused = self.fusion.fuse(dense, lexical)
+            fused = self._fused(dense, lexical)
         places = places[best(fused[places], wanted)]
         scores = fused[places]
         if self.reranker is not None:
@@ -94,6 +97,10 @@ class Retriever:
             Hit(self.passages[place], float(score), float(dense[place]), float(lexical[place]))
             for place, score in ((places[one], scores[one]) for one in best(scores, k))
         ]
+
+    def _fused(self, dense: Floats, lexical: Floats) -> Floats:
+        """Return the fused scores; what an earlier passage says in the same words comes after all else."""
+        return np.where(self._repeats, np.float32(-np.inf), self.fusion.fuse(dense, lexical))
 
     @property
     def vectors(self) -> Floats:

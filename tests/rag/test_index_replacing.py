@@ -9,6 +9,7 @@ from amends_rag.chunking import Cut
 from amends_rag.live import held
 from amends_rag.proof import _rows
 from amends_rag.store import Indexes
+from amends_rag.workflow import search
 
 LOG = "The mill grinds rye at dawn. The ferry leaves from Brenn at noon. The lamp is lit at dusk."
 CHANGED = LOG.replace("The ferry leaves from Brenn", "The barge sails from Tarn")
@@ -65,6 +66,15 @@ def test_what_two_documents_say_stays_with_the_one_that_still_says_it(village, d
     done = add_documents(village, "village", [documents([{"id": "rye", "text": "They bake oats now."}], "rye.jsonl")])
     assert (done.added, done.fallen) == (1, 1)
     assert [id for id, text in read(village).items() if text == rye] == ["copy#0"]
+
+
+def test_what_two_documents_say_is_found_once_however_much_is_asked_for(village, documents):
+    rye = "Bakers in Oxmoor bake rye before dawn."
+    add_documents(village, "village", [documents([{"id": "copy", "text": rye}], "copy.jsonl")])
+    for k in (1, 3, 99):
+        found = [hit.passage.text for hit in search(village, "village", "who bakes rye before dawn?", k)]
+        assert len(found) == len(set(found)) == min(k, 5)
+    assert len(read(village)) == 6
 
 
 def test_what_an_erasure_left_of_a_passage_goes_only_with_the_passage(village, documents, disclosed):
