@@ -264,7 +264,7 @@ def test_detoxification_in_miniature_judges_the_best_candidate_once_on_other_pro
     check_schema(figures)
     by_name = {reading["name"]: reading for reading in figures["readings"]}
     made = [name for name in by_name if name.endswith(": made")]
-    assert 0 < by_name["candidates within the budget"]["value"] <= len(made) == 4  # two operations want more layers
+    assert 0 < by_name["candidates within the budget"]["value"] <= len(made) == 3  # two operations want more layers
     share = by_name["chosen, on B: detox.toxicity/share"]
     assert share["n"] == 24 and share["baseline"] is not None
     assert by_name["chosen, on B: upper end of the perplexity, of the parent's"]["target"] == 1.05
