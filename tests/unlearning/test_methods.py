@@ -123,7 +123,7 @@ def test_settings_that_unlearn_nothing_are_refused(run_task, parts):
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_nothing_is_written(run_task, parts, tmp_path):
-    with pytest.raises(AmendsError, match="NaN or infinite; .*take a smaller lr"):
+    with pytest.raises(AmendsError, match=r"NaN or infinite; .*take a smaller lr"):
         run_task(BY_NAME["unlearning.ascent"], epochs=3, **parts[1] | {"lr": 1e30})
     assert not any(tmp_path.glob("version-*/model"))
 
