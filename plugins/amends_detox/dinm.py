@@ -14,13 +14,13 @@ from torch import Tensor
 
 from amends import BadInput, Records, Task
 from amends.operation.descent import check_weights, descend, draws
+from amends.operation.parameters import check_positive
 from amends_detox.anatomy import Anatomy, anatomy_of, reading
 from amends_detox.dpo import divergence
 from amends_detox.negate import token_loss
 from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import answer_logits, check_passes, examples_of
 from amends_detox.stages import stage
-from amends_detox.training import check_positive
 
 ANCHORS = 4  # texts that are to stay, in each step
 

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from amends import BadInput, Records, Task
 from amends.operation.descent import check_weights, descend, draws
+from amends.operation.parameters import check_positive
 from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.lowrank import LowRank, fresh
 from amends_detox.pairs import Pair, read_texts, tokens_of
 from amends_detox.passes import Example, Heed, answer_logits, answer_logp, check_passes, examples_of, sums
 from amends_detox.stages import stage
-from amends_detox.training import Settings, check_positive
+from amends_detox.training import Settings
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:

@@ -1,10 +1,10 @@
-"""How a low-rank change is trained, and what no setting may be."""
+"""How a low-rank change is trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amends import BadInput
+from amends.operation.parameters import check_positive
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,3 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
         check_positive("training", **vars(self))
-
-
-def check_positive(what: str, **given: float) -> None:
-    """Refuse a setting that is not above zero.
-
-    Raises:
-        BadInput: One is not.
-    """
-    for name, value in given.items():
-        if not value > 0:
-            raise BadInput(f"{name} is {value}; {what} needs it above zero")

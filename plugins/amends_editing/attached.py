@@ -80,14 +80,3 @@ def read(folder: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     """Return what `finish` wrote of one kind."""
     data = json.loads((folder / f"{kind}.json").read_bytes())
     return data, load_tensors((folder / f"{kind}.safetensors").read_bytes())
-
-
-def check_positive(method: str, **values: float) -> None:
-    """Refuse settings that are zero or less.
-
-    Raises:
-        BadInput: One is.
-    """
-    for name, value in values.items():
-        if value <= 0:
-            raise BadInput(f"{method}: {name} must be above 0, not {value}")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from amends import AmendsError, BadInput, Records, Task
+from amends.operation.parameters import check_positive
 from amends.serving.attaching import earlier
 from amends_editing import attached
 from amends_editing.codebook import KIND, Codebook, read
@@ -54,7 +55,7 @@ def write(task: Task, edits: Records, settings: Settings) -> None:
         BadInput: A setting or an edit cannot be used.
         AmendsError: A value became NaN or infinite.
     """
-    attached.check_positive("editing.grace", radius=settings.radius, steps=settings.steps, lr=settings.lr)
+    check_positive("editing.grace", radius=settings.radius, steps=settings.steps, lr=settings.lr)
     facts = attached.read_facts(edits, "editing.grace")
     model, tokenizer = task.load()
     anatomy = inspect_model(model)

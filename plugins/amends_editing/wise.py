@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amends import AmendsError, BadInput, Records, Task
+from amends.operation.parameters import check_positive
 from amends.serving.attaching import earlier
 from amends_editing import attached
 from amends_editing.facts import Fact
@@ -217,7 +218,7 @@ def check(settings: Settings) -> None:
     Raises:
         BadInput: One cannot be used.
     """
-    attached.check_positive("editing.wise", steps=settings.steps, lr=settings.lr, shards=settings.shards)
+    check_positive("editing.wise", steps=settings.steps, lr=settings.lr, shards=settings.shards)
     if not 0 < settings.density <= 1:
         raise BadInput("editing.wise: density must be above 0 and at most 1")
     if not 0 <= settings.alpha < settings.beta:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import amends
 from amends import Guarantee, Load, Operation, Records, Task
 from amends.operation.effort import BACKWARD
+from amends.operation.parameters import check_positive
 
 if TYPE_CHECKING:
     from amends_editing.applying import Plan
@@ -33,7 +34,6 @@ def _plan(
     steps: int, lr: float, stop: float, overshoot: float, per_coordinate: bool, contexts: int, **more: Any
 ) -> Plan:
     from .applying import Plan
-    from .attached import check_positive
     from .targets import Solver
 
     check_positive("editing", steps=steps, lr=lr, overshoot=overshoot, tokens=more["tokens"])
@@ -196,7 +196,6 @@ def ft(
 ) -> None:
     """Fine-tune one projection with no weight further than a limit from where it was: the control (FT-L)."""
     from .applying import Plan, run
-    from .attached import check_positive
     from .ft import edit
 
     check_positive("editing.ft", steps=steps, lr=lr, limit=limit)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
 from amends.operation.descent import adamw, step_down
+from amends.operation.parameters import check_positive
 
 from . import lora
 from .activations import Example, check_model, prepare
@@ -26,7 +27,6 @@ from .canaries import finetune_canaries
 from .plan import Row, base_digest, checked
 from .points import Point, give_back, read_point, taken
 from .schedule import Schedule, Step, marks
-from .settings import check_positive
 from .training import loss_of, schedule, trainable
 from .writeahead import WriteAhead, chain_at
 

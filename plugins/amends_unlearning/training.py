@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from amends.operation.descent import adamw, step_down
+from amends.operation.parameters import check_positive
 
 from .activations import Example, answer_logp
 from .lora import Adapter, fresh, seed_of
 from .points import Halfway, give_back, taken
 from .projection import projectors
-from .settings import check_positive
 
 BATCHES = 5
 

@@ -58,7 +58,7 @@ def main():
         if pid == 0:
             try:
                 child(change, *job)
-            except BaseException:
+            except BaseException:  # told, and ended: a fork never goes on as its parent
                 traceback.print_exc()
             os._exit(1)
         _, status = os.waitpid(pid, 0)

@@ -61,7 +61,7 @@ def child(job, end):
             take_every_step()
         with os.fdopen(end, "w") as answer:
             json.dump(run(job), answer)
-    except BaseException:
+    except BaseException:  # told, and ended: a fork never goes on as its parent
         traceback.print_exc()
         os._exit(1)
     os._exit(0)

@@ -107,3 +107,18 @@ def check_parameters(owner: str, parameters: tuple[Parameter, ...], given: Mappi
         else:
             values[name] = None if parameter.is_required else parameter.default
     return values
+
+
+def check_positive(what: str, **given: float) -> None:
+    """Refuse settings that are not above zero, NaN among them.
+
+    Args:
+        what: Whose settings they are, such as `training`.
+        **given: The settings.
+
+    Raises:
+        BadInput: One is not.
+    """
+    for name, value in given.items():
+        if not value > 0:
+            raise BadInput(f"{name} is {value}; {what} needs it above zero")

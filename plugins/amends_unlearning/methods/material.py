@@ -10,11 +10,12 @@ from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
 from amends.operation.files import load_model
+from amends.operation.parameters import check_positive
 
 from ..activations import Example, check_model, prepare
 from ..plan import checked
 from ..planted import halves, planted_in
-from ..settings import Weights, check_positive
+from ..settings import Weights
 from ..watching import Heed, Watched, heeding, nobody, watched
 
 Row = Mapping[str, Any]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..settings import check_positive
+from amends.operation.parameters import check_positive
+
 from .loop import sequence_logp
 from .material import Loss, Material
 

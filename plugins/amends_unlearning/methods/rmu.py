@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from amends.operation.parameters import check_positive
+
 from ..activations import Example, answer_places, padded, run_layers
 from ..lora import seed_of
-from ..settings import check_positive
 from .material import Loss, Material
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..settings import check_positive
+from amends.operation.parameters import check_positive
+
 from .loop import by_token, sequence_logp
 from .material import Loss, Material
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from amends import Records, Task
+from amends.operation.parameters import check_positive
 
 from ..activations import answer_logits
-from ..settings import check_positive
 from .gauge import gauge_of
 from .loop import descend
 from .material import Loss, Material, Settings, gather

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from amends import Records, Task
+from amends.operation.parameters import check_positive
 
 from ..activations import Example, answer_places, padded, run_layers
-from ..settings import check_positive
 from .adapting import Whole, copied, put_back
 from .gauge import Nearest, gauge_of
 from .material import Material, Settings, gather
