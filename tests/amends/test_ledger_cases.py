@@ -105,6 +105,7 @@ def test_an_approval_of_somebody_who_was_removed_is_missing_again(database, crew
         people.remove(connection, crew["Dora"].id)
         assert approvals.missing(connection, "case-1") == 1
         assert len(approvals.standing(connection, "case-1")) == 2  # what was said stays
+        assert [given.person for given in approvals.counting(connection, "case-1")] == [crew["Otto"].id]
     assert len(approve(database, crew, waiting, "Max")) == 3
     with database.read() as connection:
         assert approvals.missing(connection, "case-1") == 0

@@ -8,7 +8,7 @@ from typing import Any
 from amends.errors import Tampered
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, decisions
-from amends.ledger.approvals import standing
+from amends.ledger.approvals import counting
 from amends.policy import Policy, inputs_to_json, judge, load_policy, replay
 from amends.records import Change, Reading, Verdict
 
@@ -82,15 +82,13 @@ def _recorded(
 
 def approvals_for_policy(workspace: Workspace, work: Sequence[str]) -> list[dict[str, str]]:
     """Return who approved the plans of these cases, as policies read it: only people who approved every one."""
-    with workspace.database.read() as connection:
-        by_case = {case: standing(connection, case) for case in work}
-        requesters = {case: cases.get(connection, case).requester for case in work}
-    everywhere = set.intersection(*({a.person for a in given if a.decision == "approve"} for given in by_case.values()))
     lead = work[0]
+    with workspace.database.read() as connection:
+        by_case = {case: counting(connection, case) for case in work}
+        requester = cases.get(connection, lead).requester
+    everywhere = set.intersection(*({a.person for a in given} for given in by_case.values()))
     return [
-        {"user": a.person, "role": str(a.role), "requester": requesters[lead]}
-        for a in by_case[lead]
-        if a.person in everywhere and a.decision == "approve"
+        {"user": a.person, "role": str(a.role), "requester": requester} for a in by_case[lead] if a.person in everywhere
     ]
 
 

@@ -40,7 +40,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     cases.shred(connection, case)
     approvals.approve(connection, case, plan_digest, person, decision="approve", reason="") -> tuple[Approval, ...]
     approvals.standing(connection, case)                  approvals.history(connection, case)
-    approvals.missing(connection, case) -> int
+    approvals.counting(connection, case)                  approvals.missing(connection, case) -> int
     journal.step_result(connection, case, step) -> Mapping | None
     journal.record_step(connection, case, step, result) -> Mapping              (the first write wins)
     journal.steps_of(connection, case) -> dict            journal.forget_steps(connection, case) -> int

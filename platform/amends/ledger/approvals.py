@@ -67,12 +67,16 @@ def history(connection: Connection, case: str) -> tuple[Approval, ...]:
     return tuple(_approval(row) for row in connection.execute(query))
 
 
-def missing(connection: Connection, case: str) -> int:
-    """Return how many more people must approve before the case may start; who was removed since does not count."""
-    quorum: int = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
+def counting(connection: Connection, case: str) -> tuple[Approval, ...]:
+    """Return the approvals of the case's plan that count, oldest first: who was removed since has no say any more."""
     here = {person.id for person in everyone(connection)}
-    given = {found.person for found in standing(connection, case) if found.decision == "approve"}
-    return max(0, quorum - len(given & here))
+    return tuple(found for found in standing(connection, case) if found.decision == "approve" and found.person in here)
+
+
+def missing(connection: Connection, case: str) -> int:
+    """Return how many more people must approve before the case may start."""
+    quorum: int = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
+    return max(0, quorum - len({found.person for found in counting(connection, case)}))
 
 
 def _check(connection: Connection, case: str, plan_digest: str, person: Person) -> None:

@@ -131,9 +131,10 @@ def failed(story, case):
     return str(refused.value)
 
 
-def meanwhile(monkeypatch, step, act):
-    """Let something happen after a step of a promotion, once."""
-    inner, happened = durable.PROMOTION[step], []
+def meanwhile(monkeypatch, step, act, kind="promotion"):
+    """Let something happen after a step of a promotion, or of another kind of work, once."""
+    steps = durable.KINDS[kind]
+    inner, happened = steps[step], []
 
     def stepping(workspace, work):
         result = inner(workspace, work)
@@ -141,7 +142,7 @@ def meanwhile(monkeypatch, step, act):
             happened.append(act(workspace))
         return result
 
-    monkeypatch.setitem(durable.PROMOTION, step, stepping)
+    monkeypatch.setitem(steps, step, stepping)
 
 
 @pytest.fixture

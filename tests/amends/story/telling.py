@@ -44,6 +44,19 @@ class Story:
         self.workspace.__dict__.pop("actor", None)
         return self.workspace
 
+    def hire(self, name, role):
+        """Add somebody who can act."""
+        from amends.governor.staffing import add_person
+
+        self.tokens[name] = add_person(self.act("admin"), name, role)[1]
+
+    def dismiss(self, name):
+        """Remove somebody; who acted goes on acting."""
+        from amends.ledger import people
+
+        with self.workspace.database.transaction() as connection:
+            people.remove(connection, name)
+
     def close(self):
         while self.opened:
             self.opened.pop().close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from story_promotable import meanwhile
 
 from amends.errors import BadInput, Denied, TaskFailed
 from amends.governor.cases.reporting import report_case
@@ -152,6 +153,15 @@ def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what
     page = Path(certificate_of(plainly.workspace, case.id)["page"]).read_text(encoding="utf-8")
     assert "What was tried before, and was not enough" in page and "<code>toy.idle</code>" in page
     assert "memorisation.extraction/probability" in page[page.index('id="tried-2"') :]
+
+
+def test_no_other_operation_is_tried_where_only_an_approval_does_not_count_any_more(plainly, told, monkeypatch):
+    told.set_policy(plainly.home, LADDER.replace("BOUND", "1.0"))
+    case = plainly.approved()
+    meanwhile(monkeypatch, "measure", lambda workspace: plainly.dismiss("dora"), kind="erasure")
+    with pytest.raises(TaskFailed, match="the erasure policy denies: 2 different people"):
+        plainly.carry(case)
+    assert [name for name in plainly.steps(case.id) if name.startswith("tried")] == ["tried:0"]  # which refused
 
 
 def test_where_no_operation_is_good_enough_the_case_fails_and_says_what_was_tried(plainly, told):

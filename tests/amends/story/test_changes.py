@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from story_promotable import meanwhile
 
 from amends.cli.casetext import lines_of_plan
 from amends.errors import BadInput, BadRecords, Denied, Suppressed, TaskFailed, Waiting
@@ -184,6 +185,19 @@ def test_a_policy_that_denies_keeps_the_parent_and_can_be_mended(base):
     set_policies(base)
     assert retry(base.act("max"), case.id).status == "complete"
     assert base.champion().version == 2
+
+
+def test_who_is_removed_while_a_change_is_made_has_to_be_replaced_by_another_approval(base, monkeypatch):
+    case = opened(base)
+    base.approve(case)
+    base.hire("dirk", "dpo")
+    meanwhile(monkeypatch, "measure", lambda workspace: base.dismiss("dora"), kind="change")
+    with pytest.raises(TaskFailed, match=r"the toying policy denies: 2 different people .* must approve"):
+        base.carry(case)
+    assert base.versions() == [(1, "active")]
+    assert deciding.replan(base.act("sven"), case.id).status == "awaiting approval"
+    assert base.approve(case, "dirk", "max") == 0
+    assert base.carry(case).status == "complete" and base.champion().version == 2
 
 
 def test_without_a_quorum_it_goes_on_at_once_and_is_registered_but_not_promoted(base):

@@ -7,6 +7,7 @@ import signal
 from threading import Event
 
 import pytest
+from story_promotable import meanwhile
 
 from amends.errors import Denied, TaskFailed
 from amends.governor.cases import deciding
@@ -72,6 +73,18 @@ def test_a_policy_that_denies_leaves_the_champion_and_can_be_mended(quick, told)
     assert after["counterfactual"] == before["counterfactual"] and after["measure"] != before["measure"]
     assert quick.versions() == [(1, "sealed"), (2, "active")]
     assert quick.case(case.id).reason == ""
+
+
+def test_who_is_removed_while_somebody_is_erased_has_to_be_replaced_by_another_approval(quick, monkeypatch):
+    case = quick.approved()
+    quick.hire("dirk", "dpo")
+    meanwhile(monkeypatch, "measure", lambda workspace: quick.dismiss("dora"), kind="erasure")
+    with pytest.raises(TaskFailed, match=r"the erasure policy denies: 2 different people .* must approve"):
+        quick.carry(case)
+    assert quick.versions() == [(1, "active")]
+    assert deciding.replan(quick.act("olga"), case.id).status == "awaiting approval"
+    assert quick.approve(case, "dirk", "max") == 0
+    assert quick.carry(case).status == "sealed" and quick.champion().version == 2
 
 
 def test_a_cancelled_case_stops_its_training_and_leaves_nothing(quick):

@@ -6,6 +6,7 @@ import pytest
 from story_promotable import asked, failed, in_mlflow, own
 
 from amends.errors import TaskFailed
+from amends.governor.cases.changing import open_change
 from amends.governor.cases.promoting import open_promotion
 from amends.governor.work.carrying import retry
 from amends.ledger import datasets
@@ -37,6 +38,27 @@ def test_evidence_that_is_old_is_read_and_judged_again(base):
     toying, promotion = base.decisions(case.id)
     assert (toying.policy, promotion.inputs["facts"]["evidence_age_days"]) == ("toying", 0)
     assert {r["name"] for r in promotion.inputs["after"]} >= {"toy.success/edits", "utility.perplexity/perplexity"}
+
+
+def test_evidence_is_judged_again_with_the_approvals_that_counted_when_the_version_was_made(base):
+    policy = base.home / "policies" / "toying.yaml"
+    policy.write_text(policy.read_text().replace("{count: 0}", "{count: 2, roles: [dpo, ml-engineer]}"))
+    change = open_change(base.act("sven"), model="assistant", policy="toying", records={"edits": "facts"}, seed=7)
+    base.approve(change)
+    assert base.carry(change).status == "complete"
+    back = asked(base, "assistant@1")
+    base.approve(back)
+    assert base.carry(back).status == "complete"
+    aged(base, 40)
+    base.hire("dirk", "dpo")
+    base.dismiss("dora")
+    case = asked(base, "assistant@4")
+    base.approve(case, "dirk", "max")
+    assert base.carry(case).status == "complete"
+    toying, promotion = base.decisions(case.id)
+    assert len(toying.inputs["approvals"]) == len(promotion.inputs["approvals"]) == 2
+    assert toying.inputs["approvals"] == base.decisions(change.id)[0].inputs["approvals"]
+    assert toying.inputs["approvals"] != promotion.inputs["approvals"]
 
 
 def test_evidence_that_is_older_than_the_policy_allows_denies(base):

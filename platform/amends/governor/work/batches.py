@@ -82,8 +82,7 @@ def check_approved(connection: Connection, case: str) -> str:
 
 
 def _approvers(connection: Connection, case: str) -> set[tuple[str, str]]:
-    standing = approvals.standing(connection, case)
-    return {(given.person, str(given.role)) for given in standing if given.decision == "approve"}
+    return {(given.person, str(given.role)) for given in approvals.counting(connection, case)}
 
 
 def begin(workspace: Workspace, connection: Connection, kind: str, model: str, members: tuple[str, ...]) -> Work:

@@ -13,7 +13,7 @@ from amends.governor.work import batches
 from amends.governor.work.leftovers import drop_products
 from amends.governor.work.piece import Result, Work, plans_of
 from amends.governor.workspace import Workspace
-from amends.ledger import journal
+from amends.ledger import approvals, journal
 from amends.ledger.actions import Action
 from amends.records import Guarantee
 
@@ -62,14 +62,16 @@ def climb(workspace: Workspace, work: Work, step: str, error: AmendsError) -> bo
     """Begin again on the next rung, if what failed was this rung and there is another; say whether there is.
 
     Only an operation that refuses, or a policy that denies what it made, is a rung's failure; a worker that died is
-    not. What is exact and denied all the same would be denied after any other exact operation, too.
+    not, nor an approval that does not count any more. What is exact and denied all the same would be denied after any
+    other exact operation, too.
     """
     is_rungs = (step == "judge" and isinstance(error, Denied)) or (step == "rebuild" and isinstance(error, Refused))
     if not is_rungs:
         return False
     with workspace.database.read() as connection:
         done = journal.steps_of(connection, work.lead)
-    if done.get("compare", {}).get("guarantee", Guarantee.APPROXIMATE) != Guarantee.APPROXIMATE:
+        is_approved = not any(approvals.missing(connection, case) for case in work.cases)
+    if not is_approved or done.get("compare", {}).get("guarantee", Guarantee.APPROXIMATE) != Guarantee.APPROXIMATE:
         return False
     with workspace.database.read() as connection:
         number, kind = len(tried(connection, work.lead)), batches.kind_of(connection, work)

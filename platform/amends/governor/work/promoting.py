@@ -20,7 +20,7 @@ from amends.governor.work.piece import Result, Work, earlier, plans_of
 from amends.governor.work.replacing import suppressed
 from amends.governor.work.rereading import Evidence, maker_of, read_again, read_champion, recorded
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, cases, lineage, people
+from amends.ledger import aliases, cases, lineage
 from amends.policy import Policy
 from amends.records import Change, ModelVersion, Reading
 from amends.scheduler.jobs import reading_to_json
@@ -150,8 +150,8 @@ def promote_version(workspace: Workspace, work: Work) -> Result:
         lead = cases.get(connection, work.lead)
     promotion = Promotion(
         change=_change(workspace, candidate, measured), alias=alias["name"], expected=alias["from"], case=work.lead,
-        facts=_facts(workspace, work, measured), approvals=tuple(_approvals(workspace, work)), attempt=work.attempt,
-        champion=readings(measured, "champion"),
+        facts=_facts(workspace, work, measured), approvals=tuple(approvals_for_policy(workspace, work.cases)),
+        attempt=work.attempt, champion=readings(measured, "champion"),
     )  # fmt: skip
     verdict = promote(workspace, promotion, lead.requester)
     workspace.registry.log_case(
@@ -191,10 +191,3 @@ def _facts(workspace: Workspace, work: Work, measured: Result) -> dict[str, Any]
         **{"suppression_checked": True, "suppression_hits": 0},
         **incident_facts(workspace, work, candidate),
     }
-
-
-def _approvals(workspace: Workspace, work: Work) -> list[dict[str, str]]:
-    """Return who approved and is still here; who was removed since has no say any more."""
-    with workspace.database.read() as connection:
-        here = {person.id for person in people.everyone(connection)}
-    return [given for given in approvals_for_policy(workspace, work.cases) if given["user"] in here]

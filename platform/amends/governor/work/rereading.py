@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import UnknownCase
-from amends.governor.judging import approvals_for_policy, decide, find_policy
+from amends.governor.judging import decide, find_policy
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Work, operation_of, probed, stopper, wait
 from amends.governor.work.running import measure as submit
@@ -160,16 +160,17 @@ def _read(
 def _judged(
     workspace: Workspace, work: Work, maker: Case, plan: Mapping[str, Any], candidate: ModelVersion, fresh: Evidence
 ) -> bool:
-    """Let the policy of the change judge again, with the approvals that the change had."""
+    """Let the policy of the change judge again, with the approvals that counted when it judged first."""
     began = plan["parent"]
     parent = None if began is None else ModelVersion(plan["model"], int(began["version"]), began["digest"])
     with workspace.database.read() as connection:
         made = journal.step_result(connection, maker.id, "apply") or {}
+        judged = [found for found in decisions.find(connection, maker.id) if found.policy == plan["policy"]]
     change = Change(operation_of(plan, made), parent, candidate, fresh.before, fresh.after)
     facts = {
         **plan.get("facts", {}), "plan_digest": str(maker.plan_digest), "requester": maker.requester,
         "suppression_checked": True, "suppression_hits": 0,
     }  # fmt: skip
     decision = f"{work.lead}-{plan['policy']}-{work.attempt}"
-    approved = approvals_for_policy(workspace, [maker.id])
+    approved = judged[-1].inputs["approvals"] if judged else ()
     return decide(workspace, plan["policy"], decision, work.lead, change, facts, approved).allowed
