@@ -273,9 +273,19 @@ def test_after_a_vacuum_no_byte_of_a_deleted_row_is_left_and_those_of_a_living_o
     assert b"needle-of-the-erased" not in left
 
 
-def test_a_vacuum_says_so_when_another_process_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr("amends.ledger.database._PRAGMAS", ("busy_timeout = 50", "journal_mode = WAL"))
-    database, other = local(tmp_path), Database(f"sqlite:///{tmp_path}/ledger.db")
+@pytest.fixture
+def impatient(database, database_url, monkeypatch):
+    """Return two processes' view of one database, neither of which waits long for the other."""
+    database.close()
+    monkeypatch.setattr("amends.ledger.database.PATIENCE_MS", 50)
+    first, second = Database(database_url), Database(database_url)
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_a_vacuum_says_so_when_another_process_reads(impatient):
+    database, other = impatient
     with other.read() as reading:
         audit.head(reading)
         with database.transaction() as connection:
@@ -284,11 +294,12 @@ def test_a_vacuum_says_so_when_another_process_reads(tmp_path, monkeypatch):
             database.vacuum()
 
 
-def test_a_second_writer_that_waits_too_long_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("amends.ledger.database._PRAGMAS", ("busy_timeout = 50", "journal_mode = WAL"))
-    database, other = local(tmp_path), Database(f"sqlite:///{tmp_path}/ledger.db")
+def test_a_second_writer_that_waits_too_long_is_told(impatient):
+    database, other = impatient
     with database.transaction(), pytest.raises(Waiting, match="another process is writing"), other.transaction():
         pass
+    with other.transaction() as connection:
+        append(connection, "afterwards")
 
 
 def test_a_vacuum_keeps_what_is_there(database):

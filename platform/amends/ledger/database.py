@@ -16,7 +16,11 @@ from amends.errors import AmendsError, BadInput, Broken, Denied, Waiting
 from amends.ledger import migrations
 from amends.ledger.tables import metadata
 
-_PRAGMAS = ("busy_timeout = 30000", "journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON")
+PATIENCE_MS = 30_000
+"""How long anybody waits for another process to let go of the database."""
+_PRAGMAS = ("journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON")
+_IN_USE = "the database is in use by another process; let it finish and vacuum again"
+_LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('amends'), hashtext(current_schema()))"
 
 
@@ -90,7 +94,7 @@ class Database:
             for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 answer = connection.cursor().execute(statement)
                 if answer is not None and any(row[0] for row in answer):
-                    raise Waiting("the database is in use by another process; let it finish and vacuum again")
+                    raise Waiting(_IN_USE)
         except sqlite3.Error as error:
             raise _sentence(error) from error
         finally:
@@ -99,8 +103,11 @@ class Database:
     def _vacuum_tables(self) -> None:
         with self.engine.connect() as connection:
             alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in metadata.sorted_tables:
-                alone.exec_driver_sql(f"VACUUM FULL {table.name}")
+            try:
+                for table in metadata.sorted_tables:
+                    alone.exec_driver_sql(f"VACUUM FULL {table.name}")
+            except Waiting as error:
+                raise Waiting(_IN_USE) from error
 
     def close(self) -> None:
         """Close every connection."""
@@ -127,8 +134,8 @@ def _engine(url: URL, is_sqlite: bool) -> Engine:
     except ModuleNotFoundError as error:
         raise BadInput("PostgreSQL needs its driver; install amends[postgres]") from error
     event.listen(engine, "handle_error", _translate)
+    event.listen(engine, "connect", _prepare_sqlite if is_sqlite else _prepare_postgres)
     if is_sqlite:
-        event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
     return engine
 
@@ -142,10 +149,15 @@ def _private(database: str | None) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _prepare(driver: Any, _record: object) -> None:
+def _prepare_sqlite(driver: Any, _record: object) -> None:
     driver.isolation_level = None
-    for pragma in _PRAGMAS:
+    for pragma in (f"busy_timeout = {PATIENCE_MS}", *_PRAGMAS):
         driver.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_postgres(driver: Any, _record: object) -> None:
+    driver.execute(f"SET lock_timeout = {PATIENCE_MS}")
+    driver.commit()  # else the first rollback takes it back
 
 
 def _begin(connection: Connection) -> None:
@@ -164,7 +176,7 @@ def _sentence(error: BaseException) -> AmendsError:
     said = str(error).partition("\n")[0]
     if "amends: " in said:
         return Denied(said.partition("amends: ")[2])
-    if "locked" in said:
+    if "locked" in said or getattr(error, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
         return Waiting("another process is writing to the database; try again when it has finished")
     if "full" in said or "disk I/O" in said:
         return BadInput("the disk of the database is full; make room and run the same command again")
