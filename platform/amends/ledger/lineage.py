@@ -141,6 +141,11 @@ def versions_of(connection: Connection, model: str | None = None) -> tuple[Versi
     return _versions(connection, True if model is None else versions.c.model == model)
 
 
+def with_status(connection: Connection, status: str) -> tuple[Version, ...]:
+    """Return the versions of all models that are `active`, `quarantined`, `sealed` or `purged`."""
+    return _versions(connection, versions.c.status == status)
+
+
 def models(connection: Connection) -> tuple[str, ...]:
     """Return the names of all models."""
     return tuple(connection.execute(select(versions.c.model).distinct().order_by(versions.c.model)).scalars())

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from story_promotable import asked, failed, in_mlflow, own, promoted
+from story_promotable import asked, failed, in_mlflow, meanwhile, own, promoted
 
 from amends.errors import BadInput, Denied, DigestMismatch
 from amends.governor.cases.changing import open_change
-from amends.governor.cases.promoting import open_rollback
+from amends.governor.cases.promoting import open_promotion, open_rollback
 from amends.governor.models import asking, exporting, quarantine
+from amends.governor.models.quarantine import refuse_quarantined
+from amends.governor.models.recipes import write_recipe
 from amends.governor.models.reconciling import check_aliases
 from amends.governor.models.signatures import signature_file
+from amends.governor.models.versions import Entry, enter
 from amends.governor.proof.bundling import export_bundle
 from amends.governor.proof.passport import passport_of
 from amends.governor.upkeep.doctor import examine
 from amends.governor.work import batches
 from amends.governor.work.carrying import resume, train
 from amends.governor.work.training import open_training
-from amends.ledger import lineage
+from amends.governor.workspace import open_workspace
+from amends.ledger import aliases, lineage
+from amends.ledger.actions import Action
 from amends.store.trees import fetch_manifest
 
 WHY = "it answers with a secret"
@@ -114,6 +120,89 @@ def test_anybody_who_works_on_models_stops_one_and_somebody_else_releases_it(bas
         ("model:version:quarantined", "after all"),
     ]
     assert {entry.body["digest"] for entry in entries} == {version.digest}
+
+
+def test_a_version_is_not_released_while_one_that_it_comes_from_is_quarantined(base):
+    for reference in (TWO, "assistant@1"):
+        stopped(base, reference)
+    with pytest.raises(Denied, match="assistant@2 comes from assistant@1, which is quarantined still; release that"):
+        quarantine.release(base.act("max"), TWO, "it was another model")
+    assert base.versions() == [(1, "quarantined"), (2, "quarantined"), (3, "active")]
+    quarantine.release(base.act("max"), "assistant@1", "it was another model")
+    assert quarantine.release(base.act("max"), TWO, "it was another model").status == "active"
+
+
+def entered_again(story, number, **recipe):
+    """Enter a version's files once more under another name, with more in the recipe."""
+    with story.workspace.database.read() as connection:
+        version = lineage.get(connection, "assistant", number)
+    told = {**version.recipe, **recipe}
+    tree = write_recipe(story.workspace, version.digest, told)
+    entry = Entry(key=f"again-{number}", model="again", digest=tree, recipe=told)
+    return enter(story.workspace, entry, Action.MODEL_REGISTERED, story.act("max").actor.id)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"note": "made elsewhere"}])
+def test_the_same_files_go_nowhere_under_another_name_either(base, recipe, tmp_path):
+    own(base, "probes: {toy.odd: {}}")
+    again = entered_again(base, 2, **recipe)
+    assert (again.digest == digest_of(base)) is not bool(recipe)
+    stopped(base)
+    said = f"{again} has the files of assistant@2, which is quarantined; see `amends models history assistant`"
+    for act in (
+        lambda: open_promotion(base.act("sven"), str(again), "champion"),
+        lambda: open_change(base.act("sven"), model="again", policy="toying", records={"edits": "facts"}),
+        lambda: train(base.act("max"), base=str(again), data="facts", model="other"),
+        lambda: exporting.export(base.act("max"), str(again), tmp_path / "given"),
+        lambda: asking.ask(base.workspace, str(again), ["Who?"], 2),
+    ):
+        with pytest.raises(Denied, match=re.escape(said)):
+            act()
+    assert len(asking.ask(base.workspace, str(again), ["Who?"], 2, with_quarantined=True)) == 1
+    *_, row = asking.compare(base.workspace, "again", ["Who?"], 2)
+    assert row["answers"] is None and "it has the files of assistant@2, which is quarantined" in row["reason"]
+    quarantine.release(base.act("max"), TWO, "it was another model")
+    refuse_quarantined(base.workspace, resolved(base, str(again)))
+
+
+def test_a_champion_with_the_files_of_a_quarantined_version_is_told(base):
+    stopped(base, "tiny@1")  # which `assistant` began as
+    (told,) = check_aliases(base.act("sven"), is_enforced=True).rows()
+    assert told["sentence"].startswith(
+        "assistant@champion stands for version 1, which has the files of tiny@1, and that is quarantined"
+    )
+    assert base.champion().version == 1
+
+
+def test_a_version_that_is_set_aside_while_its_promotion_is_judged_is_not_promoted(base, monkeypatch):
+    case = asked(base)
+    base.approve(case)
+    meanwhile(monkeypatch, "measure", lambda workspace: stopped_by_another(base))
+    assert "assistant@2 is quarantined" in failed(base, case)
+    assert base.champion().version == in_mlflow(base).aliases["champion"] == 1
+
+
+def stopped_by_another(story):
+    """Set version 2 aside as somebody else would, who looks at the same workspace."""
+    other = open_workspace(story.home, story.tokens["olga"])
+    quarantine.quarantine(other, TWO, WHY)
+    other.close()
+
+
+def resolved(story, reference):
+    with story.workspace.database.read() as connection:
+        return aliases.resolve(connection, reference)
+
+
+def test_where_the_list_of_its_files_is_lost_other_versions_are_promoted_all_the_same(base):
+    own(base)
+    again = entered_again(base, 2)
+    stopped(base)
+    (manifest,) = base.home.glob(f"**/{digest_of(base)}")
+    manifest.unlink()
+    with pytest.raises(Denied, match="has the files of assistant@2"):
+        open_promotion(base.act("sven"), str(again), "champion")
+    assert asked(base, "assistant@3").status == "complete"
 
 
 def test_only_an_active_version_is_quarantined(base):

@@ -9,6 +9,7 @@ from typing import Any
 from amends.errors import BadInput, Denied
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import CHAMPION
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.work.carrying import carry
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, lineage
@@ -114,6 +115,7 @@ def _plan(workspace: Workspace, version: Version, asked: Plan) -> Plan:
         here = aliases.current(connection, version.model, alias)
     if version.status != "active":
         raise Denied(f"{version.name} is {version.status} and cannot be {alias}; choose another version")
+    refuse_quarantined(workspace, version)
     if here == version.number:
         raise Denied(f"{version.model}@{alias} stands for version {here} already; nothing is to be moved")
     quorum = policy.quorum_of(alias, is_first=here is None)

@@ -85,7 +85,8 @@ def champion_of(workspace: Workspace, model: str) -> ModelVersion:
     if found is None:
         raise UnknownModel(f"there is no model {model!r} with an active version; see `amends models list`")
     with workspace.database.read() as connection:
-        refuse_quarantined(lineage.get(connection, found.name, found.version))
+        version = lineage.get(connection, found.name, found.version)
+    refuse_quarantined(workspace, version)
     return found
 
 
@@ -121,12 +122,13 @@ def _version(workspace: Workspace, reference: str) -> ModelVersion:
     """Return a version that an operation is given beside its source.
 
     Raises:
-        Denied: It is sealed or purged.
+        Denied: It is sealed, purged or quarantined.
     """
     with workspace.database.read() as connection:
         found = aliases.resolve(connection, reference)
     if found.status != "active":
         raise Denied(f"{found.name} is {found.status} and teaches nobody any more; name a version that is active")
+    refuse_quarantined(workspace, found)
     return found.name
 
 

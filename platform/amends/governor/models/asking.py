@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amends.errors import BadInput, Denied, DigestMismatch, UnknownModel
-from amends.governor.models.quarantine import QUARANTINED, refuse_quarantined
+from amends.governor.models.quarantine import QUARANTINED, quarantined_as, refuse_quarantined
 from amends.governor.models.recipes import base_of
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
@@ -73,7 +73,10 @@ def compare(
     rows = [_base_row(workspace, digest) for digest in bases if digest not in {v.digest for v in alive}]
     rows += [_row(version, sorted(a for a, number in names.items() if number == version.number)) for version in alive]
     for row in rows:
-        if row["status"] == "active" or (with_quarantined and row["status"] == QUARANTINED):
+        other = None if with_quarantined else quarantined_as(workspace, row["digest"])
+        if row["status"] == "active" and other is not None:
+            row["reason"] = f"it has the files of {other.name}, which is quarantined; give --quarantined to ask it"
+        elif row["status"] == "active" or (with_quarantined and row["status"] == QUARANTINED):
             row["answers"] = _answers(workspace, row["digest"], prompts, max_new_tokens)
     return rows
 
@@ -94,7 +97,7 @@ def served_version(workspace: Workspace, reference: str, *, with_quarantined: bo
             f"{version.name} is sealed until it is purged; ask another, see `amends models list {version.model}`"
         )
     if not with_quarantined:
-        refuse_quarantined(version)
+        refuse_quarantined(workspace, version)
     return version
 
 

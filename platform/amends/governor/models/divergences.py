@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from amends.errors import UnknownModel
-from amends.governor.models.quarantine import QUARANTINED, TAG
+from amends.governor.models.quarantine import QUARANTINED, TAG, quarantined_as
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
 from amends.ledger.lineage import Version
@@ -40,7 +40,7 @@ class Divergence:
         ours: What Amends left there; None where it knows nothing of it.
         theirs: What MLflow says; None where it is gone.
         is_mendable: Whether what Amends left can be put there again.
-        said: Why a version could not be read.
+        said: Why a version could not be read, or which other one with the same files is quarantined.
     """
 
     kind: Kind
@@ -66,6 +66,9 @@ class Divergence:
             return f"{self.model}@{self.name} {where}, but was moved to version {self.ours} here"
         if self.kind is Kind.STRANGER:
             return f"{self.model}@{self.name} stands for version {self.theirs} in MLflow, and nobody asked for it here"
+        if self.kind is Kind.QUARANTINED and self.said:
+            files = f"which has the files of {self.said}, and that is quarantined"
+            return f"{self.model}@{self.name} stands for version {self.ours}, {files}; promote another one"
         if self.kind is Kind.QUARANTINED:
             return f"{self.model}@{self.name} stands for version {self.ours}, which is quarantined; promote another one"
         if self.kind is Kind.UNREAD:
@@ -90,7 +93,7 @@ def divergences(workspace: Workspace, model: str = "") -> Iterator[Divergence]:
     for name in names:
         mirrored = look(workspace.registry, name)
         yield from _aliases(name, ours[name], mirrored)
-        yield from _quarantined(name, ours[name], alive[name])
+        yield from _quarantined(workspace, name, ours[name], alive[name])
         for version in alive[name]:
             yield from _version(version, mirrored)
 
@@ -105,12 +108,17 @@ def _aliases(model: str, ours: Mapping[str, int], mirrored: Mirrored) -> Iterato
         yield Divergence(Kind.STRANGER, model, alias, theirs[alias], None, str(theirs[alias]))
 
 
-def _quarantined(model: str, ours: Mapping[str, int], alive: Iterable[Version]) -> Iterator[Divergence]:
-    """Yield the aliases that stand for a version which is set aside; nobody moves them but people."""
-    aside = {version.number for version in alive if version.status == QUARANTINED}
+def _quarantined(
+    workspace: Workspace, model: str, ours: Mapping[str, int], alive: Iterable[Version]
+) -> Iterator[Divergence]:
+    """Yield the aliases that stand for a version which is set aside, or for its files; only people move them."""
+    standing = {version.number: version for version in alive}
     for alias, number in ours.items():
-        if number in aside:
-            yield Divergence(Kind.QUARANTINED, model, alias, number, str(number), None)
+        version = standing.get(number)
+        other = None if version is None else quarantined_as(workspace, version.digest)
+        if version is not None and other is not None:
+            said = "" if version.status == QUARANTINED else str(other.name)
+            yield Divergence(Kind.QUARANTINED, model, alias, number, str(number), None, said=said)
 
 
 def _version(version: Version, mirrored: Mirrored) -> Iterator[Divergence]:

@@ -10,6 +10,7 @@ from amends.errors import Denied
 from amends.governor.judging import decide
 from amends.governor.models.licences import licence_facts
 from amends.governor.models.provenance import descends_from_erased
+from amends.governor.models.quarantine import refuse_quarantined
 from amends.governor.models.signatures import is_signed
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, lineage
@@ -56,7 +57,7 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
     """Move an alias to a candidate if the policy and every reviewer allow it.
 
     Raises:
-        Denied: A rule or a reviewer says no, or the alias has moved meanwhile.
+        Denied: A rule or a reviewer says no, the alias has moved, or the candidate was set aside meanwhile.
     """
     change, alias, case = promotion.change, promotion.alias, promotion.case
     decision = f"{case}-promotion-{promotion.attempt}"
@@ -69,6 +70,7 @@ def promote(workspace: Workspace, promotion: Promotion, actor: str) -> Verdict:
     candidate = change.candidate
     check_mirror(workspace, candidate, alias, promotion.expected)
     with workspace.database.transaction() as connection:
+        refuse_quarantined(workspace, lineage.get(connection, candidate.name, candidate.version))
         aliases.move(
             connection,
             model=candidate.name,

@@ -1,7 +1,8 @@
 """Set a version aside, so that it is neither promoted nor handed out, and let it go again on a second person's word.
 
 Anybody who works on models may stop one; what was stopped goes on only when somebody else says so, and only while its
-bytes are those that were signed. The audit log keeps who, when and why.
+bytes are those that were signed. The audit log keeps who, when and why. What is set aside are its files: another
+version that has the same ones goes nowhere either, under whatever name.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import AmendsError, BadInput, Denied
+from amends.governor.models.recipes import RECIPE
 from amends.governor.models.signatures import is_signed
 from amends.governor.models.verifying import Doubt, doubts, verify_version
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, audit, lineage
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
+from amends.store.trees import Entry, fetch_manifest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -51,7 +54,8 @@ def release(workspace: Workspace, reference: str, reason: str) -> Version:
 
     Raises:
         BadInput: No version or no reason is given.
-        Denied: It is not quarantined, who acts set it aside themselves, or it is not signed by this workspace.
+        Denied: It is not quarantined, who acts set it aside themselves, what it comes from is quarantined still, or it
+            is not signed by this workspace.
         DigestMismatch: Its bytes are others.
     """
     actor = workspace.require_role(*RELEASERS)
@@ -61,6 +65,7 @@ def release(workspace: Workspace, reference: str, reason: str) -> Version:
     past = quarantines(workspace, version.model, version.number)
     if past and past[-1]["by"] == actor.id:
         raise Denied(f"you set {version.name} aside yourself; somebody else has to release it")
+    _check_origin(workspace, version)
     if not is_signed(workspace, version.digest):
         raise Denied(f"{version.name} is not signed by this workspace; restore its signature from a backup")
     verify_version(workspace, version.name)
@@ -99,16 +104,41 @@ def quarantines(workspace: Workspace, model: str, number: int) -> list[dict[str,
         ]
 
 
-def refuse_quarantined(version: Version) -> None:
-    """Refuse a version that is set aside.
+def refuse_quarantined(workspace: Workspace, version: Version) -> None:
+    """Refuse a version that is set aside, or that has the files of one that is.
 
     Raises:
         Denied: It is.
     """
+    way_out = "see `amends models history {}`, and take another version"
     if version.status == QUARANTINED:
+        raise Denied(f"{version.name} is quarantined; {way_out.format(version.model)}")
+    if (other := quarantined_as(workspace, version.digest)) is not None:
         raise Denied(
-            f"{version.name} is quarantined; see `amends models history {version.model}`, and take another version"
+            f"{version.name} has the files of {other.name}, which is quarantined; {way_out.format(other.model)}"
         )
+
+
+def quarantined_as(workspace: Workspace, digest: str) -> Version | None:
+    """Return a version that is set aside and has the same files as this one, or None.
+
+    One whose list of files is lost counts by its digest alone: a rollback from it must not wait for a backup.
+    """
+    with workspace.database.read() as connection:
+        aside = lineage.with_status(connection, QUARANTINED)
+    alike = [version for version in aside if version.digest == digest]
+    if aside and not alike and (files := _files(workspace, digest)):
+        alike = [version for version in aside if _files(workspace, version.digest) == files]
+    return next(iter(alike), None)
+
+
+def _files(workspace: Workspace, digest: str) -> dict[str, Entry]:
+    """Return what a version answers with, which is all of it but its recipe; nothing where that cannot be read."""
+    try:
+        files = fetch_manifest(workspace.blobs, digest).files
+    except AmendsError:
+        return {}
+    return {name: entry for name, entry in files.items() if name != RECIPE}
 
 
 def _named(workspace: Workspace, reference: str, reason: str) -> Version:
@@ -118,6 +148,17 @@ def _named(workspace: Workspace, reference: str, reason: str) -> Version:
         raise BadInput("this needs its reason; give --reason")
     with workspace.database.read() as connection:
         return aliases.resolve(connection, reference)
+
+
+def _check_origin(workspace: Workspace, version: Version) -> None:
+    """Refuse to release a version while one that it comes from is set aside: what is wrong there went on to it."""
+    with workspace.database.read() as connection:
+        found = [above for above in lineage.ancestors(connection, version.digest) if above.status == QUARANTINED]
+    if found and found[0].digest != version.digest:
+        raise Denied(
+            f"{version.name} comes from {found[0].name}, which is quarantined still; "
+            f"release that first with `amends models release {found[0].name}`"
+        )
 
 
 def _change(workspace: Workspace, version: Version, status: str, reason: str, actor: str) -> Version:

@@ -46,7 +46,7 @@ def export_bundle(workspace: Workspace, id: str, file: Path) -> dict[str, Any]:
     """
     actor = workspace.require_role(*READERS)
     with workspace.database.read() as connection:
-        _refuse_quarantined(connection, id)
+        _refuse_quarantined(workspace, connection, id)
         files = _evidence(connection, id) | _certificate(workspace, id)
         lead = str(cases.detail(connection, id).get("lead", id))
     evidence = standalone.evidence_digest(files)
@@ -65,7 +65,7 @@ def export_bundle(workspace: Workspace, id: str, file: Path) -> dict[str, Any]:
             "signed": made.size, "evidence": evidence}  # fmt: skip
 
 
-def _refuse_quarantined(connection: Connection, id: str) -> None:
+def _refuse_quarantined(workspace: Workspace, connection: Connection, id: str) -> None:
     """Refuse a case that made or promoted a version which is set aside: its evidence may be about other bytes."""
     case, lead = cases.get(connection, id), str(cases.detail(connection, id).get("lead", id))
     about = [found for found in lineage.versions_of(connection, case.model) if found.case_id == lead]
@@ -73,7 +73,7 @@ def _refuse_quarantined(connection: Connection, id: str) -> None:
     if candidate is not None:
         about.append(lineage.get(connection, case.model, int(candidate["version"])))
     for version in about:
-        refuse_quarantined(version)
+        refuse_quarantined(workspace, version)
 
 
 def _evidence(connection: Connection, id: str) -> dict[str, bytes]:

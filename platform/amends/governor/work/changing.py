@@ -75,16 +75,18 @@ def _check_source(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> 
     """Refuse where the champion was set aside after the plan was made: nothing is made of it."""
     if plan["parent"] is not None:
         with workspace.database.read() as connection:
-            refuse_quarantined(lineage.get(connection, work.model, int(plan["parent"]["version"])))
+            found = lineage.get(connection, work.model, int(plan["parent"]["version"]))
+        refuse_quarantined(workspace, found)
 
 
 def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:
-    """Refuse where a version beside the source, such as a teacher, was sealed or purged after the plan was made."""
+    """Refuse where a version beside the source, such as a teacher, was sealed, purged or set aside after the plan."""
     for planned in plan.get("models", {}).values():
         with workspace.database.read() as connection:
             found = lineage.get(connection, planned["model"], int(planned["version"]))
         if found.status != "active":
             raise Denied(f"{found.name} is {found.status} since the plan of case {work.lead} was made; open it anew")
+        refuse_quarantined(workspace, found)
 
 
 def plan_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from amends.errors import BadInput, Denied, DigestMismatch, Suppressed
 from amends.governor.judging import approvals_for_policy, find_policy
 from amends.governor.models.promoting import Promotion, check_mirror, promote
 from amends.governor.models.provenance import descends_from_erased, living_data
-from amends.governor.models.quarantine import set_aside
+from amends.governor.models.quarantine import refuse_quarantined, set_aside
 from amends.governor.models.recipes import read_recipe
 from amends.governor.models.signatures import is_signed
 from amends.governor.models.verifying import verify_version
@@ -43,11 +43,12 @@ def prepare(workspace: Workspace, work: Work) -> Result:
     plan, candidate = _plan(workspace, work), _candidate(workspace, work)
     find_policy(workspace, POLICY)
     with workspace.database.read() as connection:
-        status = lineage.get(connection, candidate.name, candidate.version).status
+        version = lineage.get(connection, candidate.name, candidate.version)
         _check_alias(connection, work, plan)
         data = living_data(connection, candidate.digest)
-    if status != "active":
-        raise Denied(f"{candidate} is {status} and cannot be {plan['alias']['name']}; choose another version")
+    if version.status != "active":
+        raise Denied(f"{candidate} is {version.status} and cannot be {plan['alias']['name']}; choose another version")
+    refuse_quarantined(workspace, version)
     check_mirror(workspace, candidate, plan["alias"]["name"], plan["alias"]["from"])
     if not is_signed(workspace, candidate.digest):
         raise Denied(f"{candidate} is not signed by this workspace, or its signature was changed; register it again")

@@ -61,7 +61,7 @@ def open_training(
     with workspace.database.read() as connection:
         source = aliases.resolve(connection, base)
         dataset = datasets.get(connection, data)
-    refuse_quarantined(source)
+    refuse_quarantined(workspace, source)
     given = dict(parameters or {})
     for parameter in declared.parameters:
         if parameter.name in SALTS and parameter.name not in given:
@@ -100,8 +100,8 @@ def train(workspace: Workspace, work: Work) -> Result:
     """
     plan = _plan(workspace, work)
     with workspace.database.read() as connection:
-        for source in lineage.by_digest(connection, plan["source"]):
-            refuse_quarantined(source)
+        source, *_ = lineage.by_digest(connection, plan["source"])
+    refuse_quarantined(workspace, source)
     step = Step(plan["operation"], plan["records"], plan["parameters"], plan["seed"])
     handle = operate(
         workspace, f"{work.lead}-train", step, source=plan["source"], state={}, lineage=work_name(work.model)
