@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from amends.errors import BadInput, Broken, Denied, DigestMismatch, UnknownModel
 from amends.ledger import checkpoints
@@ -122,12 +124,12 @@ class Interrupted(BaseException):
 
 
 class Dying:
-    """MLflow's client, and a process that dies right after its nth call that writes."""
+    """A client of MLflow's, and a process that dies right after its nth call that writes, to whichever client."""
 
     WRITES = ("create_", "log_", "finalize_", "set_", "delete_")
 
-    def __init__(self, client, calls):
-        self.client, self.left = client, calls
+    def __init__(self, client, left):
+        self.client, self.left = client, left
 
     def __getattr__(self, name):
         method = getattr(self.client, name)
@@ -136,8 +138,7 @@ class Dying:
 
         def call(*args, **kwargs):
             answer = method(*args, **kwargs)
-            self.left -= 1
-            if self.left == 0:
+            if next(self.left) == 1:
                 raise Interrupted
             return answer
 
@@ -145,8 +146,9 @@ class Dying:
 
 
 def die_after(registry, calls):
-    dying = Registry(registry.uri)
-    dying._client = Dying(registry.client, calls)
+    dying, left = Registry(registry.uri), count(calls, -1)
+    dying._client = Dying(registry.client, left)
+    dying.versions = Dying(registry.versions, left)
     return dying
 
 
@@ -179,6 +181,18 @@ def test_half_an_upload_is_done_again(registry, make_version, tmp_path):
     (half / "left-over").write_text("from before")
     register(registry, made)
     assert registry.download("assistant", 1, tmp_path / "back") == made[1]
+
+
+def test_writing_a_tag_reads_one_version_however_many_the_model_has(registry, make_version):
+    for number in (1, 2, 3):
+        register(registry, make_version(f"v{number}", str(number).encode()), key=f"case-{number}")
+    read = []
+    mlflow = registry.versions.store.engine
+    event.listen(mlflow, "before_cursor_execute", lambda *call: read.append(call[2]))
+    registry.tag_version("assistant", 2, {"amends.case": "another"})
+    assert registry.client.get_model_version("assistant", "2").tags["amends.case"] == "another"
+    listed = [sql for sql in read if "FROM model_versions" in sql and "model_versions.version = " not in sql]
+    assert read and listed == []
 
 
 def test_a_death_between_any_two_calls_of_a_purge_leaves_nothing(registry, make_version):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ class Registry(Tracking):
         if permits is not None and not self.is_server:
             raise BadInput("guarded_registry needs an MLflow server; give its address as mlflow, or take it out")
         self.permits = permits
+
+    @cached_property
+    def versions(self) -> Any:
+        """What `client` hands a call on one version to, once it has read every version of the model for each call."""
+        from mlflow.tracking._model_registry.client import ModelRegistryClient
+
+        return ModelRegistryClient(self.uri, self.uri)
 
     def register_version(
         self,
@@ -190,7 +198,7 @@ class Registry(Tracking):
                 if found.tags.get(key) != value:
                     if ours_of({key: value}):
                         self._permit("set_model_version_tag", name, version, key, value)
-                    self.client.set_model_version_tag(name, str(version), key, value)
+                    self.versions.set_model_version_tag(name, str(version), key, value)
             if description and found.description != description:
                 self.client.update_model_version(name, str(version), description)
 
@@ -263,9 +271,9 @@ class Registry(Tracking):
             for tag in sorted(scrubbed, key=lambda tag: tag == MODEL_ID):  # the one that a repetition needs goes last
                 if ours_of({tag: ""}):
                     self._permit("delete_model_version_tag", name, version, tag)
-                self.client.delete_model_version_tag(name, str(version), tag)
+                self.versions.delete_model_version_tag(name, str(version), tag)
             self._permit("delete_model_version", name, version)
-            self.client.delete_model_version(name, str(version))
+            self.versions.delete_model_version(name, str(version))
         return scrubbed
 
     def _permit(
