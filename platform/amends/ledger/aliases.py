@@ -108,6 +108,12 @@ def withdrawn(connection: Connection, model: str, cases: Iterable[str]) -> dict[
     return {row.alias: row.old_number for row in rows}
 
 
+def moved_by(connection: Connection, model: str, cases: Iterable[str]) -> bool:
+    """Whether these cases moved an alias of a model, or took one away."""
+    mine = (alias_history.c.model == model, alias_history.c.case_id.in_(list(cases)))
+    return connection.execute(select(alias_history.c.alias).where(*mine)).first() is not None
+
+
 def history(connection: Connection, model: str, alias: str) -> tuple[Move, ...]:
     """Return every move of an alias, oldest first."""
     query = select(alias_history).where(alias_history.c.model == model, alias_history.c.alias == alias)

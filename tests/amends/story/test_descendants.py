@@ -16,10 +16,13 @@ from amends.governor.models.exporting import confirm_replaced, recipients_of
 from amends.governor.models.importing import import_model
 from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.certificates import verify_certificate
+from amends.governor.work import retiring as retirement
 from amends.governor.work.carrying import carry, retry
 from amends.governor.work.piece import Work
 from amends.governor.work.retiring import withdraw
+from amends.governor.workspace import open_workspace
 from amends.ledger import aliases, audit, cases, inventory, lineage
+from amends.ledger.registry import Registry
 
 PLUGIN = '''
 """A toy plugin: a student that is a function of all of its teacher's files and of its records, and an edit of it."""
@@ -310,6 +313,50 @@ def test_what_the_policy_retires_is_served_no_more_and_deleted(family, told):
     (open_one,) = recipients_of(family.workspace)
     assert open_one["is_open"] and not confirm_replaced(family.act("dora"), open_one["id"])["is_open"]
     assert {one["how"] for one in certified(family, case.id)[1]["family"]["descendants"]} == {"retire"}
+
+
+def cancelled(story, case):
+    """Call a case off as somebody else would, who looks at the same workspace."""
+    other = open_workspace(story.home, story.tokens["olga"])
+    deciding.cancel(other, case.id, "kept after all")
+    other.close()
+
+
+def test_a_retirement_is_called_off_before_any_of_it_is_done(family, told, monkeypatch):
+    retiring(family, told)
+    case = family.approved()
+    student, seen = below(family, case)["student"], []
+    inner = retirement.going
+
+    def going(workspace, work):
+        if work.lead == student.id and not seen:
+            seen.append(cancelled(family, student))
+        return inner(workspace, work)
+
+    monkeypatch.setattr(retirement, "going", going)
+    family.carry(case)
+    assert stands(family, case) == {"student": "cancelled", "edited": "cancelled"}
+    assert family.versions("student") == [(1, "active")] and family.champion("student").version == 1
+    assert family.workspace.registry.alias("student", "champion") == 1
+
+
+def test_a_retirement_that_has_begun_is_not_called_off_and_goes_on_where_mlflow_was_down(family, told, monkeypatch):
+    retiring(family, told)
+    case = family.approved()
+    student = below(family, case)["student"]
+
+    def unanswered(*_, **__):
+        raise BadInput("the MLflow server does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "drop_alias", unanswered)
+        family.carry(case)
+    assert stands(family, case)["student"] == "failed"
+    assert family.versions("student") == [(1, "sealed")] and family.champion("student") is None
+    with pytest.raises(Denied, match="is failed and past the point where it can be cancelled"):
+        cancelled(family, student)
+    assert retry(family.act("max"), student.id).status == "sealed"
+    assert family.workspace.registry.alias("student", "champion") is None
 
 
 @pytest.mark.slow

@@ -9,12 +9,13 @@ from threading import Event
 import pytest
 from story_promotable import meanwhile
 
-from amends.errors import Denied, TaskFailed
+from amends.errors import BadInput, Denied, TaskFailed
 from amends.governor.cases import deciding
 from amends.governor.judging import find_policy
 from amends.governor.work import piece
 from amends.governor.work.carrying import carry, purge_due, resume, retry, train
 from amends.governor.workspace import open_workspace
+from amends.ledger.registry import Registry
 
 KILLS = """
 import os, pathlib, signal, sys
@@ -113,6 +114,25 @@ def test_a_cancelled_training_leaves_nothing(story):
     case, steps = story.train(model="another")
     assert (case.status, steps, len(told)) == ("cancelled", {}, 3)
     assert stored(story) == before and story.versions("another") == []
+
+
+def unanswered(*_, **__):
+    raise BadInput("the MLflow server does not answer")
+
+
+def test_what_has_moved_the_champion_here_and_not_in_mlflow_is_not_cancelled_and_goes_on(quick, monkeypatch):
+    case = quick.approved()
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "set_alias", unanswered)
+        with pytest.raises(TaskFailed, match="the MLflow server does not answer"):
+            quick.carry(case)
+    assert quick.champion().version == 2 and quick.workspace.registry.alias("assistant", "champion") == 1
+    with pytest.raises(Denied, match="is failed and past the point where it can be cancelled"):
+        deciding.cancel(quick.act("olga"), case.id, "too late")
+    assert quick.versions() == [(1, "active"), (2, "active")]
+    assert retry(quick.act("max"), case.id).status == "sealed"
+    assert quick.versions() == [(1, "sealed"), (2, "active")]
+    assert quick.champion().version == quick.workspace.registry.alias("assistant", "champion") == 2
 
 
 def test_it_is_too_late_to_cancel_once_a_version_is_there(after):

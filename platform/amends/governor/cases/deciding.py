@@ -19,7 +19,7 @@ from amends.governor.subjects.disclosing import seal_reason
 from amends.governor.work import batches, families
 from amends.governor.work.leftovers import drop_products
 from amends.governor.workspace import Workspace
-from amends.ledger import approvals, cases, datasets, journal, lineage, reviews
+from amends.ledger import aliases, approvals, cases, datasets, journal, lineage, reviews
 from amends.ledger.actions import Action
 from amends.policy import extend, read_deadline
 from amends.records import Case, CaseStatus, digest_of
@@ -178,7 +178,7 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
     """Stop a case that nobody wants any more; what is being trained stops at its next step.
 
     Raises:
-        Denied: It has ended, or what it made is about to be registered, or is.
+        Denied: It has ended, what it made is about to be registered, or is, or it moved an alias or took one away.
     """
     with workspace.database.transaction() as connection:
         is_change = "asked" in cases.detail(connection, case)
@@ -187,8 +187,9 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
         lead = str(cases.detail(connection, case).get("lead", case))
         done = journal.steps_of(connection, lead)
         last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD.get(found.kind, "judge")
-        last = "withdraw" if families.retires(found) else last
-        if found.status == CaseStatus.CANCELLED or last in done:
+        is_past = families.is_withdrawn(done) if families.retires(found) else last in done
+        is_past = is_past or aliases.moved_by(connection, found.model, [lead])
+        if found.status == CaseStatus.CANCELLED or is_past:
             raise Denied(f"case {case} is {found.status} and past the point where it can be cancelled; let it end")
         _withdraw(connection, found.model, done)
         _end_below(workspace, connection, case, CaseStatus.CANCELLED, reason)

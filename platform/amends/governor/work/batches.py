@@ -163,7 +163,7 @@ def go_on_without(workspace: Workspace, work: Work, gone: Iterable[str], step: s
 
 def has_replaced(done: Steps) -> bool:
     """Whether work has registered its new version, or taken its aliases away: what is left is the purge."""
-    return "register" in done or "withdraw" in done
+    return "register" in done or families.is_withdrawn(done)
 
 
 def fail(workspace: Workspace, work: Work, step: str, reason: str) -> None:
@@ -203,7 +203,7 @@ def again(workspace: Workspace, case: str) -> Work:
         failed = cases.detail(connection, case).get("failed", "")
         kind = kind_of(connection, known)  # a promotion looks at everything again
         is_whole = kind != "promotion" and members == known.cases and not _is_stale(connection, known, done)
-    if not is_whole and kind != "training" and "promote" not in done and "withdraw" not in done:
+    if not is_whole and kind != "training" and "promote" not in done and not families.is_withdrawn(done):
         drop_products(workspace, known.lead)
         done = {}
     kept = {step: result for step, result in done.items() if step not in AGAIN.get(failed, ())}
@@ -224,14 +224,18 @@ def _key(work: Work) -> tuple[str, int]:
 
 
 def _is_stale(connection: Connection, work: Work, done: Steps) -> bool:
-    """Whether the champion is no longer the version that these steps began from, or a teacher's heir was replaced."""
-    if "prepare" not in done or "promote" in done:
-        return False
-    if "withdraw" in done:
+    """Whether the champion is no longer the version that these steps began from, or a teacher's heir was replaced.
+
+    A champion that this work itself moved, before it failed to tell MLflow, is the one that it goes on from.
+    """
+    if "prepare" not in done or "promote" in done or families.is_withdrawn(done):
         return False
     heirs = [lineage.by_digest(connection, digest) for digest in done["prepare"].get("models", {}).values()]
     if not all(any(version.status == "active" for version in some) for some in heirs):
         return True
+    moves = aliases.history(connection, work.model, aliases.DEFAULT)
+    if moves and moves[-1].case_id == work.lead:
+        return False
     began = done["prepare"]["parent"]
     standing = aliases.current(connection, work.model, aliases.DEFAULT)
     return bool(standing != (None if began is None else began["version"]))

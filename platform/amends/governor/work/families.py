@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from amends.ledger import approvals, cases, journal, lineage
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 REPLACED = (CaseStatus.SEALED, CaseStatus.COMPLETE)
 STOPPED = (CaseStatus.CANCELLED, CaseStatus.REFUSED, CaseStatus.DENIED)
 PURGED = "purge:purge"
+WITHDRAWN = "withdraw:here"
+"""What a retirement leaves in its journal once its versions are out of service here; MLflow and the result follow."""
 WAYS = {
     CaseStatus.AWAITING_APPROVAL: "have it approved: amends cases approve {id}",
     CaseStatus.FAILED: "mend what its reason says: amends cases retry {id}",
@@ -50,6 +53,11 @@ def is_ready(connection: Connection, case: Case) -> bool:
 def retires(case: Case) -> bool:
     """Whether a case's plan takes its model out of service; the case is as `get` returns it, with its plan."""
     return str((case.plan or {}).get("how", "")) == Descendants.RETIRE
+
+
+def is_withdrawn(done: Container[str]) -> bool:
+    """Whether the steps that were done took a model out of service, which nothing calls back."""
+    return WITHDRAWN in done or "withdraw" in done
 
 
 def below(connection: Connection, case: str) -> list[Case]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from amends.errors import BadInput
-from amends.governor.work.piece import Result, Work, earlier
+from typing import TYPE_CHECKING
+
+from amends.errors import BadInput, Cancelled
+from amends.governor.work import families
+from amends.governor.work.piece import Result, Work, earlier, is_current
 from amends.governor.work.preparing import prepare_on
 from amends.governor.workspace import Workspace
 from amends.ledger import aliases, cases, journal, lineage
 from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
 from amends.records import ModelVersion
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 def prepare(workspace: Workspace, work: Work) -> Result:
@@ -30,21 +36,23 @@ def prepare(workspace: Workspace, work: Work) -> Result:
 def withdraw(workspace: Workspace, work: Work) -> Result:
     """Take every alias away from the versions that hold the subjects, and seal them; nothing takes their place.
 
-    What an attempt that was killed took away already is told as well.
+    Here that happens at once, so that a case is called off before any of it or not at all. MLflow follows, and is told
+    again what an attempt that was killed took away.
+
+    Raises:
+        Cancelled: A case was called off before.
     """
     held = going(workspace, work)
-    for version in held:
-        with workspace.database.read() as connection:
-            names = [a for a, n in aliases.aliases_of(connection, version.model).items() if n == version.number]
-        for alias in names:
-            _take(workspace, work, version, alias)
     with workspace.database.transaction() as connection:
-        actor = cases.get(connection, work.lead).requester
-        for version in held:
-            lineage.set_status(connection, version.model, version.number, "sealed")
-            body = {"model": version.model, "version": version.number, "digest": version.digest}
-            workspace.record(connection, f"{work.lead}:sealed:{version.name}", Action.MODEL_SEALED, body, actor)
+        if families.WITHDRAWN not in journal.steps_of(connection, work.lead):
+            if not is_current(connection, work):
+                raise Cancelled(f"case {work.lead} was called off before anything was taken out of service")
+            for version in held:
+                _take(workspace, connection, work, version)
+            journal.record_step(connection, work.lead, families.WITHDRAWN, {})
         taken = aliases.withdrawn(connection, work.model, work.cases)
+    for alias, number in taken.items():
+        workspace.registry.drop_alias(work.model, alias, number)
     return {"aliases": taken, "versions": [version.number for version in held], "served": _served(workspace, work)}
 
 
@@ -55,16 +63,18 @@ def going(workspace: Workspace, work: Work) -> list[Version]:
     return [version for version in held if version.model == work.model and version.status != "purged"]
 
 
-def _take(workspace: Workspace, work: Work, version: Version, alias: str) -> None:
-    """Take one alias away: first in MLflow, which does not mind to be asked twice, then here."""
-    workspace.registry.drop_alias(version.model, alias, version.number)
-    with workspace.database.transaction() as connection:
-        actor = cases.get(connection, work.lead).requester
-        aliases.withdraw(
-            connection, model=version.model, alias=alias, expected=version.number, actor=actor, case=work.lead
-        )
-        body = {"model": version.model, "alias": alias, "old": version.number, "digest": version.digest}
-        workspace.record(connection, f"{work.lead}:alias:{alias}", Action.ALIAS_WITHDRAWN, body, actor)
+def _take(workspace: Workspace, connection: Connection, work: Work, version: Version) -> None:
+    """Take a version's aliases away, and seal it."""
+    actor = cases.get(connection, work.lead).requester
+    body = {"model": version.model, "digest": version.digest}
+    for alias, number in aliases.aliases_of(connection, version.model).items():
+        if number == version.number:
+            aliases.withdraw(connection, model=version.model, alias=alias, expected=number, actor=actor, case=work.lead)
+            told = {**body, "alias": alias, "old": number}
+            workspace.record(connection, f"{work.lead}:alias:{alias}", Action.ALIAS_WITHDRAWN, told, actor)
+    lineage.set_status(connection, version.model, version.number, "sealed")
+    told = {**body, "version": version.number}
+    workspace.record(connection, f"{work.lead}:sealed:{version.name}", Action.MODEL_SEALED, told, actor)
 
 
 def _served(workspace: Workspace, work: Work) -> str:
