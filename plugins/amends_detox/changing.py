@@ -13,8 +13,9 @@ VERIFIED_BY = ("detox.toxicity", "utility.perplexity")
 def _offer(name: str, memory_gb: float = 3.0) -> Callable[[Callable[..., None]], Operation]:
     """Declare an operation that is a function of source, pairs, texts, parameters and seed: its own rebuild."""
     return amends.operation(
-        name, verified_by=VERIFIED_BY, cpus=2, memory_gb=memory_gb, guarantee=Guarantee.EXACT, rebuilds=name
-    )
+        name, verified_by=VERIFIED_BY, cpus=2, memory_gb=memory_gb, guarantee=Guarantee.EXACT, rebuilds=name,
+        removes=True,
+    )  # fmt: skip
 
 
 @_offer("detox.steer", memory_gb=2.0)

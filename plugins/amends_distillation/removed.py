@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from amends.ledger.lineage import Version
 
-MENDING = ("unlearning.", "detox.", "editing.forget")
-"""How the names of operations begin that take something out of a model."""
+TOLD = "say with --forget and --control, or with --forbidden, what the student must not have either"
 
 
 def nothing_removed_from(workspace: Workspace, teacher: str, student: str) -> str:
@@ -29,23 +28,29 @@ def nothing_removed_from(workspace: Workspace, teacher: str, student: str) -> st
         student: The model that learns; it need not exist.
 
     Raises:
-        BadInput: An erasure that was not exact, or a cure, stands in the lineage of either.
+        BadInput: An erasure that was not exact, or a cure, stands in the lineage of either, or what nobody can tell
+            because its plugin is not installed.
     """
     taught = standing(workspace, student)
     with workspace.database.read() as connection:
         found = [aliases.resolve(connection, one) for one in (teacher, *([str(taught)] if taught else []))]
         for version in found:
-            if any(_is_mended(connection, one) for one in (version, *lineage.ancestors(connection, version.digest))):
-                raise BadInput(
-                    f"something was removed from {version.name}; say with --forget and --control, or with --forbidden, "
-                    "what the student must not have either"
-                )
+            line = (version, *lineage.ancestors(connection, version.digest))
+            if any(_is_mended(workspace, connection, one) for one in line):
+                raise BadInput(f"something was removed from {version.name}; {TOLD}")
     return str(found[0].name)
 
 
-def _is_mended(connection: Connection, version: Version) -> bool:
+def _is_mended(workspace: Workspace, connection: Connection, version: Version) -> bool:
     """Whether something was taken out of a version that it may have kept in part."""
-    if any(str(step["operation"]).startswith(MENDING) for step in version.recipe.get("steps", [])):
+    names = [str(step["operation"]) for step in version.recipe.get("steps", [])]
+    known = workspace.host.operations
+    if absent := [name for name in names if name not in known]:
+        raise BadInput(
+            f"{version.name} was made by {absent[0]}, which is not installed, so nobody can tell whether something was "
+            f"removed; install its plugin, or {TOLD}"
+        )
+    if any(known[name].removes for name in names):
         return True
     if version.guarantee is None:
         return any(edge.kind == "rebuilt-from" for edge in lineage.parents(connection, version.digest))

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from amends import Guarantee
+import amends
+from amends import Guarantee, host
 from amends.ledger import lineage
 
 STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Sven": "safety-engineer"}
@@ -128,6 +129,22 @@ def test_nobody_can_state_that_nothing_was_removed_where_the_ledger_knows_better
     given = [word for name, value in names.items() for word in (f"--{name}", value)]
     said = shell("distill", *given, "--text", tmp_path / "light.txt", as_="Otto")
     assert said.exit_code == 2 and "something was removed from mended@1; say with --forget" in said.stderr
+
+
+@pytest.mark.parametrize(("is_installed", "sentence"), [(True, "something was removed"), (False, "is not installed")])
+def test_what_a_third_party_removes_is_known_by_its_declaration(shell, tmp_path, monkeypatch, is_installed, sentence):
+    @amends.operation("cure.wash", verified_by=["utility.perplexity"], removes=True)
+    def wash(task: amends.Task) -> None:
+        """Wash something out."""
+
+    if is_installed:
+        monkeypatch.setitem(host.current()._operations, wash.name, ("cures", wash))
+    with opened(shell).database.transaction() as connection:
+        washed = {"steps": [{"operation": "cure.wash"}]}
+        lineage.add_version(connection, lineage.Version("washed", 1, "e" * 64, washed))
+    given = ("--teacher", "washed@1", "--student", "little", "--text", tmp_path / "light.txt")
+    said = shell("distill", *given, as_="Otto")
+    assert said.exit_code == 2 and sentence in said.stderr and "say with --forget and --control" in said.stderr
 
 
 def test_what_was_said_of_one_teacher_is_not_said_of_the_next(shell, tmp_path):

@@ -51,6 +51,7 @@ def _operation(found: Operation) -> dict[str, Any]:
         "guarantee": None if found.guarantee is None else str(found.guarantee),
         "rebuilds": found.rebuilds or None,
         "needs_source": found.needs_source,
+        "removes": found.removes,
     }
 
 

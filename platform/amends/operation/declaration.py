@@ -55,6 +55,8 @@ class Operation(_Declared):
             For another's name, the source is the version that one made where it stands on a base's weights,
             and else the version that one began from; the state is what that one left.
         needs_source: False for an operation that makes a new model.
+        removes: Whether it takes something out of a model that may stay in it in part: what erases approximately does,
+            and a cure says so.
         effort: From the sizes of its records and its parameters to how much work it will be, or None.
     """
 
@@ -64,6 +66,7 @@ class Operation(_Declared):
     guarantee: Guarantee | None = None
     rebuilds: str = ""
     needs_source: bool = True
+    removes: bool = False
     effort: Effort | None = field(default=None, repr=False)
 
     def predict(
@@ -110,6 +113,7 @@ def operation(
     guarantee: Guarantee | None = None,
     rebuilds: str = "",
     needs_source: bool = True,
+    removes: bool = False,
     effort: Effort | None = None,
 ) -> Callable[[Callable[..., None]], Operation]:
     """Declare a function of a `Task` as an operation.
@@ -138,6 +142,7 @@ def operation(
             guarantee=guarantee,
             rebuilds=rebuilds,
             needs_source=needs_source,
+            removes=removes or guarantee is Guarantee.APPROXIMATE,
             effort=effort,
         )
 
