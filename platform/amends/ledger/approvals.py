@@ -74,9 +74,14 @@ def counting(connection: Connection, case: str) -> tuple[Approval, ...]:
 
 
 def missing(connection: Connection, case: str) -> int:
-    """Return how many more people must approve before the case may start."""
-    quorum: int = connection.execute(select(cases.c.quorum).where(cases.c.id == case)).scalar_one()
-    return max(0, quorum - len({found.person for found in counting(connection, case)}))
+    """Return how many more people must approve before the case may start: of what it was opened for and its plan says.
+
+    Whichever asks for more counts: a policy may have changed since the case was opened.
+    """
+    row = connection.execute(select(cases.c.quorum, cases.c.plan).where(cases.c.id == case)).one()
+    planned = int((row.plan or {}).get("approvals", {}).get("count", 0))
+    wanted: int = max(row.quorum, planned)
+    return max(0, wanted - len({found.person for found in counting(connection, case)}))
 
 
 def _check(connection: Connection, case: str, plan_digest: str, person: Person) -> None:

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from story_promotable import meanwhile
 
-from amends.errors import BadInput, Denied, TaskFailed
+from amends.errors import BadInput, Denied, TaskFailed, Waiting
 from amends.governor.cases import deciding
 from amends.governor.judging import find_policy
 from amends.governor.work import piece
@@ -114,6 +114,18 @@ def test_a_cancelled_training_leaves_nothing(story):
     case, steps = story.train(model="another")
     assert (case.status, steps, len(told)) == ("cancelled", {}, 3)
     assert stored(story) == before and story.versions("another") == []
+
+
+def test_an_erasure_waits_for_as_many_people_as_its_policy_asks_for_and_only_for_those_that_it_counts(quick, told):
+    told.set_policy(quick.home, told.LIGHT.replace("count: 2", "count: 3"))
+    case = quick.review(quick.request())
+    with pytest.raises(Denied, match="you are admin; this plan is approved by dpo or ml-engineer or safety-engineer"):
+        quick.approve(case, "admin")
+    assert quick.approve(case, "dora", "max") == 1
+    with pytest.raises(Waiting, match="lacks 1 approvals"):
+        quick.carry(case)
+    assert quick.approve(case, "sven") == 0
+    assert quick.carry(case).status == "sealed"
 
 
 def unanswered(*_, **__):

@@ -7,7 +7,7 @@ import json
 import pytest
 from story_promotable import asked, failed, in_mlflow, own, promoted
 
-from amends.errors import BadInput, Denied, Waiting
+from amends.errors import BadInput, Denied, TaskFailed, Waiting
 from amends.governor.cases import deciding
 from amends.governor.cases.promoting import open_rollback
 from amends.governor.judging import replay_decision
@@ -110,6 +110,19 @@ def test_a_pipeline_that_waits_is_told_how_it_ended(base, run):
     )
     assert "Denied by never: Not today. (objections 0)" in why["explanation"]
     assert base.champion().version == 2
+
+
+def test_a_plan_that_is_made_anew_waits_for_as_many_people_as_the_policy_asks_for_by_then(base):
+    own(base, rules="  - {id: never, severity: deny, expr: facts.objections == 7, message: Not today.}\n")
+    with pytest.raises(TaskFailed, match=r"case (\S+) failed: assistant@2 is not promoted: Not today") as failure:
+        asked(base)
+    (base.home / "policies" / "promotion.yaml").unlink()
+    again = deciding.replan(base.act("sven"), str(failure.value).split()[1])
+    assert (again.status, again.reason) == ("awaiting approval", "")
+    with pytest.raises(Waiting, match="lacks 2 approvals"):
+        base.carry(again)
+    base.approve(again)
+    assert base.carry(again).status == "complete"
 
 
 def test_the_command_line_waits_explains_and_shows_the_history(base, run):

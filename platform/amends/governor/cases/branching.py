@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from amends.errors import Denied
 from amends.governor.cases.costing import priced
 from amends.governor.cases.descending import Descent, Way, descents, way_of
-from amends.governor.cases.planning import RETIRING, STEPS, estimate_of, held_by, rollback_of
+from amends.governor.cases.planning import QUORUM, RETIRING, STEPS, estimate_of, give_plan, held_by, rollback_of
 from amends.governor.judging import find_policy
 from amends.governor.subjects.disclosing import disclosure_of, seal
 from amends.governor.subjects.locating import Located, Reach, learnt_from, locate, reach, reach_of
@@ -27,9 +27,8 @@ from amends.records import Case, CaseStatus, Guarantee, digest_of, weakest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-QUORUM = 2
 SHARED = (
-    "schema", "kind", "subject", "ground", "identity", "records", "searched", "reviewed", "policies",
+    "schema", "kind", "subject", "ground", "identity", "records", "searched", "reviewed", "approvals", "policies",
     "purge_after_days", "retention_days",
 )  # fmt: skip
 """What a plan has from that of the request: who goes, why, and where they were found."""
@@ -132,7 +131,7 @@ def write(workspace: Workspace, connection: Connection, root: Case, branches: Se
         if branch.case.status == CaseStatus.LOCATING:
             _open(workspace, connection, root, branch.case, beside)
         cases.set_subject(connection, branch.case.id, cases.get(connection, root.id).subject.pseudonym)
-        give_plan(workspace, connection, branch)
+        plan_branch(workspace, connection, branch)
 
 
 def _open(workspace: Workspace, connection: Connection, root: Case, case: Case, beside: Mapping[str, Any]) -> None:
@@ -145,15 +144,10 @@ def _open(workspace: Workspace, connection: Connection, root: Case, case: Case, 
     workspace.record(connection, f"{case.id}:opened", Action.ERASURE_OPENED, body, case.requester)
 
 
-def give_plan(workspace: Workspace, connection: Connection, branch: Branch) -> Case:
-    """Give a case its plan, unless it is being carried out; decisions on another plan are void."""
+def plan_branch(workspace: Workspace, connection: Connection, branch: Branch) -> Case:
+    """Give a case its plan, unless it is being carried out."""
     found = cases.get(connection, branch.case.id)
-    if found.status not in PLANNED_ANEW:
-        return found
-    digest = cases.set_plan(connection, found.id, branch.plan)
-    key = f"{found.id}:planned:{digest[:16]}:{workspace.actor.id}"
-    workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-    return cases.set_status(connection, found.id, CaseStatus.AWAITING_APPROVAL, reason="" if found.reason else None)
+    return give_plan(workspace, connection, found.id, branch.plan) if found.status in PLANNED_ANEW else found
 
 
 def replan_branch(workspace: Workspace, id: str) -> Case:
@@ -168,7 +162,7 @@ def replan_branch(workspace: Workspace, id: str) -> Case:
     if id not in branches:
         raise Denied(f"the model of case {id} no longer holds the person; cancel it with `amends cases cancel {id}`")
     with workspace.database.transaction() as connection:
-        return give_plan(workspace, connection, branches[id])
+        return plan_branch(workspace, connection, branches[id])
 
 
 def redraft(workspace: Workspace, root: Case) -> list[Branch]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import BadInput, Denied
+from amends.governor.cases.planning import give_plan
 from amends.governor.cases.proposing import champion_of, choose_operation, dataset_of, plan_change
 from amends.governor.data.rows import rows_of
 from amends.governor.judging import find_policy
@@ -123,10 +124,7 @@ def replan_change(workspace: Workspace, id: str) -> Case:
             "cancel it, and ask for the change anew"
         )
     with workspace.database.transaction() as connection:
-        digest = cases.set_plan(connection, id, plan)
-        key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
-        workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+        return give_plan(workspace, connection, id, plan)
 
 
 def _open(workspace: Workspace, model: str, policy: str, asked: Mapping[str, Any]) -> Case:

@@ -66,7 +66,7 @@ def approve(workspace: Workspace, case: str, plan_digest: str = "", reason: str 
         reason: For the record.
 
     Raises:
-        Denied: The approver asked for the case, read another plan, or has no say on this alias.
+        Denied: The approver asked for the case, read another plan, or has a role that does not count.
     """
     actor = workspace.require_role(*APPROVERS)
     with workspace.database.transaction() as connection:
@@ -103,10 +103,11 @@ def _end_below(workspace: Workspace, connection: Connection, case: str, status: 
 
 
 def _check_role(case: Case, actor: Person) -> None:
-    """Refuse an approval of a promotion that its alias does not count, before it fills a place of one that counts."""
+    """Refuse an approval that the policy will not count, before it fills a place of one that counts."""
     roles = (case.plan or {}).get("approvals", {}).get("roles", ())
-    if case.kind == PROMOTION and roles and actor.role not in roles:
-        raise Denied(f"you are {actor.role}; a promotion to this alias is approved by {' or '.join(roles)}")
+    if roles and actor.role not in roles:
+        what = "a promotion to this alias" if case.kind == PROMOTION else "this plan"
+        raise Denied(f"you are {actor.role}; {what} is approved by {' or '.join(roles)}")
 
 
 def _the_plan(case: Case, given: str) -> str:

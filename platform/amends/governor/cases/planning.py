@@ -13,9 +13,10 @@ from amends.governor.models.promoting import champion
 from amends.governor.subjects.locating import Located, Reach, learnt_from
 from amends.governor.work.replaying import rebuilds_itself, runs_again
 from amends.governor.workspace import Workspace
-from amends.ledger import datasets, journal, lineage
+from amends.ledger import cases, datasets, journal, lineage
+from amends.ledger.actions import Action
 from amends.ledger.lineage import Version
-from amends.records import Case, Guarantee
+from amends.records import Case, CaseStatus, Guarantee
 from amends.store.trees import fetch_manifest
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ RETIRING = {
     "purge": "delete them with all that belongs to them, and scan for what is left",
     "attest": "sign the record and close the case",
 }
+QUORUM = 2
+"""How many people approve an erasure at the least, whatever its policy says."""
 OUTSIDE = (
     "this model stands on imported weights that were declared to hold the person, so running its steps again would "
     "take nobody out; import weights that never had them, and make the later changes on these"
@@ -110,10 +113,20 @@ def make_plan(
         "parent_when_planned": str(target),
         "rollback": rollback_of(workspace, case.model, reached),
         "estimate": estimate_of(workspace, target.digest, reached),
+        "approvals": {"count": max(QUORUM, erasure.approvals.count), "roles": list(erasure.approvals.roles)},
         "policies": {"erasure": erasure.digest, "promotion": promotion.digest},
         "purge_after_days": erasure.purge_after_days,
         "retention_days": erasure.retention_days,
     }
+
+
+def give_plan(workspace: Workspace, connection: Connection, id: str, plan: Mapping[str, Any]) -> Case:
+    """Give a case a plan to be approved; decisions on another plan are void, and so is why that one stopped."""
+    stopped = cases.get(connection, id).reason
+    digest = cases.set_plan(connection, id, plan)
+    key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
+    workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
+    return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL, reason="" if stopped else None)
 
 
 def held_by(located: Located, reached: Reach) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from amends.errors import BadInput, Denied
+from amends.governor.cases.planning import give_plan
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import CHAMPION
 from amends.governor.models.quarantine import refuse_quarantined
@@ -85,10 +86,7 @@ def replan_promotion(workspace: Workspace, id: str) -> Case:
         version = lineage.get(connection, case.model, int(asked["version"]))
     plan = _plan(workspace, version, asked)
     with workspace.database.transaction() as connection:
-        digest = cases.set_plan(connection, id, plan)
-        key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
-        workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL)
+        return give_plan(workspace, connection, id, plan)
 
 
 def _open(workspace: Workspace, version: Version, asked: Plan) -> Case:

@@ -10,7 +10,7 @@ from typing import Any
 
 from amends.errors import BadInput, UnknownModel
 from amends.governor.cases.branching import draft, replan_branch, write
-from amends.governor.cases.planning import GROUNDS, make_plan
+from amends.governor.cases.planning import GROUNDS, QUORUM, give_plan, make_plan
 from amends.governor.models.promoting import champion, standing
 from amends.governor.proof.evidence import Asked
 from amends.governor.proof.negatives import attest_negative, is_attested
@@ -23,7 +23,6 @@ from amends.ledger.actions import Action
 from amends.policy import deadline, find_regime
 from amends.records import Case, CaseStatus, DataSubject, Disclosure, digest_of
 
-QUORUM = 2
 ROLES = ("requester", "operator", "dpo")
 
 
@@ -174,10 +173,7 @@ def _plan(workspace: Workspace, id: str, located: Located) -> Case:
     plan = {**plan, "descendants": [one.told for one in below]}
     with workspace.database.transaction() as connection:
         write(workspace, connection, case, below)
-        digest = cases.set_plan(connection, id, plan)
-        key = f"{id}:planned:{digest[:16]}:{workspace.actor.id}"
-        workspace.record(connection, key, Action.CASE_PLANNED, {"plan": digest})
-        return cases.set_status(connection, id, CaseStatus.AWAITING_APPROVAL, reason="" if case.reason else None)
+        return give_plan(workspace, connection, id, plan)
 
 
 def identity_of(located: Located, checked: str) -> dict[str, Any]:
