@@ -42,6 +42,13 @@ def test_the_policies_that_come_with_amends_load_and_read_only_what_probes_give(
     assert policy.digest == hashlib.sha256(find_policy(name).read_bytes()).hexdigest()
 
 
+def test_a_workspaces_own_policy_that_cannot_be_read_is_not_passed_over_for_ours(tmp_path):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "promotion.yaml").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(BadPolicy, match=r"promotion\.yaml cannot be read \(No such file or directory\); mend or"):
+        load_policy("promotion", tmp_path)
+
+
 def test_a_finding_asks_as_many_strangers_as_a_sign_takes():
     policy = load_policy("finding")
     assert policy.strangers == 199 and policy.required == ("unlearning.standing/p",)

@@ -112,7 +112,8 @@ def history(screen: Screen, model: str, alias: str) -> None:
         for move in found
     ]  # fmt: skip
     columns = ("when", "alias", "from", "to", "by", "why", "approved by", "policy", "case")
-    screen.show(found, Table(columns, rows, f"no alias of {model} ever stood anywhere"))
+    what = f"{model}@{alias}" if alias else f"no alias of {model}"
+    screen.show(found, Table(columns, rows, f"{what} {'never' if alias else 'ever'} stood anywhere"))
 
 
 @models.verb("passport", example="amends models passport assistant@2 --output ./passports")

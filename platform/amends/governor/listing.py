@@ -8,7 +8,7 @@ from typing import Any
 
 from amends.governor.judging import find_policy
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, audit, datasets, decisions, inventory, lineage
+from amends.ledger import aliases, audit, cases, datasets, decisions, inventory, lineage
 from amends.ledger.datasets import Dataset
 from amends.policy import list_policies
 from amends.policy.judging import explain
@@ -109,8 +109,14 @@ def policy(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def verdicts(workspace: Workspace, case: str | None = None) -> list[dict[str, Any]]:
-    """Return every decision that a policy took, or those of one case, with every rule's answer."""
+    """Return every decision that a policy took, or those of one case, with every rule's answer.
+
+    Raises:
+        UnknownCase: There is none of that id.
+    """
     with workspace.database.read() as connection:
+        if case is not None:
+            cases.get(connection, case)
         return [_decision(found) for found in decisions.find(connection, case)]
 
 

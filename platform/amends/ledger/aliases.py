@@ -20,6 +20,7 @@ DEFAULT = "champion"
 NOTHING = 0
 """What an alias that was taken away stands for; versions are numbered from 1."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_DIGITS = 9  # of a version's number; a longer one fits no column
 _RESERVED = re.compile(r"latest|v\d+")
 
 
@@ -141,7 +142,7 @@ def resolve(connection: Connection, reference: str) -> Version:
         UnknownModel: There is no such model, version or alias.
     """
     model, _, name = reference.partition("@")
-    number = int(name) if name.isdecimal() else current(connection, model, name or DEFAULT)
+    number = int(name) if name.isdecimal() and len(name) <= _DIGITS else current(connection, model, name or DEFAULT)
     if number is None and not name:
         number = newest(connection, model)
     if number is None:
@@ -149,6 +150,20 @@ def resolve(connection: Connection, reference: str) -> Version:
         known += [str(version.name) for version in lineage.versions_of(connection, model)]
         raise UnknownModel(f"there is no model {reference!r}; there are {', '.join(known) or 'none of that name'}")
     return lineage.get(connection, model, number)
+
+
+def resolve_version(connection: Connection, reference: str) -> Version:
+    """Return the version that `model@number` or `model@alias` names; a model alone names none.
+
+    Raises:
+        BadInput: Nothing stands behind the `@`.
+        UnknownModel: There is no such model, version or alias.
+    """
+    model, _, name = reference.partition("@")
+    if not model or not name:
+        beside = f" {model}" if model else ""
+        raise BadInput(f"{reference!r} names no version; write MODEL@VERSION, see `amends models list{beside}`")
+    return resolve(connection, reference)
 
 
 def newest(connection: Connection, model: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def read_yaml(text: str, where: str) -> Fields:
 def find_file(home: Path | None, file: str) -> Path:
     """Return the first `file` there is: the workspace's, the installed one, the checkout's.
 
+    What stands there and cannot be read is found, too: another one in its place would judge by other rules.
+
     Args:
         home: The workspace's directory, whose `policies/` overrides file by file, or None.
         file: Such as `erasure.yaml`.
@@ -65,7 +68,7 @@ def find_file(home: Path | None, file: str) -> Path:
         BadPolicy: No directory has it.
     """
     for directory in policy_directories(home):
-        if (directory / file).is_file():
+        if os.path.lexists(directory / file):
             return directory / file
     raise BadPolicy(f"there is no policies/{file}; write one in the workspace's policies folder")
 
@@ -74,10 +77,12 @@ def read_text(file: Path) -> str:
     """Return a file's text, byte for byte.
 
     Raises:
-        BadPolicy: It is not UTF-8.
+        BadPolicy: It cannot be read, or is not UTF-8.
     """
     try:
         return file.read_bytes().decode()
+    except OSError as error:
+        raise BadPolicy(f"{file} cannot be read ({error.strerror}); mend or remove it") from None
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{file.name} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
 

@@ -55,6 +55,24 @@ def test_a_table_that_comes_out_otherwise_is_one(amends, tmp_path):
     assert missing.exit_code == 2 and "cannot be read" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["check", "absent.yaml"], "error: absent.yaml cannot be read (No such file or directory); mend or remove it"),
+        (["check", "./policies"], "error: policies cannot be read (Is a directory); mend or remove it"),
+        (["check", "absent"], "error: there is no policy 'absent'; there are detox, "),
+        (["explain", "x-1"], "error: there is neither a case nor a decision 'x-1'; see `amends cases list` and "),
+        (["decisions", "--case", "x-1"], "error: there is no case 'x-1'; see amends cases list"),
+    ],
+    ids=["file", "folder", "name", "explain", "decisions"],
+)
+def test_what_is_not_there_is_named_in_one_sentence(amends, tmp_path, monkeypatch, arguments, sentence):
+    (tmp_path / "policies").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = amends("policy", *arguments)
+    assert done.exit_code == 2 and done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
+
+
 def test_a_policy_is_shown_with_what_each_alias_needs(amends):
     assert (
         "approvals for champion: 2 of dpo, ml-engineer, safety-engineer; the first time 0"

@@ -176,6 +176,11 @@ def test_a_file_that_holds_a_name_twice_is_refused(given, tmp_path):
         verify_bundle(tmp_path / "twice.zip", given.keyring.public_keys())
 
 
+def test_a_file_that_is_not_there_is_not_called_a_bad_bundle(tmp_path):
+    with pytest.raises(BadInput, match=r"there is no file .*absent\.zip; name the bundle"):
+        verify_bundle(tmp_path / "absent.zip", {})
+
+
 def test_an_encrypted_file_is_refused_in_a_sentence(given, tmp_path):
     data = bytearray(given.file.read_bytes())
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -7,7 +7,7 @@ import json
 import pytest
 from story_promotable import asked, failed, in_mlflow, own, promoted
 
-from amends.errors import BadInput, Denied, TaskFailed, Waiting
+from amends.errors import BadInput, Denied, TaskFailed, UnknownModel, Waiting
 from amends.governor.cases import deciding
 from amends.governor.cases.promoting import open_rollback
 from amends.governor.judging import replay_decision
@@ -67,8 +67,15 @@ def test_two_promotions_at_once_move_the_alias_once(base):
 
 
 def test_a_promotion_that_cannot_be_meant_says_why(base):
-    with pytest.raises(BadInput, match="names no version; write MODEL@VERSION"):
-        asked(base, "assistant")
+    for reference, listed in (("assistant", "list assistant`"), ("assistant@", "list assistant`"), ("@2", "list`")):
+        with pytest.raises(BadInput, match=f"'{reference}' names no version; write MODEL@VERSION, see .* {listed}$"):
+            asked(base, reference)
+    with pytest.raises(UnknownModel, match="there is no model 'assistant@99999999999999999999'; there are"):
+        asked(base, "assistant@99999999999999999999")
+    with pytest.raises(UnknownModel, match="there is no model 'nobody'; see `amends models list`"):
+        open_rollback(base.act("sven"), "nobody", reason="worse")
+    with pytest.raises(BadInput, match="'Shadow' cannot be an alias"):
+        open_rollback(base.act("sven"), "assistant", reason="worse", alias="Shadow")
     with pytest.raises(BadInput, match="cannot be an alias"):
         asked(base, alias="v2")
     with pytest.raises(Denied, match="stands for version 1 already"):
@@ -78,7 +85,7 @@ def test_a_promotion_that_cannot_be_meant_says_why(base):
 
 
 def test_a_rollback_is_a_promotion_to_where_the_alias_stood(base):
-    with pytest.raises(BadInput, match="never stood for another version before"):
+    with pytest.raises(BadInput, match="never stood for another version before; there is nothing to go back to"):
         open_rollback(base.act("sven"), "assistant", reason="worse")
     assert promoted(base).status == "complete"
     with pytest.raises(BadInput, match="never stood for version 3 before; it stood for 1"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from amends.errors import UnknownCase
+from amends.errors import BadInput, UnknownCase
 from amends.governor import listing
 from amends.governor.workspace import Workspace
 from amends.ledger import approvals, cases, decisions, people
@@ -21,10 +22,14 @@ def explain_either(workspace: Workspace, id: str) -> dict[str, Any]:
     Raises:
         BadInput: There is neither of that id.
     """
-    try:
+    with suppress(UnknownCase):
         return explain_case(workspace, id)
-    except UnknownCase:
+    try:
         return listing.verdict(workspace, id)
+    except BadInput:
+        raise BadInput(
+            f"there is neither a case nor a decision {id!r}; see `amends cases list` and `amends policy decisions`"
+        ) from None
 
 
 def explain_case(workspace: Workspace, id: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from amends.errors import BadInput, Denied
+from amends.errors import BadInput, Denied, UnknownModel
 from amends.governor.cases.planning import give_plan
 from amends.governor.judging import find_policy
 from amends.governor.models.promoting import CHAMPION
@@ -44,10 +44,8 @@ def open_promotion(workspace: Workspace, reference: str, alias: str = CHAMPION, 
         TaskFailed: It was carried out at once, and failed.
     """
     aliases.check_name(alias)
-    if "@" not in reference:
-        raise BadInput(f"{reference!r} names no version; write MODEL@VERSION, see `amends models list {reference}`")
     with workspace.database.read() as connection:
-        version = aliases.resolve(connection, reference)
+        version = aliases.resolve_version(connection, reference)
     return _open(workspace, version, {"alias": alias, "reason": reason, "rollback": False})
 
 
@@ -63,18 +61,23 @@ def open_rollback(workspace: Workspace, model: str, *, reason: str, to: int | No
 
     Raises:
         BadInput: The alias never stood there, or no reason is given.
+        UnknownModel: There is no such model.
         Denied: That version is sealed or purged.
     """
     alias = alias or CHAMPION
     if not reason.strip():
         raise BadInput("a rollback needs its reason; give --reason")
+    aliases.check_name(alias)
     with workspace.database.read() as connection:
+        if model not in lineage.models(connection):
+            raise UnknownModel(f"there is no model {model!r}; see `amends models list`")
         past = aliases.history(connection, model, alias)
         stood = [move.new_number for move in past if move.new_number != aliases.NOTHING]
         target = to if to is not None else past[-1].old_number if past else None
         if target is None or target not in stood:
-            known = ", ".join(str(number) for number in dict.fromkeys(stood[:-1])) or "no other version"
-            raise BadInput(f"{model}@{alias} never stood for {_named(target)} before; it stood for {known}")
+            known = ", ".join(str(number) for number in dict.fromkeys(stood[:-1]))
+            way_out = f"it stood for {known}" if known else "there is nothing to go back to"
+            raise BadInput(f"{model}@{alias} never stood for {_named(target)} before; {way_out}")
         version = lineage.get(connection, model, target)
     return _open(workspace, version, {"alias": alias, "reason": reason, "rollback": True})
 

@@ -142,12 +142,10 @@ def _files(workspace: Workspace, digest: str) -> dict[str, Entry]:
 
 
 def _named(workspace: Workspace, reference: str, reason: str) -> Version:
-    if "@" not in reference:
-        raise BadInput(f"{reference!r} names no version; write MODEL@VERSION, see `amends models list {reference}`")
     if not reason.strip():
         raise BadInput("this needs its reason; give --reason")
     with workspace.database.read() as connection:
-        return aliases.resolve(connection, reference)
+        return aliases.resolve_version(connection, reference)
 
 
 def _check_origin(workspace: Workspace, version: Version) -> None:

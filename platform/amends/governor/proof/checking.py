@@ -59,4 +59,5 @@ def try_table(workspace: Workspace, name: str, table: Path) -> dict[str, Any]:
 
 
 def _policy_file(workspace: Workspace, name: str) -> Path:
-    return Path(name) if Path(name).is_file() else find_policy(name, workspace.home)
+    is_file = Path(name).suffix in (".yaml", ".yml") or Path(name).name != name
+    return Path(name) if is_file or Path(name).is_file() else find_policy(name, workspace.home)

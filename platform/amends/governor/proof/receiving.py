@@ -34,6 +34,8 @@ def verify_bundle(file: Path, public_keys: Mapping[str, str], name: str = "") ->
     try:
         files = standalone.read_bundle(file)
         digest = standalone.sha256(file.read_bytes()) if file.is_file() else None
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {file}; name the bundle, or the folder it was unpacked into") from None
     except (standalone.Failed, *standalone.UNREADABLE):
         raise BadInput(f"{name} is no bundle of a case; write one with amends bundle export") from None
     keys = standalone.read_keys({name: pem.encode() for name, pem in public_keys.items()})
