@@ -128,6 +128,26 @@ def test_an_erasure_waits_for_as_many_people_as_its_policy_asks_for_and_only_for
     assert quick.carry(case).status == "sealed"
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_an_erasure_whose_approver_left_before_the_promotion_is_planned_anew_or_cancelled(
+    quick, monkeypatch, is_wanted
+):
+    case = quick.approved()
+    quick.hire("dirk", "dpo")
+    meanwhile(monkeypatch, "register", lambda workspace: quick.dismiss("dora"), kind="erasure")
+    with pytest.raises(TaskFailed, match="assistant@2 is not promoted: Two different people"):
+        quick.carry(case)
+    assert quick.versions() == [(1, "active"), (2, "active")] and quick.champion().version == 1
+    assert deciding.replan(quick.act("olga"), case.id).status == "awaiting approval"
+    if is_wanted:
+        assert quick.approve(case, "dirk", "max") == 0
+        assert quick.carry(case).status == "sealed"
+        assert quick.versions() == [(1, "sealed"), (2, "active")] and quick.champion().version == 2
+    else:
+        deciding.cancel(quick.act("olga"), case.id, "withdrawn by the person")
+        assert quick.versions() == [(1, "active"), (2, "sealed")] and quick.champion().version == 1
+
+
 def unanswered(*_, **__):
     raise BadInput("the MLflow server does not answer")
 

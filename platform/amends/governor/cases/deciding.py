@@ -163,8 +163,8 @@ def replan(workspace: Workspace, case: str) -> Case:
     with workspace.database.read() as connection:
         is_change = "asked" in cases.detail(connection, case)
         workspace.require_role("dpo", "operator", *(CHANGERS if is_change else ("requester",)))
-        is_past = batches.has_replaced(journal.steps_of(connection, batches.of(connection, case).lead))
-        kind = cases.get(connection, case).kind
+        found = cases.get(connection, case)
+        is_past, kind = _is_done(connection, found), found.kind
     if is_past and not (kind == "erasure" and reopen_below(workspace, case)):
         raise BadInput(f"case {case} has its new version already; run `amends cases retry {case}`")
     if is_past:
@@ -173,6 +173,19 @@ def replan(workspace: Workspace, case: str) -> Case:
     if kind == PROMOTION:
         return replan_promotion(workspace, case)
     return replan_change(workspace, case) if is_change else plan_case(workspace, case)
+
+
+def _is_done(connection: Connection, case: Case) -> bool:
+    """Whether what a case plans is done, but for the purge.
+
+    An erasure that registered its version, and failed before any alias moved to it, is not: whoever approved may be
+    gone by then, so that only another plan can be approved.
+    """
+    lead = batches.of(connection, case.id).lead
+    done = journal.steps_of(connection, lead)
+    if case.kind == "erasure" and case.status == CaseStatus.FAILED and not families.is_withdrawn(done):
+        return "promote" in done or aliases.moved_by(connection, case.model, [lead])
+    return batches.has_replaced(done)
 
 
 def cancel(workspace: Workspace, case: str, reason: str) -> Case:
@@ -187,7 +200,8 @@ def cancel(workspace: Workspace, case: str, reason: str) -> Case:
         found = cases.get(connection, case)
         lead = str(cases.detail(connection, case).get("lead", case))
         done = journal.steps_of(connection, lead)
-        last = "promote" if found.status == CaseStatus.FAILED else LAST_WORD.get(found.kind, "judge")
+        has_stopped = found.status in (CaseStatus.FAILED, CaseStatus.AWAITING_APPROVAL)
+        last = "promote" if has_stopped else LAST_WORD.get(found.kind, "judge")
         is_past = families.is_withdrawn(done) if families.retires(found) else last in done
         is_past = is_past or aliases.moved_by(connection, found.model, [lead])
         if found.status == CaseStatus.CANCELLED or is_past:
