@@ -65,6 +65,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     lineage.add_version(connection, Version(...), parents=[Edge(...)], data=[DataUse(...)]) -> Version
     lineage.next_number(connection, model) -> int         lineage.get(connection, model, number) -> Version
     lineage.by_digest(connection, digest)                 lineage.versions_of(connection, model=None)
+    lineage.with_status(connection, status) -> tuple[Version, ...]
     lineage.models(connection)                            lineage.set_status(connection, model, number, status)
     lineage.set_mlflow(connection, model, number, *, version, model_id, run_id, uri=None)
     lineage.add_edge(connection, Edge)                    lineage.add_data(connection, DataUse)
@@ -80,7 +81,9 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     inventory.recipients_of(connection, versions) -> tuple[Recipient, ...]      inventory.mark_told(connection, id)
     aliases.move(connection, *, model, alias, expected, new, actor, case=None) -> Move
     aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move
+    aliases.withdrawn(connection, model, cases) -> {alias: number}              aliases.moved_by(connection, model, cases)
     aliases.resolve(connection, "model@alias" | "model@2" | "model") -> Version
+    aliases.resolve_version(connection, "model@alias" | "model@2") -> Version
     aliases.current(connection, model, alias) -> int | None       aliases.history(connection, model, alias)
     aliases.aliases_of(connection, model) -> {alias: number}      aliases.names_of(connection, model)
 
@@ -97,6 +100,7 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
         .download(name, version, destination, digest=None) -> Manifest
         .alias(name, alias) -> int | None                 .set_alias(name, alias, version, expected, decision="")
         .drop_alias(name, alias, version)                 .tag_version(name, version, tags, description="")
+        .put_tag(name, version, key, value)
         .purge_version(name, version, *, uri=None) -> evidence    .vacuum()
         .log_case(case, kind, *, step, before, after, metrics, tags, artifacts, description, status) -> run id
         .page_of(kind, run id) -> address                 .log_dataset(name, digest, source) -> run id

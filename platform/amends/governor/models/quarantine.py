@@ -151,8 +151,9 @@ def _named(workspace: Workspace, reference: str, reason: str) -> Version:
 def _check_origin(workspace: Workspace, version: Version) -> None:
     """Refuse to release a version while one that it comes from is set aside: what is wrong there went on to it."""
     with workspace.database.read() as connection:
-        found = [above for above in lineage.ancestors(connection, version.digest) if above.status == QUARANTINED]
-    if found and found[0].digest != version.digest:
+        line = [above for above in lineage.ancestors(connection, version.digest) if above.digest != version.digest]
+    found = [above for above in line if above.status == QUARANTINED]
+    if found:
         raise Denied(
             f"{version.name} comes from {found[0].name}, which is quarantined still; "
             f"release that first with `amends models release {found[0].name}`"
