@@ -81,7 +81,8 @@ Times are timezone-aware UTC; versions, datasets and blobs are named by sha256 i
     inventory.recipients_of(connection, versions) -> tuple[Recipient, ...]      inventory.mark_told(connection, id)
     aliases.move(connection, *, model, alias, expected, new, actor, case=None) -> Move
     aliases.withdraw(connection, *, model, alias, expected, actor, case=None) -> Move
-    aliases.withdrawn(connection, model, cases) -> {alias: number}              aliases.moved_by(connection, model, cases)
+    aliases.withdrawn(connection, model, cases) -> {alias: number}
+    aliases.moved_by(connection, model, cases) -> bool
     aliases.resolve(connection, "model@alias" | "model@2" | "model") -> Version
     aliases.resolve_version(connection, "model@alias" | "model@2") -> Version
     aliases.current(connection, model, alias) -> int | None       aliases.history(connection, model, alias)

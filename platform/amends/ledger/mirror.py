@@ -36,8 +36,3 @@ def look(registry: Registry, model: str) -> Mirrored:
 def put_alias(registry: Registry, model: str, alias: str, version: int) -> None:
     """Let an alias stand for a version in MLflow, wherever it stands there now."""
     registry.set_alias(model, alias, version, registry.alias(model, alias))
-
-
-def put_tag(registry: Registry, model: str, version: int, name: str, value: str) -> None:
-    """Give a version in MLflow a tag, whatever it says there now."""
-    registry.tag_version(model, version, {name: value})

@@ -196,11 +196,16 @@ class Registry(Tracking):
         with answering("versions"):
             for key, value in tags.items():
                 if found.tags.get(key) != value:
-                    if ours_of({key: value}):
-                        self._permit("set_model_version_tag", name, version, key, value)
-                    self.versions.set_model_version_tag(name, str(version), key, value)
+                    self.put_tag(name, version, key, value)
             if description and found.description != description:
                 self.client.update_model_version(name, str(version), description)
+
+    def put_tag(self, name: str, version: int, key: str, value: str) -> None:
+        """Write one tag of a version that is known to be there, whatever it says now."""
+        with answering("versions"):
+            if ours_of({key: value}):
+                self._permit("set_model_version_tag", name, version, key, value)
+            self.versions.set_model_version_tag(name, str(version), key, value)
 
     def purge_version(self, name: str, version: int, *, uri: str | None = None) -> dict[str, Any]:
         """Delete a version's files for good, its tags and itself, and return the evidence; done again, it checks again.

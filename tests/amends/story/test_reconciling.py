@@ -12,7 +12,7 @@ from story_promotable import in_mlflow, own, promoted
 from amends.governor.models import reconciling
 from amends.governor.models.reconciling import check_aliases, reconcile_due
 from amends.ledger import approvals, cases, journal, people
-from amends.ledger.mirror import put_alias, put_tag
+from amends.ledger.mirror import put_alias
 from amends.records import CaseStatus
 
 
@@ -22,7 +22,7 @@ def test_what_was_changed_in_mlflow_is_found_recorded_once_and_put_back(base):
     assert check_aliases(workspace).found == ()
     client = workspace.registry.client
     put_alias(workspace.registry, "assistant", "champion", 1)
-    put_tag(workspace.registry, "assistant", 2, "amends.digest", "0" * 64)
+    workspace.registry.put_tag("assistant", 2, "amends.digest", "0" * 64)
     client.delete_model_version("assistant", "3")
     client.set_registered_model_alias("assistant", "mine", "1")
     for _ in range(2):

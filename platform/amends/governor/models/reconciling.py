@@ -16,7 +16,7 @@ from amends.governor.workspace import Workspace
 from amends.ledger import audit
 from amends.ledger.actions import Action
 from amends.ledger.columns import now, stamp
-from amends.ledger.mirror import put_alias, put_tag
+from amends.ledger.mirror import put_alias
 from amends.policy import Reconcile
 from amends.records import digest_of
 
@@ -142,7 +142,7 @@ def _mend(workspace: Workspace, one: Divergence, times: int) -> bool:
     if one.kind is Kind.ALIAS:
         put_alias(workspace.registry, one.model, one.name, one.version)
     else:
-        put_tag(workspace.registry, one.model, one.version, one.name, one.ours)
+        workspace.registry.put_tag(one.model, one.version, one.name, one.ours)
     action = Action.ALIAS_RESTORED if one.kind is Kind.ALIAS else Action.VERSION_RESTORED
     with workspace.database.transaction() as connection:
         actor = workspace.actor.id if workspace.token else ACTOR
