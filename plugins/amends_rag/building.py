@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amends import BadInput
+from amends import AmendsError, BadInput
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.workspace import Workspace
+from amends.store.scratch import remove
 from amends_rag.card import Card, write_card
 from amends_rag.chunking import Cut, Passage
 from amends_rag.cutting import Cuttings, cut_new, key_of
@@ -95,7 +96,12 @@ def build_index(
     directory.mkdir(parents=True, exist_ok=True)
     settings = Settings.of(made, cut=cut or Cut(), fusion=fusion or Fusion())
     write_card(directory, Card(settings, uri=uri, encoder="" if encoder is None else str(encoder.absolute())))
-    return add_documents(workspace, name, paths, drop_suppressed=drop_suppressed)
+    try:
+        return add_documents(workspace, name, paths, drop_suppressed=drop_suppressed)
+    except AmendsError:
+        if not (directory / EMBEDDED).exists():  # else it can go on
+            remove(directory)
+        raise
 
 
 def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, drop_suppressed: bool = False) -> Added:
