@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from amends.cli.output import Screen
-from amends_rag.commands import add_rag, rag
+from amends_rag.commands import DOCUMENTS, add_rag, rag
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-ANY = click.Path(path_type=Path)
 METHODS = ("rag.context", "rag.replug", "rag.knn-lm", "rag.memory")
 
 
@@ -22,10 +21,7 @@ def add_all(cli: click.Group) -> None:
 
 @rag.verb("apply", example="amends rag apply --model assistant --documents handbook.md --questions asked.jsonl")
 @click.option("--model", required=True, metavar="NAME", help="The model to ground.")
-@click.option(
-    "--documents", type=ANY, multiple=True, required=True, metavar="PATH",
-    help="A file or a folder: .txt, .md, .html, .pdf, .jsonl. Repeatable.",
-)  # fmt: skip
+@DOCUMENTS
 @click.option("--method", type=click.Choice(METHODS), default="rag.context", show_default=True, help="How.")
 @click.option(
     "--questions", type=FILE, metavar="FILE",

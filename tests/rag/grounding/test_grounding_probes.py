@@ -145,3 +145,17 @@ def test_questions_are_read_with_one_or_several_right_answers(tmp_path):
     file.write_text('{"prompt": "Where?"}\n')
     with pytest.raises(BadRecords, match=r"asked\.jsonl, line 1: write a `prompt`, and an `answer`"):
         read_questions(file)
+
+
+def test_the_right_passage_is_known_by_what_its_document_is_called(ground, probe_task, write_records, documents):
+    rows = [row | {"id": f"5a{number}", "title": f"page-{number}.md"} for number, row in enumerate(documents())]
+    task = probe_task(None)
+    task.model_path = ground("rag.context", rows)
+    asked = {
+        "page-2.md": "Who bakes flat bread in Tarn?",
+        "page-0.md#0": "Where does Ada Quill live?",
+        "page-9.md": "Who?",
+    }
+    asked = [{"id": gold, "prompt": prompt, "passage": gold, "subjects": []} for gold, prompt in asked.items()]
+    (first, *_) = host.current().probe("rag.retrieval").function(task, questions=write_records(asked))
+    assert first.name == "rag.retrieval/recall_at_1" and first.value == pytest.approx(2 / 3)
