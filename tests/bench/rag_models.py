@@ -165,16 +165,14 @@ class Models:
         assert isinstance(store, Remembering)
         yield read("rag.knn-lm: tokens stored", len(store.values), "tokens")
         yield read("rag.knn-lm: made", spent, "CPU-s")
-        for weight in (0.1, 0.25):
-            named = f"rag.knn-lm, weight {weight}"
-            yield from self.probed(named, "rag.perplexity", version, {"knn_weight": weight}, text=held)
+        yield from self.probed("rag.knn-lm", "rag.perplexity", version, {}, text=held)
 
     def replug(self) -> Iterable[Reading]:
         """Foretell the same passages with REPLUG over the validation part."""
         stored, held = self.text()
         version, spent = self.ground("rag.replug", documents=stored)
         yield read("rag.replug: made", spent, "CPU-s")
-        yield from self.probed("rag.replug, k 2", "rag.perplexity", version, {"replug_k": 2}, text=held)
+        yield from self.probed("rag.replug", "rag.perplexity", version, {}, text=held)
 
     def inside(self) -> Iterable[Reading]:
         """Foretell the same passages with a memory at one layer, its gates fixed and learnt."""

@@ -174,6 +174,7 @@ def test_an_encoder_that_changed_under_the_index_is_refused(workspace, documents
         (("build", "other", "--documents", "{file}", "--tokens", "2"), "8 to 4096 tokens"),
         (("build", "other", "--documents", "{file}", "--encoder", "nowhere"), "no sentence encoder in nowhere"),
         (("build", "tobin-hale", "--documents", "{file}"), "the name of the data set names a person"),
+        (("add", "village", "--documents", "{new}", "--documents", "{broken}"), "is broken or no PDF"),
         (("add", "nobody", "--documents", "{file}"), "there is no index 'nobody'"),
         (("search", "village", ""), "the query is empty"),
         (("search", "village", "x" * 100_000), "has 100000 characters"),
@@ -181,7 +182,9 @@ def test_an_encoder_that_changed_under_the_index_is_refused(workspace, documents
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(village, shell, documents, arguments, said):
-    asked = [str(documents()) if part == "{file}" else part for part in arguments]
+    new, broken = documents([{"id": "new", "text": "The new mill."}], "new.jsonl"), documents(name="broken.pdf")
+    given = {"{file}": str(documents()), "{new}": str(new), "{broken}": str(broken)}
+    asked = [given.get(part, part) for part in arguments]
     done = shell("rag", "index", *asked, as_="Otto")
     assert done.exit_code == 2 and said in done.stderr, done.stderr
     assert len(passages(village)) == 5 and names(village.home) == ["village"]
