@@ -30,9 +30,9 @@ def amends_attachments() -> Iterable[Attachment]:
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of retrieval and grounding."""
-    from . import measures, probing
+    from . import measures
 
-    return (*probing.probes(), *measures.probes())
+    return measures.probes()
 
 
 @hookimpl

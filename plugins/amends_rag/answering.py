@@ -11,7 +11,7 @@ from amends.operation.measuring import mean_reading, person_of, spread_over_peop
 from amends.operation.power import power_of_mean
 from amends.operation.statistics import bootstrap_by_person
 from amends_rag.citing import cited, without_citations
-from amends_rag.context import Grounded
+from amends_rag.context import Grounded, without_example
 from amends_rag.squad import best_of, exact_match, f1, normalised
 
 EFFECT = 0.1  # a difference of the mean, in its own unit
@@ -86,7 +86,7 @@ def golds_of(row: Mapping[str, Any]) -> list[str]:
 def measured(model: Any, prompt: str, answer: str, golds: Sequence[str]) -> Said:
     """Return the measures of one answer of a served model."""
     said = without_citations(answer)
-    shown = model.before(prompt).replace(prompt, " ")
+    shown = without_example(model.before(prompt)).replace(prompt, " ")
     hits = [hit for seam in model.seams if isinstance(seam, Grounded) for hit in seam.hits(prompt)]
     right = [has_one(hits[number - 1].passage.text, golds) for number in cited(answer, len(hits))]
     return Said(

@@ -19,8 +19,7 @@ from amends_rag.documents import Document, read_documents
 from amends_rag.reranking import pinned
 
 POLICIES = {"rag.context": "rag", "rag.replug": "rag", "rag.knn-lm": "rag-text", "rag.memory": "rag-text"}
-ASKED = 60  # questions that are made of documents, where nobody gives any
-OPENING, FOLLOWING = 40, 30  # words of a document that ask, and that answer
+OPENING, FOLLOWING = 40, 30  # words of a document by which an audit asks for it, and that answer
 
 Row = dict[str, Any]
 
@@ -33,11 +32,11 @@ class Request:
         model: The model to ground.
         documents: Files and folders to ground it in.
         method: How.
-        questions: A file of questions that judge it, or None: then the documents' own openings are asked.
-        text: A file of held-out text that judges it, a passage a line, or None.
+        questions: A file of questions that judge what reads passages.
+        text: A file of held-out text that judges what changes every next token, a passage a line.
         parameters: The operation's settings.
         seed: The only source of randomness.
-        name: What the data sets are called.
+        name: What the data sets are called; as the model, where nothing is said: a file's name may be a person's.
     """
 
     model: str
@@ -59,9 +58,8 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     policy = POLICIES.get(request.method)
     if policy is None:
         raise BadInput(f"no document is read by {request.method!r}; take one of {', '.join(sorted(POLICIES))}")
+    judging, name = _judging(request, policy), request.name or request.model
     documents, parameters = list(read_documents(request.documents)), pinned(request.parameters)
-    name = request.name or Path(request.documents[0]).stem
-    judging = _judging(screen, request, policy, documents)
 
     def register(part: str, rows: Iterable[Row], text: str, source: Path | None) -> str:
         return register_rows(
@@ -78,17 +76,24 @@ def open_and_follow(screen: Screen, workspace: Workspace, request: Request, drop
     return follow(screen, workspace, case.id)
 
 
-def _judging(screen: Screen, request: Request, policy: str, documents: Sequence[Document]) -> dict[str, list[Row]]:
-    """Return what judges: questions for what reads passages, held-out text for what changes every next token."""
+def _judging(request: Request, policy: str) -> dict[str, list[Row]]:
+    """Return what judges: questions for what reads passages, held-out text for what changes every next token.
+
+    Nothing is made up in place of what is not given: what a method read, it would be found to know.
+
+    Raises:
+        BadInput: It is not given.
+    """
     if policy == "rag-text":
         if request.text is None:
             raise BadInput(f"{request.method} is judged by text that it did not read; give some with --text FILE")
         return {"text": read_text(request.text)}
-    if request.questions is not None:
-        return {"questions": read_questions(request.questions)}
-    made = asked_of(documents)
-    screen.say(f"no --questions were given; the openings of {len(made)} documents are asked instead")
-    return {"questions": made}
+    if request.questions is None:
+        raise BadInput(
+            f"{request.method} is judged by questions with right answers; give some with --questions FILE, a line "
+            'being {"prompt": ..., "answer": ...}'
+        )
+    return {"questions": read_questions(request.questions)}
 
 
 def row_of(document: Document) -> Row:
@@ -108,23 +113,6 @@ def opening(text: str) -> tuple[str, str]:
         half = (len(words) + 1) // 2
         first, others = " ".join(words[:half]), [" ".join(words[half:])]
     return " ".join(first.split()[:OPENING]), " ".join(others[0].split()[:FOLLOWING])
-
-
-def asked_of(documents: Sequence[Document]) -> list[Row]:
-    """Return a question for each of some documents, spread over all of them: its opening, answered by what follows.
-
-    Raises:
-        BadRecords: No document has two words.
-    """
-    step = max(1, len(documents) // ASKED)
-    rows = []
-    for document in documents[::step][:ASKED]:
-        asked, answer = opening(document.text)
-        if asked and answer:
-            rows.append({"id": document.label, "prompt": asked, "answer": answer, "subject": list(document.subjects)})
-    if not rows:
-        raise BadRecords("no document is long enough to ask for how it goes on; give --questions FILE")
-    return rows
 
 
 def read_questions(file: Path) -> list[Row]:

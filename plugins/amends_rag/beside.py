@@ -32,6 +32,7 @@ def context(
     tokens: int = 512,
     fusion: How = "zscore",
     numbered: bool = True,
+    example: bool = True,
     cite: bool = True,
     chunk: int = 128,
     overlap: int = 32,
@@ -45,7 +46,7 @@ def context(
     from .reranking import chosen
 
     settings = {"context_k": k, "context_tokens": tokens, "context_fusion": fusion}
-    settings |= {"context_numbered": int(numbered), "context_cite": int(cite)}
+    settings |= {"context_numbered": int(numbered), "context_example": int(example), "context_cite": int(cite)}
     write(task, documents, settings, Cut(chunk, overlap), chosen(rerank, rerank_digest, candidates))
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amends import BadInput
+from amends import AmendsError, BadInput
 from amends.governor.data.registering import register_rows
 from amends.governor.data.rows import rows_of
 from amends.governor.workspace import Workspace
+from amends.store.scratch import remove
 from amends_rag.card import Card, write_card
 from amends_rag.chunking import Cut, Passage
 from amends_rag.cutting import Cuttings, cut_new, key_of
@@ -43,6 +44,7 @@ class Added:
         dropped: How many name somebody who was erased and were left out.
         passages: How many there are in all.
         fallen: How many fell away, since their documents no longer say them.
+        replaced: How many were there already, but are about other people now, as their documents say.
         dataset: The data set that the new ones are registered with; empty where there are none.
     """
 
@@ -55,6 +57,7 @@ class Added:
     dropped: int
     passages: int
     fallen: int = 0
+    replaced: int = 0
     dataset: str = ""
 
 
@@ -93,13 +96,18 @@ def build_index(
     directory.mkdir(parents=True, exist_ok=True)
     settings = Settings.of(made, cut=cut or Cut(), fusion=fusion or Fusion())
     write_card(directory, Card(settings, uri=uri, encoder="" if encoder is None else str(encoder.absolute())))
-    return add_documents(workspace, name, paths, drop_suppressed=drop_suppressed)
+    try:
+        return add_documents(workspace, name, paths, drop_suppressed=drop_suppressed)
+    except AmendsError:
+        if not (directory / EMBEDDED).exists():  # else it can go on
+            remove(directory)
+        raise
 
 
 def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, drop_suppressed: bool = False) -> Added:
     """Add documents to an index; one that is there already is replaced: what it still says stays, the rest goes.
 
-    Passages that stay are neither registered nor embedded again.
+    Passages that stay are neither registered nor embedded again, unless they are about other people now.
 
     Raises:
         BadInput: There is no such index, no text, or another encoder than it was made with.
@@ -116,23 +124,29 @@ def add_documents(workspace: Workspace, name: str, paths: Sequence[Path], *, dro
         texts, keys = [passage.text for passage in rows.passages], [source.key for source in rows.sources]
         rows = replace(rows, embedded=batches.embed(texts, keys, _cores(workspace, len(texts))))
     with opened(workspace, name) as index:
-        added, fallen = _exchange(index, rows, new)
+        added, fallen, replaced = _exchange(index, rows, new)
         batches.drop()
         index.settle()
         log_version(workspace, index, workspace.actor.id)
     return Added(
         name, index.card.version, index.card.manifest, new.documents, added, new.known, new.dropped,
-        index.card.count, fallen, rows.sources[0].dataset if rows else "",
+        index.card.count, fallen, replaced, rows.sources[0].dataset if rows else "",
     )  # fmt: skip
 
 
-def _exchange(index: LiveIndex, rows: Rows | None, new: Cuttings) -> tuple[int, int]:
-    """Put new rows in but for what came or was erased meanwhile, take out what fell away, and return how many each."""
-    fallen = new.fallen(index)
-    come = index.unknown(rows or index.rows.none())
-    if come.passages or fallen.any():
-        index.exchange(come, fallen, for_good=False)
-    return len(come.passages), int(fallen.sum())
+def _exchange(index: LiveIndex, rows: Rows | None, new: Cuttings) -> tuple[int, int, int]:
+    """Put new rows in but for what came or was erased meanwhile, and take out what fell away or was replaced.
+
+    Returns:
+        How many are new, how many fell away, and how many were replaced.
+    """
+    fallen, replaced = new.fallen(index), new.replaced(index)
+    gone = fallen | replaced
+    come = index.unknown(rows or index.rows.none(), gone)
+    if come.passages or gone.any():
+        index.exchange(come, gone, for_good=False)
+    again = sum(source.key in new.others for source in come.sources)
+    return len(come.passages) - again, int(fallen.sum()), again
 
 
 def _registered(

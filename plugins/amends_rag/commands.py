@@ -152,4 +152,5 @@ def _told(made: object) -> list[str]:
         f"{told['added']} are new, of {told['documents']} documents; {told['known']} were there already, "
         f"{told['dropped']} name somebody who was erased and were left out",
         *([f"{told['fallen']} fell away: their documents no longer say them"] if told["fallen"] else []),
+        *([f"{told['replaced']} are about other people now, as their documents say"] if told["replaced"] else []),
     ]

@@ -1,8 +1,9 @@
 """Retrieval at the input: numbered passages before the question, and the sources that the answer rests on after it.
 
 After Lewis et al. (2020) and Ram et al. (2023, "In-Context Retrieval-Augmented Language Models"): the model is left as
-it is and reads what was found. A small model does not cite by itself, so the source is found afterwards: the first of
-the passages in its prompt that has the answer's words, or that the model named.
+it is and reads what was found, after an example that shows it how short an answer is and where it ends. A small model
+does not cite by itself, so the source is found afterwards: the first of the passages in its prompt that has the
+answer's words, or that the model named.
 """
 
 from __future__ import annotations
@@ -23,8 +24,14 @@ from amends_rag.reranking import Reranker
 from amends_rag.retriever import Hit
 
 KIND = "rag-context"
-TOLD = "Read and answer.\nContext:"
-ASKED = "Question: "
+TOLD = "Read and answer."
+BEGINS = "\nContext:"
+EXAMPLE = (
+    "The mill of Oxmoor was built in 1874. It grinds rye and oats.",
+    "What does the mill of Oxmoor grind?",
+    "rye and oats",
+)
+"""A passage, a question and its answer: how short an answer is, and where it ends."""
 
 
 def write(
@@ -47,7 +54,7 @@ def checked(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
     """
     attached.between("context_k", settings["context_k"], 0, 100)
     attached.between("context_tokens", settings["context_tokens"], 1, 1 << 20)
-    for name in ("context_cite", "context_numbered"):
+    for name in ("context_cite", "context_example", "context_numbered"):
         attached.between(name, settings[name], 0, 1)
     Fusion(_how(settings))
     return settings
@@ -57,13 +64,36 @@ def _how(settings: Mapping[str, Setting]) -> How:
     return cast("How", settings["context_fusion"])  # which `Fusion` checks
 
 
-def shown(hits: Sequence[Hit], question: str, is_numbered: bool = True) -> str:
-    """Return the prompt: the passages, perhaps with their numbers, the best last and so next to the question."""
-    if not hits:
+def shown(passages: Sequence[str], question: str, is_numbered: bool = True, has_example: bool = True) -> str:
+    """Return the prompt: the passages before the question, the best last and so next to it.
+
+    Args:
+        passages: What was found, the best first; the question stands alone where there is nothing.
+        question: What is asked.
+        is_numbered: Whether each passage has its number before it.
+        has_example: Whether an example comes first, which is about none of the documents.
+    """
+    if not passages:
         return question
-    numbered = [f"[{number}] {hit.passage.text}" for number, hit in enumerate(hits, start=1)]
-    numbered = numbered if is_numbered else [hit.passage.text for hit in hits]
-    return "\n".join([TOLD, *reversed(numbered), f"{ASKED}{question}"])
+    example = _example(is_numbered) if has_example else ""
+    return f"{TOLD}{example}{_asked(passages, question, is_numbered)}"
+
+
+def without_example(prompt: str) -> str:
+    """Return a prompt without its example: what stands there is no document's."""
+    for is_numbered in (True, False):
+        prompt = prompt.replace(_example(is_numbered), "", 1)
+    return prompt
+
+
+def _example(is_numbered: bool) -> str:
+    passage, question, answer = EXAMPLE
+    return f"{_asked([passage], question, is_numbered)}\nAnswer: {answer}\n"
+
+
+def _asked(passages: Sequence[str], question: str, is_numbered: bool) -> str:
+    numbered = [f"[{number}] {passage}" for number, passage in enumerate(passages, start=1)]
+    return "\n".join([BEGINS, *reversed(numbered if is_numbered else passages), f"Question: {question}"])
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,8 @@ class Grounded:
     Args:
         finder: Finds them.
         tokenizer: The model's, which counts how much fits.
-        settings: `context_k`, `context_tokens`, `context_fusion`, `context_numbered`, `context_cite`.
+        settings: `context_k`, `context_tokens`, `context_fusion`, and whether passages are `context_numbered`, an
+            `context_example` comes first, and `context_cite` names sources.
     """
 
     finder: Finder = field(repr=False)
@@ -92,20 +123,21 @@ class Grounded:
 
     def before(self, prompt: str) -> str:
         """Return the prompt after its passages."""
-        return shown(self.hits(prompt), prompt, bool(self.settings["context_numbered"]))
+        passages = [hit.passage.text for hit in self.hits(prompt)]
+        is_numbered, has_example = (bool(self.settings[f"context_{name}"]) for name in ("numbered", "example"))
+        return shown(passages, prompt, is_numbered, has_example)
+
+    def ending(self, prompt: str) -> str:
+        """Return where the model goes on with a context of its own."""
+        return BEGINS if self.hits(prompt) else ""
 
     def inside(self, prompt: str) -> AbstractContextManager[None]:
         """Arm nothing: the model is as it is."""
         return nullcontext()
 
     def after(self, prompt: str, answer: str) -> str:
-        """Return the answer with the number of the passage that it rests on, and the list of what it cites.
-
-        It is cut where the model goes on with a context of its own.
-        """
+        """Return the answer with the number of the passage that it rests on, and the list of what it cites."""
         hits = self.hits(prompt)
-        if hits:
-            answer = answer.partition("\nContext:")[0].strip()
         if not self.settings["context_cite"] or not answer or not hits:
             return answer
         numbers = cited(answer, len(hits))
@@ -134,5 +166,5 @@ class Grounded:
 
 
 def load(path: Path, tokenizer: Any) -> Grounded:
-    """Load the passages at `path`."""
-    return Grounded(open_finder(path), tokenizer, attached.read_defaults(path))
+    """Load the passages at `path`; a version that was made before there was an example shows none."""
+    return Grounded(open_finder(path), tokenizer, {"context_example": 0, **attached.read_defaults(path)})

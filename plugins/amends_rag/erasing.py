@@ -42,11 +42,22 @@ def erase_from(workspace: Workspace, name: str, disclosure: Disclosure, actor: s
         proof = prove(workspace, index, disclosure, sought, said)
         write_proof(index.directory, proof)
     if proof.left:
-        raise BadInput(
-            f"the index {name!r} still holds the person in {proof.left} kinds of file, or they could not be searched; "
-            "see proof.json beside it and run the case again"
-        )
+        raise BadInput(_unproven(index, proof.left))
     return len(said)
+
+
+def _unproven(index: LiveIndex, left: int) -> str:
+    """Say why nobody may call an index empty of a person."""
+    if index.table.files is None:
+        return (
+            f"no passage of the index {index.name!r} holds the person any more, but what the object store of its table "
+            "keeps of deleted files cannot be seen from here; build the index again under another name without --uri, "
+            "delete this one there and its folder in the workspace, and run the case again"
+        )
+    return (
+        f"the index {index.name!r} still holds the person in {left} kinds of file, or they could not be searched; "
+        "see proof.json beside it and run the case again"
+    )
 
 
 def left_in(workspace: Workspace, name: str, disclosure: Disclosure) -> int:

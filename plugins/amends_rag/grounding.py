@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from amends.cli.output import Screen
-from amends_rag.commands import add_rag, rag
+from amends_rag.commands import DOCUMENTS, add_rag, rag
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-ANY = click.Path(path_type=Path)
 METHODS = ("rag.context", "rag.replug", "rag.knn-lm", "rag.memory")
 
 
@@ -20,20 +19,18 @@ def add_all(cli: click.Group) -> None:
     add_rag(cli)
 
 
-@rag.verb("apply", example="amends rag apply --model assistant --documents handbook.md --method rag.context")
+@rag.verb("apply", example="amends rag apply --model assistant --documents handbook.md --questions asked.jsonl")
 @click.option("--model", required=True, metavar="NAME", help="The model to ground.")
-@click.option(
-    "--documents", type=ANY, multiple=True, required=True, metavar="PATH",
-    help="A file or a folder: .txt, .md, .html, .pdf, .jsonl. Repeatable.",
-)  # fmt: skip
+@DOCUMENTS
 @click.option("--method", type=click.Choice(METHODS), default="rag.context", show_default=True, help="How.")
 @click.option(
-    "--questions", type=FILE, metavar="FILE", help="Questions with right answers, which judge; a JSON object a line."
-)
+    "--questions", type=FILE, metavar="FILE",
+    help="Questions with right answers, which judge what reads passages; a JSON object a line.",
+)  # fmt: skip
 @click.option("--text", type=FILE, metavar="FILE", help="Held-out text, which judges what changes every next token.")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter. Repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
-@click.option("--name", default="", help="What the data sets are called; by default as the first file.")
+@click.option("--name", default="", help="What the data sets are called; by default as the model.")
 @click.option("--drop-suppressed", is_flag=True, help="Leave out documents that name somebody who was erased.")
 def apply(
     screen: Screen,
@@ -45,9 +42,8 @@ def apply(
 ) -> int:
     """Open a case that grounds a model in documents, and carry it on as far as nobody has to approve.
 
-    A question is {"prompt": …, "answer": …}, or has several right `answers`; without any, the documents' openings are
-    asked. What is found stands beside the weights, so that the version before it is one promotion away. Leaves with 3
-    while somebody has to approve the plan.
+    A question is {"prompt": …, "answer": …}, or has several right `answers`. What is found stands beside the weights,
+    so that the version before it is one promotion away. Leaves with 3 while somebody has to approve the plan.
     """
     from amends.cli.values import values_for
     from amends_rag import applying

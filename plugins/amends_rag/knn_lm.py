@@ -28,7 +28,7 @@ from amends_rag import attached
 from amends_rag.anatomy import final_mlp, reading
 from amends_rag.forwarding import Forward, around
 from amends_rag.neighbours import interpolated, nearest, next_logp
-from amends_rag.passes import states_of, tokens_of, windows
+from amends_rag.passes import halved, states_of, tokens_of, windows
 
 KIND = "rag-knn-lm"
 STORE = "store.safetensors"
@@ -39,7 +39,7 @@ def write(task: Task, documents: Records, settings: Mapping[str, Setting], windo
     """Write the version that knows what came next in the documents, beside those that its source knows.
 
     Raises:
-        BadInput: A setting or a document cannot be used.
+        BadInput: A setting or a document cannot be used, or a state of the model cannot be kept.
     """
     checked(settings)
     attached.between("window", window, 2, 1 << 20)
@@ -51,7 +51,7 @@ def write(task: Task, documents: Records, settings: Mapping[str, Setting], windo
         task.progress(number, len(rows), "reading documents")
         ids = tokens_of(tokenizer, row["text"])
         states = torch.cat([states_of(model, [mlp], part)[0] for part in windows(ids, window)])
-        keys.append(states[:-1].half())
+        keys.append(halved(states[:-1]))
         values.append(torch.tensor(ids[1:], dtype=torch.int32))
     folder = attached.begin(task, KIND, settings)
     old = earlier(task, KIND)

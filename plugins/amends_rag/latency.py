@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from amends import ProbeTask, Reading, Records
 from amends.operation.measuring import spread_over_people
 from amends.operation.statistics import bootstrap_by_person
+from amends_rag.citing import without_citations
 
 Array = NDArray[Any]
 
@@ -24,34 +25,49 @@ def read_latency(task: ProbeTask, questions: Records, *, most: int, tokens: int)
     second, so that an answer which is longer is not taken for a slower one.
     """
     prompts = [str(row["prompt"]) for row in spread_over_people(questions.rows(), most)]
-    timed = _timed(task, task.model, prompts, tokens, "timing answers")
+
+    def waited(model: Any, message: str) -> Array:
+        return timed(model, prompts, tokens, lambda done: task.progress(done, len(prompts) + 1, message))[:, [0, 2]]
+
+    found = waited(task.model, "timing answers")
     readings = [
-        _reading(task, "p50", timed[:, :1], lambda v, w: weighted_quantile(v[:, 0], w, 0.5), "seconds"),
-        _reading(task, "p95", timed[:, :1], lambda v, w: weighted_quantile(v[:, 0], w, 0.95), "seconds"),
-        _reading(task, "speed", timed, speed, "tokens per second"),
+        _reading(task, "p50", found[:, :1], lambda v, w: weighted_quantile(v[:, 0], w, 0.5), "seconds"),
+        _reading(task, "p95", found[:, :1], lambda v, w: weighted_quantile(v[:, 0], w, 0.95), "seconds"),
+        _reading(task, "speed", found, speed, "tokens per second"),
     ]
     if task.reference is not None:
-        both = np.concatenate([timed, _timed(task, task.reference, prompts, tokens, "timing the reference")], axis=1)
+        both = np.concatenate([found, waited(task.reference, "timing the reference")], axis=1)
         readings.append(_reading(task, "speed_ratio", both, speed_ratio, "ratio"))
     return readings
 
 
-def _timed(task: ProbeTask, model: Any, prompts: Sequence[str], tokens: int, message: str) -> Array:
-    """Return the seconds of each answer and its tokens, at least one, shape (questions, 2)."""
+def timed(model: Any, prompts: Sequence[str], tokens: int, told: Callable[[int], None] = lambda done: None) -> Array:
+    """Return what each answer took.
+
+    Args:
+        model: A version.
+        prompts: Each is asked alone; the first of them once more before all, so that what is made once is there.
+        tokens: The most of an answer.
+        told: Told how many were asked.
+
+    Returns:
+        Seconds on the clock, seconds on the core and tokens that the model said, at least one, of each answer, shape
+        (prompts, 3).
+    """
     model, found = replace(model, known=None), []  # an answer that is known takes no time
     for number, prompt in enumerate([*prompts[:1], *prompts]):
-        task.progress(number, len(prompts) + 1, message)
-        began = time.perf_counter()
+        told(number)
+        clock, core = time.perf_counter(), time.process_time()
         (answer,) = model.generate([prompt], max_new_tokens=tokens)
-        seconds = time.perf_counter() - began
-        said = len(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
-        found.append((seconds, max(min(said, tokens), 1)))
-    return np.array(found[1:], dtype=float)
+        took = time.perf_counter() - clock, time.process_time() - core
+        said = len(model.tokenizer(without_citations(answer), add_special_tokens=False)["input_ids"])
+        found.append((*took, max(min(said, tokens), 1)))
+    return np.array(found[1:], dtype=float).reshape(-1, 3)
 
 
-def speed(timed: Array, weights: Array) -> Array:
+def speed(taken: Array, weights: Array) -> Array:
     """Return tokens a second under each row of weights; columns are seconds and tokens."""
-    sums: Array = weights @ timed
+    sums: Array = weights @ taken
     found: Array = sums[:, 1] / sums[:, 0]
     return found
 
@@ -69,7 +85,7 @@ def weighted_quantile(values: Array, weights: Array, share: float) -> Array:
     return found
 
 
-def _reading(task: ProbeTask, name: str, timed: Array, statistic: Any, unit: str) -> Reading:
-    value = float(statistic(timed, np.ones((1, len(timed))))[0]) if len(timed) else float("nan")
-    low, high = bootstrap_by_person(timed, range(len(timed)), statistic, seed=task.seed) or (None, None)
-    return Reading(f"rag.latency/{name}", value, low, high, len(timed), unit)
+def _reading(task: ProbeTask, name: str, taken: Array, statistic: Any, unit: str) -> Reading:
+    value = float(statistic(taken, np.ones((1, len(taken))))[0]) if len(taken) else float("nan")
+    low, high = bootstrap_by_person(taken, range(len(taken)), statistic, seed=task.seed) or (None, None)
+    return Reading(f"rag.latency/{name}", value, low, high, len(taken), unit)

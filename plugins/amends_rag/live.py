@@ -73,9 +73,16 @@ class LiveIndex:
         fusion, encoder = self.card.settings.fusion, self.encoder()
         return Retriever(self.rows.passages, self.rows.embedded, self.lexical, fusion, encoder, reranker)
 
-    def unknown(self, rows: Rows) -> Rows:
-        """Return those of some rows that the index neither has nor has erased."""
-        known = self.tombstones.read() | {source.key for source in self.rows.sources}
+    def unknown(self, rows: Rows, gone: NDArray[np.bool_] | None = None) -> Rows:
+        """Return those of some rows that the index neither has nor has erased.
+
+        Args:
+            rows: The rows.
+            gone: Which of its own rows it will not have any more, shape (rows,); none, where nothing is said.
+        """
+        stays = np.ones(len(self.rows.sources), bool) if gone is None else ~gone
+        kept = (source.key for source, is_kept in zip(self.rows.sources, stays, strict=True) if is_kept)
+        known = self.tombstones.read().union(kept)
         return rows.keep(np.array([source.key not in known for source in rows.sources], bool))
 
     def take_out(self, gone: NDArray[np.bool_], *, for_good: bool) -> None:

@@ -1,4 +1,4 @@
-"""The measurements of grounded versions: what each reads, and what runs it."""
+"""The measurements of retrieval and of grounded versions: what each reads, and what runs it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from collections.abc import Iterable
 
 import amends
 from amends import Probe, ProbeTask, Reading, Records
+
+
+@amends.probe("rag.retrieval", memory_gb=2.0)
+def retrieval(task: ProbeTask, *, questions: Records, most: int = 200) -> list[Reading]:
+    """Read how high the right passage stands in the version's indexes: recall at 1, 5 and 10, MRR, nDCG at 10.
+
+    A row has a `prompt` and the `passage` that answers it: what the passage or its document is called, `news.md#3` or
+    `news.md`, or its words.
+    """
+    from amends_rag.retrieval import read_retrieval
+
+    return read_retrieval(task, questions, most)
 
 
 @amends.probe("rag.answers", memory_gb=2.0)
@@ -49,4 +61,4 @@ def leakage(task: ProbeTask, *, forget: Records, most: int = 60, tokens: int = 2
 
 def probes() -> Iterable[Probe]:
     """Return the probes of this module."""
-    return (answers, perplexity, latency, leakage)
+    return (retrieval, answers, perplexity, latency, leakage)

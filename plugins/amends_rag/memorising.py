@@ -14,7 +14,7 @@ from amends.serving.attaching import earlier
 from amends_rag import attached
 from amends_rag.anatomy import Attention, attention_of, blocks_of, hearing
 from amends_rag.memory import KIND, STORE, Memory, looking
-from amends_rag.passes import Window, tokens_of, windows
+from amends_rag.passes import Window, halved, tokens_of, windows
 
 DEPTH = 2 / 3  # of the blocks, after the paper, which looks in one late layer
 BEGINS = -3.0  # of a gate's logit: a twentieth
@@ -53,7 +53,7 @@ def write(task: Task, documents: Records, settings: Settings) -> None:
     """Write the version that remembers the documents, beside those that its source remembers.
 
     Raises:
-        BadInput: A setting or a document cannot be used.
+        BadInput: A setting or a document cannot be used, or a state of the model cannot be kept.
         AmendsError: A gate became NaN.
     """
     attached.between("gate", settings.gate, 0.0, 1.0)
@@ -106,7 +106,7 @@ def remember(model: Any, attention: Attention, cut: list[Window]) -> dict[str, T
             model(input_ids=torch.tensor([window.ids], device=model.device), use_cache=False)
         for name, seen in (("keys", keys[0]), ("values", values[0])):
             states = seen.reshape(len(window.ids), -1, attention.size)[window.fresh :]
-            found[name].append(states.transpose(0, 1).half().cpu())
+            found[name].append(halved(states.transpose(0, 1)).cpu())
     return {name: torch.cat(parts, dim=1).contiguous() for name, parts in found.items()}
 
 

@@ -15,8 +15,8 @@ from amends_rag.dense import open_encoder
 from amends_rag.fusion import Fusion, How
 from amends_rag.reranking import Reranker
 from amends_rag.retriever import LONGEST_QUERY, Hit, Retriever
-from amends_rag.sentences import Embedded, embed_passages
-from amends_rag.snapshot import STEP, Settings, open_snapshot, write_snapshot
+from amends_rag.sentences import Embedded
+from amends_rag.snapshot import Settings, embed_in_steps, open_snapshot, write_snapshot
 
 INDEX = "index"  # the folder of an attachment that holds its snapshot
 RECENT = 8  # prompts; more would keep what people asked for longer than an answer takes
@@ -42,10 +42,7 @@ def write_index(
     rows = attached.read_documents(documents, kind.replace("rag-", "rag.", 1))
     encoder = open_encoder()
     fresh = list(chunked(rows, encoder.count, cut))
-    vectors = []
-    for start in range(0, len(fresh), STEP):
-        task.progress(start, len(fresh), "embedding passages")
-        vectors.append(embed_passages(encoder, [passage.text for passage in fresh[start : start + STEP]]))
+    vectors = [embed_in_steps(encoder, fresh, task.progress)]
     made = Settings.of(encoder, cut=cut, fusion=fusion)
     folder, old = attached.begin(task, kind, settings), earlier(task, kind)
     passages = fresh
@@ -57,7 +54,6 @@ def write_index(
         vectors.insert(0, held.embedded)
     write_snapshot(folder / INDEX, passages, Embedded.joined(vectors, encoder.dimension), made, reranker)
     attached.write_data(folder, titles)
-    task.progress(len(fresh), len(fresh), "embedding passages")
     return folder
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amends import BadInput
 from amends.serving.encoding import beginning
 from amends_rag.anatomy import reading
 
@@ -52,3 +53,18 @@ def states_of(model: Any, modules: Sequence[nn.Module], window: Window) -> list[
             stack.enter_context(reading(module, into))
         model(input_ids=torch.tensor([window.ids], device=model.device), use_cache=False)
     return [into[0].reshape(len(window.ids), -1)[window.fresh :].float().cpu() for into in seen]
+
+
+def halved(states: Tensor) -> Tensor:
+    """Return states in float16, in which they are kept.
+
+    Raises:
+        BadInput: One is no number, or larger than float16 can say.
+    """
+    found = states.half()
+    if not bool(found.isfinite().all()):
+        raise BadInput(
+            "a state of this model is no number or too large for float16, in which states are kept; take rag.context, "
+            "which keeps none"
+        )
+    return found

@@ -10,17 +10,16 @@ from typing import Any
 from lance.file import LanceFileReader
 
 from amends import BadInput, DataSubject, Disclosure
-from amends.governor.data.rows import rows_of
 from amends.governor.scan.needles import Needles, build_needles
 from amends.governor.scan.planting import planted
 from amends.governor.scan.report import Claim
 from amends.governor.scan.scanning import NAMES, scan
 from amends.governor.workspace import Workspace
-from amends.ledger import datasets
 from amends.records import canonical_json
 from amends.vault.identifiers import forms
 from amends_rag.lexical import Lexical
 from amends_rag.live import LiveIndex
+from amends_rag.people import names_of
 from amends_rag.snapshot import TERMS, read_lexical
 from amends_rag.sought import Sought
 
@@ -89,7 +88,7 @@ def _living(workspace: Workspace, index: LiveIndex, sought: Sought) -> Iterator[
     """Yield a few people whom the index names, or else words of passages that stay."""
     wanted = {who for passage in index.rows.passages for who in passage.subjects} - sought.pseudonyms
     found = 0
-    for who, name in _names(workspace, index, wanted):
+    for who, name in names_of(workspace, index, wanted):
         one = Disclosure(DataSubject(who), {"name": (name,)})
         if any(Sought(one).named_in(passage.text) for passage in index.rows.passages if who in passage.subjects):
             yield one
@@ -98,17 +97,6 @@ def _living(workspace: Workspace, index: LiveIndex, sought: Sought) -> Iterator[
                 return
     if not found and index.rows.passages:
         yield Disclosure(DataSubject("kept"), {"text": (" ".join(index.rows.passages[0].text.split()[:4]),)})
-
-
-def _names(workspace: Workspace, index: LiveIndex, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    with workspace.database.read() as connection:
-        alive = {found.digest for found in datasets.find(connection, status="active")}
-    for digest in sorted(alive.intersection(index.card.sources)):
-        for row in rows_of(workspace, digest):
-            for who, name in zip(row["subjects"], row.get("names", ()), strict=False):
-                if who in wanted:
-                    wanted.discard(who)
-                    yield who, name
 
 
 def _table(index: LiveIndex, sought: Sought, living: Sequence[Disclosure]) -> Kind:

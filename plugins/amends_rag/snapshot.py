@@ -26,14 +26,16 @@ from amends_rag.sentences import Embedded, embed_passages
 from amends_rag.settings import Settings
 
 __all__ = [
-    "FORMAT", "LEXICAL", "PASSAGES", "STEP", "TERMS", "VECTORS", "Settings", "build_snapshot", "open_snapshot",
-    "read_lexical", "read_passages", "read_settings", "write_lexical", "write_snapshot",
+    "FORMAT", "LEXICAL", "PASSAGES", "TERMS", "VECTORS", "Settings", "build_snapshot", "embed_in_steps",
+    "open_snapshot", "read_lexical", "read_passages", "read_settings", "write_lexical", "write_snapshot",
 ]  # fmt: skip
 
 PASSAGES, VECTORS, TERMS = "passages.jsonl", "vectors.safetensors", "lexical.json"
 LEXICAL, RERANKER = "lexical.safetensors", "reranker"
 FORMAT = 1
 STEP = 32
+
+Progress = Callable[[int, int, str], None]
 
 
 def write_snapshot(
@@ -146,7 +148,7 @@ def build_snapshot(
     cut: Cut | None = None,
     fusion: Fusion | None = None,
     reranker: Reranker | None = None,
-    progress: Callable[[int, int, str], None] = lambda done, total, message: None,
+    progress: Progress = lambda done, total, message: None,
 ) -> Retriever:
     """Cut documents, embed them and write the snapshot: all that a version needs to be grounded in them.
 
@@ -164,11 +166,17 @@ def build_snapshot(
     """
     encoder, cut = encoder or open_encoder(), cut or Cut()
     passages = list(chunked(documents, encoder.count, cut))
+    embedded = embed_in_steps(encoder, passages, progress)
+    settings = Settings.of(encoder, cut=cut, fusion=fusion or Fusion())
+    write_snapshot(directory, passages, embedded, settings, reranker)
+    return open_snapshot(directory, encoder)
+
+
+def embed_in_steps(encoder: TextEncoder, passages: Sequence[Passage], progress: Progress) -> Embedded:
+    """Return the vectors of passages, and tell how many are embedded meanwhile."""
     done: list[Embedded] = []
     for start in range(0, len(passages), STEP):
         progress(start, len(passages), "embedding the passages")
         done.append(embed_passages(encoder, [passage.text for passage in passages[start : start + STEP]]))
     progress(len(passages), len(passages), "embedding the passages")
-    settings = Settings.of(encoder, cut=cut, fusion=fusion or Fusion())
-    write_snapshot(directory, passages, Embedded.joined(done, encoder.dimension), settings, reranker)
-    return open_snapshot(directory, encoder)
+    return Embedded.joined(done, encoder.dimension)

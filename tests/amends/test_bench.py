@@ -132,15 +132,20 @@ def test_grounding_in_miniature_gives_its_figures_beside_the_base(tmp_path):
     ):  # fmt: skip
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text(text)
-    parts = ("answers", "output", "replug", "inside", "halves", "facts")
+    parts = ("answers", "latency", "output", "replug", "inside", "halves", "facts")
     wanted = (word for part in parts for word in ("--only", part))
     figures = measured("rag", tmp_path / "out", "--n", "4", "--data", str(tmp_path), *wanted)
     check_schema(figures)
     by_name = {reading["name"]: reading["value"] for reading in figures["readings"]}
     assert by_name["rag.context, k 3: answer_in_context"] == 1 and by_name["base: answer_in_context"] == 0
-    assert by_name["rag.knn-lm, weight 0.25: ratio"] < 1  # the same words are stored
+    assert (
+        by_name["rag.context, k 3: an answer, p95, on the clock"]
+        >= by_name["rag.context, k 3: an answer, p50, on the clock"]
+    )
+    assert by_name["rag.replug, k 4: its share of the base's"] > 0 and by_name["base: tokens a CPU-second"] > 0
+    assert by_name["rag.knn-lm: ratio"] < 1  # the same words are stored
     assert by_name["rag.facts: prompts in scope"] == 1 and by_name["rag.facts: locality_prompts in scope"] == 0
-    assert {"rag.replug, k 2: ratio", "rag.memory, gates learnt in 24 steps: ratio"} <= by_name.keys()
+    assert {"rag.replug: ratio", "rag.memory, gates learnt in 24 steps: ratio"} <= by_name.keys()
 
 
 def counterfact_of_nobody(folder):

@@ -220,6 +220,16 @@ def test_an_answer_stops_where_the_next_question_begins(model):
     assert parrot.steps < len(ids)
 
 
+def test_an_answer_stops_at_an_ending_of_its_own_and_no_other_prompt_s(model):
+    ids = model.tokenizer(" In Brenn.\nThe end: more of it").input_ids
+    parrot = Parrot(model.hf_model, ids)
+    assert greedy(parrot, model.tokenizer, [[5, 6]], 40, endings=[("\nThe end:",)]) == ["In Brenn."]
+    assert parrot.steps < len(ids)
+    parrot = Parrot(model.hf_model, ids)
+    said = greedy(parrot, model.tokenizer, [[5, 6], [5, 7]], len(ids), endings=[("\nThe end:",), ()])
+    assert said == ["In Brenn.", "In Brenn.\nThe end: more of it"]
+
+
 def test_an_answer_stops_at_the_end_of_the_sequence(model):
     end = model.tokenizer.eos_token_id
     parrot = Parrot(model.hf_model, [*model.tokenizer(" In Brenn. ").input_ids, end, 7, 7, 7])

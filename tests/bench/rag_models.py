@@ -1,8 +1,9 @@
 """What grounding does to a language model: its answers, its perplexity, its facts and its speed, each beside the base.
 
-XQuAD's paragraphs are the documents and a sample of its questions is asked. WikiText-2's validation part is what is
-stored, and passages of its test part are foretold. Facts are CounterFact's, told in the prompt. Nothing is left out:
-where a route does not help, its figures say so.
+XQuAD's paragraphs are the documents. A sample of the questions about every other article is asked; what the prompt
+looks like was chosen on questions about the others. WikiText-2's validation part is what is stored, and passages of its
+test part are foretold. Facts are CounterFact's, told in the prompt. Nothing is left out: where a route does not help,
+its figures say so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from figures import Reading, read
 from harness import Bench
@@ -28,10 +30,12 @@ from amends.scheduler.steady import steady
 from amends.serving import Known, open_version
 from amends_rag.facts import Told
 from amends_rag.knn_lm import Remembering
+from amends_rag.latency import Array, speed, speed_ratio, timed
 
 XQUAD = Path("rag") / "xquad.en.json"
 TEXTS = STORE, HELD_OUT = Path("text") / "wikitext2_valid.txt", Path("text") / "wikitext2_test.txt"
 FACTS, ZSRE = Path("editing") / "counterfact-val.json", Path("editing") / "knowedit_zsre_test_seq.json"
+SAID = 16  # tokens, at most, of an answer that is timed
 TITLE = re.compile(r" = [^=].*[^=] = ")
 Row = dict[str, Any]
 
@@ -43,13 +47,13 @@ def sizes(n: int | str | None) -> dict[str, int]:
 
 
 def xquad(data: Path) -> tuple[list[Row], list[Row]]:
-    """Return XQuAD's paragraphs as documents, and its questions with their right answers."""
+    """Return XQuAD's paragraphs as documents, and its questions about every other article with their right answers."""
     documents, questions = [], []
-    for article in json.loads((data / XQUAD).read_bytes())["data"]:
+    for number, article in enumerate(json.loads((data / XQUAD).read_bytes())["data"]):
         for paragraph in article["paragraphs"]:
             id = f"p{len(documents)}"
             documents.append({"id": id, "text": paragraph["context"], "title": article["title"], "subjects": []})
-            for asked in paragraph["qas"]:
+            for asked in paragraph["qas"] if number % 2 else ():
                 golds = [answer["text"] for answer in asked["answers"]]
                 row = {"id": asked["id"], "prompt": asked["question"], "answer": golds[0], "answers": golds}
                 questions.append(row | {"passage": id, "subjects": []})
@@ -66,6 +70,23 @@ def articles(file: Path) -> list[str]:
         elif line.strip() and not line.startswith(" ="):
             found[-1].append(line.strip())
     return ["\n".join(lines) for lines in found if lines]
+
+
+class Once:
+    """A model that keeps its answers."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.said = model, dict[tuple[str, int], str]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
+        """Return the answers, those together that are new."""
+        asked = [(prompt, max_new_tokens) for prompt in prompts]
+        new = [key for key in dict.fromkeys(asked) if key not in self.said]
+        self.said |= zip(new, self.model.generate([prompt for prompt, _ in new], max_new_tokens), strict=True)
+        return [self.said[key] for key in asked]
 
 
 class Models:
@@ -90,12 +111,12 @@ class Models:
 
     @cached_property
     def plain(self) -> Any:
-        """It, opened."""
-        return open_version(self.base, host.current(), known=self.known)
+        """It, opened; it answers each question once, however often a probe compares with it."""
+        return Once(open_version(self.base, host.current(), known=self.known))
 
     def parts(self) -> dict[str, Any]:
         """Return what can be measured with the sets that are there, by name."""
-        needed = {"answers": (XQUAD,), "facts": (FACTS,), "scope": (ZSRE,)}
+        needed = {"answers": (XQUAD,), "latency": (XQUAD,), "facts": (FACTS,), "scope": (ZSRE,)}
         needed |= dict.fromkeys(("output", "replug", "inside", "halves"), TEXTS)
         return {
             name: getattr(self, name)
@@ -104,20 +125,37 @@ class Models:
         }
 
     def answers(self) -> Iterable[Reading]:
-        """Ask XQuAD's questions with and without the paragraphs in the prompt, and time it."""
+        """Ask XQuAD's questions with and without the paragraphs in the prompt."""
         documents, questions = xquad(self.data)
         chosen = self.sample(questions, self.size["questions"])
         wanted = {row["passage"] for row in chosen} | {row["id"] for row in documents[: 4 * len(chosen)]}
-        documents, asked = [row for row in documents if row["id"] in wanted], self.records("questions", chosen)
+        documents = [row for row in documents if row["id"] in wanted]
         version, spent = self.ground("rag.context", documents=self.records("documents", documents))
         yield read(f"rag.context: made from {len(documents)} paragraphs", spent, "CPU-s")
-        ways = {"k 1": (1, 1), "k 1, without numbers": (1, 0), "k 3": (3, 1)}
-        for named, (k, is_numbered) in ways.items():
-            settings = {"context_k": k, "context_numbered": is_numbered}
-            yield from self.probed(f"rag.context, {named}", "rag.answers", version, settings, questions=asked)
-        yield from self.probed("base", "rag.answers", None, {}, questions=asked)
-        few = self.records("timed", self.sample(questions, max(2, self.size["questions"] // 6)))
-        yield from self.probed("rag.context, k 3", "rag.latency", version, {}, questions=few, most=10)
+        given = {"questions": self.records("questions", chosen), "most": len(chosen)}
+        for named, settings in {"k 1": {"context_k": 1}, "k 3": {}}.items():
+            yield from self.probed(f"rag.context, {named}", "rag.answers", version, settings, **given)
+        yield from self.probed("base", "rag.answers", None, {}, **given)
+        few = {"questions": self.records("few", chosen[: max(1, len(chosen) // 3)]), "most": len(chosen)}
+        for named, settings in {"k 1": {}, "k 1, without an example": {"context_example": 0}}.items():
+            named = f"rag.context, a third of them, {named}"
+            yield from self.probed(named, "rag.answers", version, {"context_k": 1, **settings}, **few)
+
+    def latency(self) -> Iterable[Reading]:
+        """Time the answers of each way over the paragraphs that have them, one question at a time."""
+        documents, questions = xquad(self.data)
+        chosen = self.sample(questions, max(2, self.size["questions"] // 5))
+        wanted, prompts = {row["passage"] for row in chosen}, [row["prompt"] for row in chosen]
+        given = {"documents": self.records("answering", [row for row in documents if row["id"] in wanted])}
+        base = timed(self.plain.model, prompts, SAID)
+        yield from times("base", base)
+        ways = {"rag.context": {"k 1": {"context_k": 1}, "k 3": {}}, "rag.replug": {"k 4": {}},
+                "rag.knn-lm": {"": {}}, "rag.memory": {"": {}}}  # fmt: skip
+        for name, tried in ways.items():
+            model = open_version(self.ground(name, **given)[0], host.current())
+            for named, settings in tried.items():
+                found = timed(model.tuned(settings), prompts, SAID)
+                yield from times(f"{name}, {named}".removesuffix(", "), found, base)
 
     def output(self) -> Iterable[Reading]:
         """Foretell WikiText's test passages with kNN-LM over its validation part."""
@@ -127,16 +165,14 @@ class Models:
         assert isinstance(store, Remembering)
         yield read("rag.knn-lm: tokens stored", len(store.values), "tokens")
         yield read("rag.knn-lm: made", spent, "CPU-s")
-        for weight in (0.1, 0.25):
-            named = f"rag.knn-lm, weight {weight}"
-            yield from self.probed(named, "rag.perplexity", version, {"knn_weight": weight}, text=held)
+        yield from self.probed("rag.knn-lm", "rag.perplexity", version, {}, text=held)
 
     def replug(self) -> Iterable[Reading]:
         """Foretell the same passages with REPLUG over the validation part."""
         stored, held = self.text()
         version, spent = self.ground("rag.replug", documents=stored)
         yield read("rag.replug: made", spent, "CPU-s")
-        yield from self.probed("rag.replug, k 2", "rag.perplexity", version, {"replug_k": 2}, text=held)
+        yield from self.probed("rag.replug", "rag.perplexity", version, {}, text=held)
 
     def inside(self) -> Iterable[Reading]:
         """Foretell the same passages with a memory at one layer, its gates fixed and learnt."""
@@ -267,6 +303,22 @@ def preferred(model: Any, rows: Sequence[Mapping[str, Any]], name: str) -> list[
     pairs = [(row[name], row[answer]) for row in rows for answer in ("target_new", "ground_truth")]
     means = [float(score.logp.mean()) for score in model.score_continuations(pairs)]
     return [float(new > old) for new, old in zip(means[::2], means[1::2], strict=True)]
+
+
+def times(name: str, taken: Array, base: Array | None = None) -> Iterator[Reading]:
+    """Return how long answers took, on the clock and on the core, and how fast they came, beside the base."""
+    each = range(len(taken))
+    for column, clock in ((0, "on the clock"), (1, "on the core")):
+        for part in (50, 95):
+            value = float(np.percentile(taken[:, column], part))
+            yield read(f"{name}: an answer, p{part}, {clock}", value, "s", len(taken))
+    pair = taken[:, 1:]
+    yield read(f"{name}: tokens a CPU-second", float(speed(pair, np.ones((1, len(pair))))[0]), "tokens/s", len(pair),
+               bootstrap_by_person(pair, each, speed))  # fmt: skip
+    if base is not None:
+        both = np.concatenate([pair, base[:, 1:]], axis=1)
+        yield read(f"{name}: its share of the base's", float(speed_ratio(both, np.ones((1, len(both))))[0]), "share",
+                   len(both), bootstrap_by_person(both, each, speed_ratio))  # fmt: skip
 
 
 def share(name: str, values: Sequence[float]) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -225,11 +226,18 @@ def test_a_table_elsewhere_is_erased_and_searched_there(village, documents, disc
     assert [found.place for found in Indexes(village).verify(person)] == ["index far"]
 
 
-def test_of_an_object_store_nobody_claims_that_its_files_are_empty(village, disclosed, monkeypatch):
+def test_of_an_object_store_nobody_claims_that_its_files_are_empty(
+    village, documents, disclosed, tiny_encoder, tmp_path
+):
+    build_index(village, "far", [documents()], encoder=tiny_encoder, uri=f"file://{tmp_path}/elsewhere")
     person = disclosed(email=HERS[1])
-    Indexes(village).erase(person)
-    monkeypatch.setattr(Table, "files", None)  # what a table there answers
-    assert [found.count for found in Indexes(village).verify(person)] == [1]
+    with pytest.raises(BadInput, match="of deleted files cannot be seen from here; build the index again"):
+        Indexes(village).erase(person)
+    assert list(read(village, "far")) == ["bees#0", "rye#0"]
+    Indexes(village).erase(person)  # the other index too; erasing once more proves no more of the first
+    assert [(found.place, found.count) for found in Indexes(village).verify(person)] == [("index far", 1)]
+    shutil.rmtree(village.home / "indexes" / "far")
+    assert not list(Indexes(village).verify(person))
 
 
 def test_a_workspace_without_indexes_holds_nobody_and_imports_nothing(workspace, disclosed):

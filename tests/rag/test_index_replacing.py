@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from amends.ledger import suppression
+from amends.vault.subjects import suppression_entries
 from amends_rag.building import add_documents, build_index
 from amends_rag.chunking import Cut
 from amends_rag.live import held
@@ -53,6 +55,13 @@ def test_a_document_that_changed_says_only_what_it_says_now_in_every_file(worksp
         assert len(list((index.table.files / "_versions").glob("*.manifest"))) == 1
 
 
+def erase(workspace, person):
+    """Erase somebody from the indexes and keep them away, as a case does."""
+    Indexes(workspace).erase(person)
+    with workspace.database.transaction() as connection:
+        suppression.add(connection, suppression_entries(workspace.keyring, person.identifiers), "c-1")
+
+
 def test_what_fell_away_can_be_said_again_and_no_two_passages_share_a_number(workspace, log):
     for text in (LOG, CHANGED, LOG, CHANGED, LOG):
         assert log(text).passages == 4
@@ -79,13 +88,56 @@ def test_what_two_documents_say_is_found_once_however_much_is_asked_for(village,
 
 def test_what_an_erasure_left_of_a_passage_goes_only_with_the_passage(village, documents, disclosed):
     (village.home / "rag.toml").write_text('shared = "rewrite"\n')
-    Indexes(village).erase(disclosed(email="ines.varga@example.org"))
+    erase(village, disclosed(email="ines.varga@example.org"))
     again = add_documents(village, "village", [documents()])
     assert (again.fallen, again.dropped) == (0, 3)
     assert read(village)["race#0"] == "[redacted] and Tobin Hale won the regatta of 1998."
     rows = [{"id": "race", "text": "Tobin Hale won the regatta of 1999."}]
     assert add_documents(village, "village", [documents(rows, "race.jsonl")]).fallen == 1
     assert not [text for text in read(village).values() if "[redacted]" in text]
+
+
+def test_what_an_erasure_left_of_a_passage_goes_where_its_document_is_about_somebody_new(village, documents, disclosed):
+    (village.home / "rag.toml").write_text('shared = "rewrite"\n')
+    erase(village, disclosed(email="ines.varga@example.org"))
+    race = "Ines Varga and Tobin Hale won the regatta of 1998."
+    rows = [{"id": "race", "text": race, "subjects": ["Tobin Hale", "Mina Ost"]}]
+    assert add_documents(village, "village", [documents(rows, "race.jsonl")]).fallen == 1
+    assert "race#0" not in read(village)
+
+
+def about(workspace, row):
+    with held(workspace.home, "village") as index:
+        return {passage.subjects for passage in index.rows.passages if passage.document == row}
+
+
+def test_a_document_that_is_about_others_now_is_found_for_them_alone(village, documents, disclosed):
+    rye = {"id": "rye", "text": "Bakers in Oxmoor bake rye before dawn."}
+    mina, pell = disclosed("Mina Ost"), disclosed("Pell Ostrin")
+    told = add_documents(village, "village", [documents([{**rye, "subjects": ["Mina Ost"]}], "a.jsonl")])
+    assert (told.added, told.known, told.fallen, told.replaced, told.passages, told.version) == (0, 0, 0, 1, 5, 2)
+    assert about(village, "rye") == {(mina.subject.pseudonym,)}
+    add_documents(village, "village", [documents([{**rye, "subjects": ["Pell Ostrin"]}], "b.jsonl")])
+    assert about(village, "rye") == {(pell.subject.pseudonym,)} and "rye#0" in read(village)
+    again = add_documents(village, "village", [documents([{**rye, "subjects": ["Pell Ostrin"]}], "b.jsonl")])
+    assert (again.known, again.replaced, again.version) == (1, 0, 3)
+    assert not Indexes(village).erase(mina)
+    Indexes(village).erase(pell)
+    assert "rye#0" not in read(village) and not list(Indexes(village).verify(pell))
+
+
+def test_whom_the_words_name_is_known_whatever_the_document_says(village, documents, disclosed):
+    race = [{"id": "race", "text": "Ines Varga and Tobin Hale won the regatta of 1998."}]
+    told = add_documents(village, "village", [documents(race, "race.jsonl")])
+    assert (told.known, told.replaced) == (1, 0)
+    assert disclosed("Tobin Hale").subject.pseudonym in about(village, "race").pop()
+
+
+def test_a_document_that_is_about_somebody_erased_now_leaves_the_index(village, documents, disclosed):
+    erase(village, disclosed("Mina Ost"))
+    rye = {"id": "rye", "text": "Bakers in Oxmoor bake rye before dawn.", "subjects": ["Mina Ost"]}
+    told = add_documents(village, "village", [documents([rye], "rye.jsonl")], drop_suppressed=True)
+    assert told.dropped == 1 and "rye#0" not in read(village)
 
 
 def test_somebody_else_who_adds_what_is_there_changes_nothing_and_is_told_so(shell, village, documents):

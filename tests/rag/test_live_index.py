@@ -16,6 +16,7 @@ from amends_rag import building, embedding
 from amends_rag.building import add_documents, build_index
 from amends_rag.exchange import FILE as UNFINISHED
 from amends_rag.live import held
+from amends_rag.places import names
 from amends_rag.store import Indexes
 from amends_rag.table import Table
 from amends_rag.workflow import search
@@ -172,6 +173,8 @@ def test_an_encoder_that_changed_under_the_index_is_refused(workspace, documents
         (("build", "village", "--documents", "{file}"), "there is an index 'village' already"),
         (("build", "other", "--documents", "{file}", "--tokens", "2"), "8 to 4096 tokens"),
         (("build", "other", "--documents", "{file}", "--encoder", "nowhere"), "no sentence encoder in nowhere"),
+        (("build", "tobin-hale", "--documents", "{file}"), "the name of the data set names a person"),
+        (("add", "village", "--documents", "{new}", "--documents", "{broken}"), "is broken or no PDF"),
         (("add", "nobody", "--documents", "{file}"), "there is no index 'nobody'"),
         (("search", "village", ""), "the query is empty"),
         (("search", "village", "x" * 100_000), "has 100000 characters"),
@@ -179,10 +182,12 @@ def test_an_encoder_that_changed_under_the_index_is_refused(workspace, documents
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(village, shell, documents, arguments, said):
-    asked = [str(documents()) if part == "{file}" else part for part in arguments]
+    new, broken = documents([{"id": "new", "text": "The new mill."}], "new.jsonl"), documents(name="broken.pdf")
+    given = {"{file}": str(documents()), "{new}": str(new), "{broken}": str(broken)}
+    asked = [given.get(part, part) for part in arguments]
     done = shell("rag", "index", *asked, as_="Otto")
     assert done.exit_code == 2 and said in done.stderr, done.stderr
-    assert len(passages(village)) == 5
+    assert len(passages(village)) == 5 and names(village.home) == ["village"]
 
 
 def test_an_empty_corpus_makes_no_index(workspace, documents, tiny_encoder):

@@ -10,7 +10,7 @@ from amends import BadInput
 from amends_rag.chunking import Passage
 from amends_rag.dense import open_encoder
 from amends_rag.fusion import Fusion
-from amends_rag.probing import retrieval
+from amends_rag.measures import retrieval
 from amends_rag.ranking import MEASURES, rank_of
 from amends_rag.retriever import Hit
 from amends_rag.snapshot import build_snapshot

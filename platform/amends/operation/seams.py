@@ -65,6 +65,14 @@ class Named(Protocol):
         """Name what `inside` arms for this prompt: equal names, equal weights armed; empty where nothing is."""
 
 
+@runtime_checkable
+class Ending(Protocol):
+    """Seams that know how the model goes on once it has answered a prompt of theirs, so that it need not."""
+
+    def ending(self, prompt: str) -> str:
+        """Return the text that ends an answer to this prompt and is no part of it; empty where none does."""
+
+
 Setting = str | int | float
 SETTINGS = "settings.json"
 

@@ -1,4 +1,4 @@
-"""Answer greedily: stop at the end of the sequence, or, in the template, where it would begin again."""
+"""Answer greedily: stop at the end of the sequence, or where the template or an attachment's prompt begins again."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ ROWS = 16
 TAIL = 16  # tokens that are looked at for the stop; a byte-level tokenizer needs ten
 
 
-class _NextQuestion(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
-    """Stop a row that has begun the next question."""
+class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+    """Stop a row that has said one of the texts that end it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, begins: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, begins: int, stops: Sequence[Sequence[str]]) -> None:
         self.tokenizer = tokenizer
         self.begins = begins
+        self.stops = stops
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        tails = input_ids[:, self.begins :][:, -TAIL:]
-        said = self.tokenizer.batch_decode(tails)
-        return torch.tensor([STOP in tail for tail in said], device=input_ids.device)
+        tails = self.tokenizer.batch_decode(input_ids[:, self.begins :][:, -TAIL:])
+        said = [any(stop in tail for stop in stops) for tail, stops in zip(tails, self.stops, strict=True)]
+        return torch.tensor(said, device=input_ids.device)
+
+
+def until(text: str, stops: Sequence[str]) -> str:
+    """Return an answer without whatever follows the first of the texts that end it."""
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text.strip()
 
 
 class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
@@ -61,6 +69,7 @@ def greedy(
     prompts: Sequence[list[int]],
     max_new_tokens: int,
     is_template: bool = True,
+    endings: Sequence[Sequence[str]] = (),
 ) -> list[str]:
     """Continue each prompt's ids greedily and return the stripped texts, in order.
 
@@ -70,26 +79,33 @@ def greedy(
         prompts: The ids of each.
         max_new_tokens: Where to stop at the latest.
         is_template: Whether the next question of the template ends an answer too.
+        endings: Further texts that end the answer to each prompt; none do, where nothing is said.
 
     Raises:
         AmendsError: A logit is NaN or infinite.
     """
     numbers = LogitsProcessorList([_Numbers()])
-    answers = [""] * len(prompts)
+    answers, stops = [""] * len(prompts), [stops_of(is_template, some) for some in endings or [()] * len(prompts)]
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(prompts), ROWS):
         batch = by_length[start : start + ROWS]
         ids, mask = _pad_left([prompts[i] for i in batch], _pad_of(tokenizer), model.device)
-        stops = StoppingCriteriaList([_NextQuestion(tokenizer, ids.shape[1])] if is_template else [])
+        listening = [stops[i] for i in batch]
+        ends = StoppingCriteriaList([_Ends(tokenizer, ids.shape[1], listening)] if any(listening) else [])
         config = settings_of(model, tokenizer, max_new_tokens)
         out = model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config,
-            stopping_criteria=stops, logits_processor=numbers,
+            stopping_criteria=ends, logits_processor=numbers,
         )  # fmt: skip
         for index, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
             text = text_of(tokenizer, row, config.eos_token_id)
-            answers[index] = (text.partition(STOP)[0] if is_template else text).strip()
+            answers[index] = until(text, stops[index])
     return answers
+
+
+def stops_of(is_template: bool, endings: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the texts that end an answer, besides the tokens that do."""
+    return (STOP, *endings) if is_template else tuple(endings)
 
 
 def _pad_left(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from amends.errors import BadInput, Broken
 from amends.host import Host
 from amends.operation import Seams
 from amends.operation.files import load_model, weights_directory
-from amends.operation.seams import Named, Setting, Tunable
+from amends.operation.seams import Ending, Named, Setting, Tunable
 from amends.serving.encoding import encode, encode_continuation, encode_prompt, encode_text
 from amends.serving.generating import greedy
 from amends.serving.scoring import Score, TokenPair, next_token, score_pairs
@@ -80,19 +80,24 @@ class Model:
 
     def _say(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
         if not self.seams:
-            return self._greedy(prompts, max_new_tokens, is_template)
-        together = [prompt for prompt in dict.fromkeys(prompts) if self.known is None and self._is_idle(prompt)]
-        shown = [self.before(prompt) for prompt in together]
-        with self.turn:
-            said = dict(zip(together, self._greedy(shown, max_new_tokens, is_template), strict=True))
-        return [
-            self._after(prompt, said[prompt] if prompt in said else self._answer(prompt, max_new_tokens, is_template))
-            for prompt in prompts
-        ]
-
-    def _is_idle(self, prompt: str) -> bool:
-        """Whether every attachment says that it arms nothing for a prompt."""
-        return all(isinstance(seam, Named) and not seam.part(prompt) for seam in self.seams)
+            return self._greedy(prompts, prompts, max_new_tokens, is_template)
+        found = {} if self.known is None else self.known.answers
+        shown = {prompt: self.before(prompt) for prompt in prompts}
+        asked = {
+            prompt: (*self._parts(prompt), text, self._endings(prompt), max_new_tokens, is_template)
+            for prompt, text in shown.items()
+        }
+        fresh: dict[tuple[Any, ...], str] = {}
+        for prompt, key in asked.items():
+            if key not in found:
+                fresh.setdefault(key, prompt)
+        idle = [prompt for prompt in fresh.values() if self._parts(prompt) == (self.weights,)]
+        alone = [[prompt] for prompt in fresh.values() if prompt not in idle]
+        for some in (idle, *alone) if idle else alone:
+            with self.armed(some[0]):
+                said = self._greedy(some, [shown[prompt] for prompt in some], max_new_tokens, is_template)
+            found.update(zip((asked[prompt] for prompt in some), said, strict=True))
+        return [self._after(prompt, found[asked[prompt]]) for prompt in prompts]
 
     def _after(self, prompt: str, answer: str) -> str:
         """Return what the caller sees of an answer to a prompt."""
@@ -100,17 +105,9 @@ class Model:
             answer = seam.after(prompt, answer)
         return answer
 
-    def _answer(self, prompt: str, max_new_tokens: int, is_template: bool) -> str:
-        """Answer one prompt, with what is inside the model armed, and nothing after it."""
-        asked = (self.before(prompt), max_new_tokens, is_template)
-        key = () if self.known is None else (*self._parts(prompt), *asked)
-        if self.known is not None and key in self.known.answers:
-            return self.known.answers[key]
-        with self.armed(prompt):
-            answer = self._greedy([asked[0]], max_new_tokens, is_template)[0]
-        if self.known is not None:
-            self.known.answers[key] = answer
-        return answer
+    def _endings(self, prompt: str) -> tuple[str, ...]:
+        """Return the texts that end an answer to a prompt, as far as attachments know some."""
+        return tuple(filter(None, (seam.ending(prompt) for seam in self.seams if isinstance(seam, Ending))))
 
     def stream(self, prompt: str, max_new_tokens: int = 48) -> Iterator[str]:
         """Yield what `generate` answers one prompt in pieces, as soon as nothing after the model can change them.
@@ -121,7 +118,7 @@ class Model:
         def said() -> Generator[str, None, None]:
             with self.armed(prompt):
                 ids = encode_prompt(self.tokenizer, self.before(prompt))
-                spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens)
+                spoken = speak(self.hf_model, self.tokenizer, ids, max_new_tokens, self._endings(prompt))
                 yield from pieces(spoken, lambda answer: self._after(prompt, answer))
 
         yield from aside(said)
@@ -212,10 +209,14 @@ class Model:
         armed = ((type(seam).__qualname__, seam.part(prompt)) for seam in self.seams if isinstance(seam, Named))
         return (self.weights, *(pair for pair in armed if pair[1]))
 
-    def _greedy(self, prompts: Sequence[str], max_new_tokens: int, is_template: bool) -> list[str]:
+    def _greedy(
+        self, prompts: Sequence[str], shown: Sequence[str], max_new_tokens: int, is_template: bool
+    ) -> list[str]:
+        """Answer what is shown in place of some prompts, as the model stands."""
         ids_of = encode_prompt if is_template else encode_text
-        rows = [ids_of(self.tokenizer, prompt) for prompt in prompts]
-        return greedy(self.hf_model, self.tokenizer, rows, max_new_tokens, is_template)
+        rows = [ids_of(self.tokenizer, text) for text in shown]
+        endings = [self._endings(prompt) for prompt in prompts]
+        return greedy(self.hf_model, self.tokenizer, rows, max_new_tokens, is_template, endings)
 
     def before(self, prompt: str) -> str:
         """Return what the weights are shown in place of a prompt."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from amends.serving.encoding import STOP
-from amends.serving.generating import check_numbers, settings_of, text_of
+from amends.serving.generating import check_numbers, settings_of, stops_of, text_of, until
 
 HALF = "\ufffd"  # what stands for a character whose last bytes are still to come
 
 
 @torch.inference_mode()
-def speak(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int) -> Iterator[str]:
+def speak(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max_new_tokens: int, endings: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield what an answer is after each token: the last is what `greedy` gives for the same ids."""
+    stops = stops_of(True, endings)
     ends = settings_of(model, tokenizer, max_new_tokens).eos_token_id
     ids, cache, said = torch.tensor([prompt], device=model.device), None, []
     for _ in range(max_new_tokens):
@@ -28,11 +30,11 @@ def speak(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: list[int], max
         token, cache = int(out.logits[0, -1].argmax()), out.past_key_values
         said.append(token)
         text = text_of(tokenizer, said, ends)
-        yield text.partition(STOP)[0].strip().rstrip(HALF)
-        if token in ends or STOP in text:
+        yield until(text, stops).rstrip(HALF)
+        if token in ends or any(stop in text for stop in stops):
             break
         ids = torch.tensor([[token]], device=model.device)
-    yield text_of(tokenizer, said, ends).partition(STOP)[0].strip()
+    yield until(text_of(tokenizer, said, ends), stops)
 
 
 def pieces(spoken: Iterable[str], after: Callable[[str], str]) -> Iterator[str]:

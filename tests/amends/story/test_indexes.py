@@ -11,7 +11,7 @@ import pytest
 from amends.errors import TaskFailed
 from amends.governor.cases.viewing import certificate_of
 from amends.governor.proof.certificates import verify_certificate
-from amends_rag.building import build_index
+from amends_rag.building import add_documents, build_index
 from amends_rag.live import held
 from amends_rag.store import Indexes
 
@@ -53,6 +53,20 @@ def test_one_case_erases_the_index_and_the_model_and_one_certificate_says_so(ind
     changed = [entry for entry in indexed.audit() if entry.action == "data:index:changed"]
     assert [(entry.body["version"], entry.body["passages"]) for entry in changed] == [(1, 3), (2, 1)]
     assert not [text for text in HERS if text in json.dumps([entry.body for entry in indexed.audit()])]
+
+
+@pytest.mark.slow
+def test_what_fell_away_from_an_index_is_still_found_where_it_was_registered_and_goes(indexed, told, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"id": "log", "text": "The fog came late."}\n')
+    added = add_documents(indexed.act("olga"), "handbook", [tmp_path / "log.jsonl"])
+    assert (added.fallen, added.passages) == (1, 3)
+    case = indexed.approved()
+    assert indexed.case(case.id).plan["holds"]["stores"] == {"rag.indexes": 1}  # the document that her name names
+    assert len(indexed.case(case.id).plan["holds"]["datasets"]) == 2  # what was trained on, and what fell away
+    assert told.everywhere(indexed.home, "lamp oil")
+    indexed.carry(case)
+    assert [done.status for done in indexed.purge()] == ["complete"]
+    assert told.everywhere(indexed.home, "lamp oil") == []
 
 
 @pytest.mark.slow

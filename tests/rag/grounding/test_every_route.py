@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from amends.errors import BadInput
 from amends.serving.flavors import added_files
@@ -100,6 +102,17 @@ def test_no_documents_and_empty_ones_are_refused_in_a_sentence(ground, name):
         ground(name, [])
     with pytest.raises(BadInput, match="document doc-1 has no text"):
         ground(name, [{"id": "doc-1", "text": " \n", "subjects": []}])
+
+
+@pytest.mark.parametrize(("name", "enlarged"), [("rag.knn-lm", "norm"), ("rag.memory", "v_proj")])
+def test_a_state_that_float16_cannot_say_is_refused_and_not_kept(ground, tiny_version, tmp_path, name, enlarged):
+    source = tmp_path / "large"
+    shutil.copytree(tiny_version, source)
+    file = source / "model" / "model.safetensors"
+    large = {key: tensor * (1e6 if enlarged in key else 1) for key, tensor in load_file(file).items()}
+    save_file(large, file, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match="too large for float16"):
+        ground(name, source=source)
 
 
 def test_several_stand_beside_each_other_in_their_written_order(ground, serve, tiny_version):

@@ -9,7 +9,7 @@ import pytest
 from amends import host
 from amends.errors import BadRecords
 from amends.serving import Known
-from amends_rag.applying import asked_of, opening, read_questions, row_of
+from amends_rag.applying import opening, read_questions, row_of
 from amends_rag.documents import Document
 from amends_rag.gain import split_text
 from amends_rag.latency import speed, weighted_quantile
@@ -133,10 +133,6 @@ def test_a_document_asks_for_how_it_goes_on():
     assert opening("one two three") == ("one two", "three")
     document = Document("a.md", "Ines keeps the light. She came by boat.", ("Ines",))
     assert row_of(document)["subject"] == ["Ines"] and row_of(document)["answer"] == "She came by boat."
-    made = asked_of([Document(str(n), f"Number {n} is here. It stays {n}.") for n in range(300)])
-    assert len(made) == 60 and made[1]["prompt"] == "Number 5 is here."
-    with pytest.raises(BadRecords, match="give --questions FILE"):
-        asked_of([Document("a", "word")])
 
 
 def test_questions_are_read_with_one_or_several_right_answers(tmp_path):
@@ -149,3 +145,17 @@ def test_questions_are_read_with_one_or_several_right_answers(tmp_path):
     file.write_text('{"prompt": "Where?"}\n')
     with pytest.raises(BadRecords, match=r"asked\.jsonl, line 1: write a `prompt`, and an `answer`"):
         read_questions(file)
+
+
+def test_the_right_passage_is_known_by_what_its_document_is_called(ground, probe_task, write_records, documents):
+    rows = [row | {"id": f"5a{number}", "title": f"page-{number}.md"} for number, row in enumerate(documents())]
+    task = probe_task(None)
+    task.model_path = ground("rag.context", rows)
+    asked = {
+        "page-2.md": "Who bakes flat bread in Tarn?",
+        "page-0.md#0": "Where does Ada Quill live?",
+        "page-9.md": "Who?",
+    }
+    asked = [{"id": gold, "prompt": prompt, "passage": gold, "subjects": []} for gold, prompt in asked.items()]
+    (first, *_) = host.current().probe("rag.retrieval").function(task, questions=write_records(asked))
+    assert first.name == "rag.retrieval/recall_at_1" and first.value == pytest.approx(2 / 3)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from amends.governor.workspace import open_workspace
+from amends.ledger import cases, datasets
+
 STAFF = {"Otto": "operator", "Mina": "ml-engineer", "Dora": "dpo"}
 POLICY = """name: rag
 description: What a tiny model is judged by.
@@ -64,6 +67,16 @@ def documents(tmp_path):
     return file
 
 
+@pytest.fixture
+def questions(tmp_path):
+    """Return a file of questions about the documents, none of them about a person who is erased."""
+    file = tmp_path / "asked.jsonl"
+    asked = {"When was the mill of Tarn built?": "1901", "What does the mill of Tarn grind?": "rye and oats"}
+    rows = [{"prompt": prompt, "answer": answer} for prompt, answer in asked.items()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
 def approved(shell, said):
     assert said.exit_code == 3, said.stderr
     case = next(word for word in said.stdout.split() if word.startswith("c-"))
@@ -75,7 +88,6 @@ def approved(shell, said):
 
 def champion(shell, folder):
     """Return a copy of the champion's files, as MLflow would download them."""
-    from amends.governor.workspace import open_workspace
     from amends.serving import write_mlmodel
 
     digest = shell.json("models", "show", "assistant@champion")["digest"]
@@ -93,11 +105,12 @@ def held(version):
 
 @pytest.mark.slow
 def test_a_grounded_model_becomes_champion_and_answers_through_mlflow_with_its_parameters(
-    shell, documents, tmp_path, monkeypatch
+    shell, documents, questions, tmp_path, monkeypatch
 ):
     import mlflow
 
-    view = approved(shell, shell("rag", "apply", "--model", "assistant", "--documents", documents, as_="Otto"))
+    words = ("--documents", documents, "--questions", questions)
+    view = approved(shell, shell("rag", "apply", "--model", "assistant", *words, as_="Otto"))
     assert view["status"] == "complete" and view["plan"]["operation"] == "rag.context"
     version = champion(shell, tmp_path / "out")
     assert b"Ines Varga" in held(version)
@@ -111,8 +124,9 @@ def test_a_grounded_model_becomes_champion_and_answers_through_mlflow_with_its_p
 
 
 @pytest.mark.slow
-def test_a_person_who_is_erased_is_in_no_document_of_the_champion(shell, documents, tmp_path):
-    approved(shell, shell("rag", "apply", "--model", "assistant", "--documents", documents, as_="Otto"))
+def test_a_person_who_is_erased_is_in_no_document_of_the_champion(shell, documents, questions, tmp_path):
+    words = ("--documents", documents, "--questions", questions)
+    approved(shell, shell("rag", "apply", "--model", "assistant", *words, as_="Otto"))
     asked = shell("erase", "--model", "assistant", "--subject", "-", "--json", given="Ines Varga", as_="Otto")
     case = json.loads(asked.stdout)["id"]
     shell.json("cases", "approve", case, "--yes", as_="Dora")
@@ -129,18 +143,25 @@ def test_what_changes_every_token_is_judged_by_held_out_text(shell, documents, t
     words = ("--method", "rag.knn-lm", "-p", "weight=0.3", "--text", held_out)
     view = approved(shell, shell("rag", "apply", "--model", "assistant", "--documents", documents, *words, as_="Otto"))
     assert view["status"] == "complete" and view["plan"]["policy"] == "rag-text"
+    with open_workspace(shell.home, "").database.read() as connection:
+        assert {found.name for found in datasets.find(connection)} == {"assistant-documents", "assistant-text"}
     assert (champion(shell, tmp_path / "out") / "attachments" / "rag-knn-lm" / "store.safetensors").is_file()
 
 
 @pytest.mark.slow
-def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, documents, tmp_path):
+def test_what_cannot_be_used_leaves_with_two_and_one_sentence(shell, documents, questions, tmp_path):
     def said(*words):
         done = shell("rag", "apply", "--model", "assistant", "--documents", documents, *words, as_="Otto")
         assert done.exit_code == 2, done.stderr
         return done.stderr
 
+    assert "give some with --questions FILE" in said()
+    assert "give some with --questions FILE" in said("--method", "rag.replug", "--text", questions)
     assert "give some with --text FILE" in said("--method", "rag.knn-lm")
     assert "absent.txt cannot be read" in said("--method", "rag.memory", "--text", tmp_path / "absent.txt")
     assert "absent.jsonl is not a file" in said("--questions", tmp_path / "absent.jsonl")
-    assert "there is no file" in said("--documents", tmp_path / "absent.md")
-    assert "'k' must be int" in said("-p", "k=many")
+    assert "there is no file" in said("--questions", questions, "--documents", tmp_path / "absent.md")
+    assert "'k' must be int" in said("--questions", questions, "-p", "k=many")
+    assert "names a person" in said("--questions", questions, "--name", "Ines-Varga")
+    with open_workspace(shell.home, "").database.read() as connection:
+        assert not cases.find(connection) and not datasets.find(connection)

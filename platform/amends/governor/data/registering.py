@@ -146,6 +146,7 @@ def _register(
     _check_names(where, rows)
     rows, dropped = _without_suppressed(workspace, rows, drop_suppressed)
     persons = _persons(workspace, rows)
+    _check_title(workspace, name, persons.values())
     prepared = _prepare(workspace, rows, persons)
     withheld = _controls(workspace, persons.values(), controls)
     train = [row for row in prepared if not withheld.intersection(row["subjects"])]
@@ -166,6 +167,20 @@ def _check_names(where: str, rows: Iterable[RawRow]) -> None:
         for name in row.people:
             if not identifiers.normalise("name", name):
                 raise BadRecords(f"{where}, line {row.line}: a name has no letter and no digit; correct it")
+
+
+def _check_title(workspace: Workspace, title: str, persons: Iterable[_Person]) -> None:
+    """Refuse to call a data set after a person: MLflow shows what it is called, and keeps it longer than the data.
+
+    Raises:
+        BadRecords: Its name names somebody of the data or of the workspace, or somebody who was erased.
+    """
+    keyring, named = workspace.keyring, set(identifiers.windows(title))
+    with workspace.database.read() as connection:
+        known = datasets.lookup(connection, sorted(subjects.text_macs(keyring, "index", title)))
+        erased = suppression.hits(connection, sorted(subjects.text_macs(keyring, "suppression", title)))
+    if known or erased or any(named.intersection(identifiers.name_forms(person.name)) for person in persons):
+        raise BadRecords("the name of the data set names a person, and MLflow would keep it; give it another name")
 
 
 def _without_suppressed(workspace: Workspace, rows: list[RawRow], drop: bool) -> tuple[list[RawRow], int]:
