@@ -78,6 +78,26 @@ def projected(basis: Tensor, keys: Tensor, earlier: Tensor, weight: float) -> Te
     return right
 
 
+def priced(covariance: Tensor, keys: Tensor, earlier: Tensor, weight: float, text: float) -> Tensor:
+    """Return (K Kᵀ + K₀ K₀ᵀ + μC + λI)⁻¹ K: AlphaEdit's problem with a price on each direction in place of the cut.
+
+    An eigenvector of C with the eigenvalue v costs λ + μv: next to nothing where running text hardly is, and the more
+    the oftener it is there; the projector's price is λ below the threshold and infinite above.
+
+    Args:
+        covariance: C.
+        keys: K, the new ones.
+        earlier: K₀, those of earlier edits, shape (inner, earlier); may have no column.
+        weight: λ.
+        text: μ.
+    """
+    held = torch.cat([keys, earlier], dim=1)
+    system = held @ held.T + text * covariance
+    system.diagonal().add_(weight)
+    right: Tensor = torch.cholesky_solve(keys, factor(system))
+    return right
+
+
 def recursive(inverse: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Take keys into a recursive least squares problem (Woodbury): S' = S + K Kᵀ.
 

@@ -114,6 +114,7 @@ def alphaedit(
     layers: str = "",
     batch: int = 50,
     weight: float = 1.0,
+    weight_per_fact: float = PER_FACT,
     threshold: float = 0.7,
     tokens: int = 200_000,
     shrinkage: float = 0.0,
@@ -133,7 +134,7 @@ def alphaedit(
         steps, lr, stop, overshoot, per_coordinate, contexts,
         layers=layers, batch=batch, tokens=tokens, shrinkage=shrinkage, max_drift=max_drift,
     )  # fmt: skip
-    run(task, edits, text, plan, lambda desk: prepare(desk, threshold, weight))
+    run(task, edits, text, plan, lambda desk: prepare(desk, threshold, weight, weight_per_fact))
 
 
 @_offer("editing.rls")

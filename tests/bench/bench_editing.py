@@ -178,7 +178,7 @@ class Editing:
         facts = self.facts(self.size["sequence"])
         text = text_beside(self.data)
         picture = self.bench.output / "editing-sequence.png"
-        return editing_sequence.measure(self.setting, self.methods[FIRST], facts, text, picture)
+        return editing_sequence.measure(self.setting, self.methods[FIRST], facts, text, picture, self.bench.say)
 
     def erasure(self) -> Iterable[Reading]:
         """Erase facts, with the method that the policy takes first."""

@@ -121,13 +121,19 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float, late:
         return rome.edit(desk, wishes)
 
     @cache
+    def whole() -> dict[int, Tensor]:  # nothing shrunk: no direction would be one that running text hardly uses
+        return {layer: setting.moments.covariance(layer, 0.0) for layer in setting.layers}
+
+    @cache
     def bases() -> dict[int, Tensor]:
-        desk = setting.desk()  # nothing shrunk: no direction would be one that running text hardly uses
-        desk.covariances = {layer: setting.moments.covariance(layer, 0.0) for layer in desk.layers}
+        desk = setting.desk()
+        desk.covariances = whole()
         return alphaedit.bases(desk, threshold)
 
     def with_alphaedit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
-        return alphaedit.edit(desk, wishes, bases(), ridge)
+        desk.covariances = whole()
+        basis = {} if alphaedit.is_priced(desk, setting.per_fact) else bases()
+        return alphaedit.edit(desk, wishes, basis, ridge, setting.per_fact)
 
     def with_rls(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
         return rls.prepare(desk, desk.counterweight(setting.weight, setting.per_fact))(desk, wishes)

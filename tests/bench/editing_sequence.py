@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,14 @@ def perplexity(subject: Subject, text: Sequence[str]) -> float:
 
 
 def measure(
-    setting: Setting, write: Write, facts: Sequence[Fact], text: Sequence[str], picture: Path
+    setting: Setting,
+    write: Write,
+    facts: Sequence[Fact],
+    text: Sequence[str],
+    picture: Path,
+    say: Callable[[str], None],
 ) -> Iterator[Reading]:
-    """Edit batch after batch; the weights go back at the end."""
+    """Edit batch after batch and say how the facts stand at each place of the curve; the weights go back at the end."""
     weights, desk = setting.weights(), setting.desk(len(facts))
     whole = facts[:: max(len(facts) // WHOLE, 1)]
     before, start = ask(setting.subject, whole), perplexity(setting.subject, text)
@@ -60,6 +65,7 @@ def measure(
             ratio = perplexity(setting.subject, text) / start
             tally = ask(setting.subject, asked)
             curve.append(_place(len(done), tally, ratio))
+            say(", ".join(f"{name} {value:.4g}" for name, value in curve[-1].items()) + f", {spent:.0f} CPU-s")
     _draw(curve, picture)
     put_back(setting.subject.anatomy, weights)
     name = f"{len(facts)} in a row"

@@ -131,6 +131,27 @@ def test_a_null_space_without_a_direction_is_refused(run_within, row_about):
         run_within("editing.alphaedit", [row_about()], layers="1", threshold=1e-9)
 
 
+def test_the_null_space_is_cut_off_for_a_hundred_facts_and_has_a_price_beyond(build, tokenizer, row_about):
+    """Only within it up to there; beyond, the keys through (K Kᵀ + 1.5 · 101 C + λI)⁻¹, and with 0 a fact never so."""
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4)) * torch.linspace(0.1, 2, 48)
+    moments, wish = Moments({1: some.T @ some / 300}, 300), Wish(Fact.from_row(row_about()))
+    covariance = moments.covariance(1, 0.0)
+    outside = {}
+    for held, per_fact in ((100, 1.5), (101, 1.5), (101, 0.0)):
+        anatomy, solver = inspect_model(build("llama")), Solver(steps=2, lr=0.5)
+        desk = Desk(anatomy, tokenizer, (1,), solver, moments, 0.0, contexts=("",), held=held)
+        (made,) = alphaedit.prepare(desk, 0.5, 0.01, per_fact)(desk, [wish])
+        basis = alphaedit.bases(desk, 0.5)[1]
+        right = made.right.double()
+        outside[held, per_fact] = float((right - basis @ (basis.T @ right)).norm() / right.norm())
+        if per_fact and held == 101:
+            key = desk.keys_before(1)
+            system = key @ key.T + 1.5 * 101 * covariance + 0.01 * torch.eye(48, dtype=torch.float64)
+            torch.testing.assert_close(right, torch.linalg.inv(system) @ key, atol=1e-6, rtol=1e-4)
+    assert outside[100, 1.5] < 1e-6 and outside[101, 0.0] < 1e-6
+    assert outside[101, 1.5] > 0.01
+
+
 def test_text_counts_by_the_number_of_facts_once_they_are_many(build, tokenizer):
     anatomy = inspect_model(build("llama"))
     desks = [Desk(anatomy, tokenizer, (1,), held=held) for held in (1, 10, 100, 1000)]
@@ -156,7 +177,7 @@ def test_facts_that_the_lineage_holds_make_the_next_ones_softer(run_within, row_
 
 WRITERS = {
     "memit": lambda desk: lambda at, wishes: memit.edit(at, wishes, 0.01),
-    "alphaedit": lambda desk: alphaedit.prepare(desk, 1.0, 0.01),
+    "alphaedit": lambda desk: alphaedit.prepare(desk, 1.0, 0.01, 0.0),
     "rls": lambda desk: rls.prepare(desk, 0.01),
 }
 

@@ -5,7 +5,7 @@ import torch
 from torch.linalg import inv
 
 from amends_editing import ultraedit
-from amends_editing.solving import factor, null_space, projected, rank_one, recursive, ridge
+from amends_editing.solving import factor, null_space, priced, projected, rank_one, recursive, ridge
 
 INNER, WIDTH = 24, 10
 
@@ -88,6 +88,36 @@ def test_alphaedits_update_annihilates_preserved_keys(draw, covariance):
     preserved = (torch.eye(INNER, dtype=torch.float64) - basis @ basis.T) @ draw(INNER, 50)
     assert float((update @ preserved).abs().max()) < 1e-10 * float(update.abs().max())
     assert float((update @ draw(INNER, 1)).abs().max()) > 0.01 * float(update.abs().max())
+
+
+def test_a_price_on_each_direction_is_the_least_of_the_whole_problem(draw, covariance):
+    """Δ = R Kᵀ (K Kᵀ + K₀ K₀ᵀ + μC + λI)⁻¹, where |ΔK − R|² + |ΔK₀|² + tr Δ(μC + λI)Δᵀ has no slope."""
+    keys, values, eye = draw(INNER, 6), draw(WIDTH, 6), torch.eye(INNER, dtype=torch.float64)
+    for earlier in (draw(INNER, 9), draw(INNER, 0), draw(INNER, 2 * INNER)):
+        right = priced(covariance, keys, earlier, 2.0, 7.0)
+        same(right.T, keys.T @ inv(keys @ keys.T + earlier @ earlier.T + 7.0 * covariance + 2.0 * eye))
+        update = (values @ right.T).requires_grad_(True)
+        held = (update @ keys - values).pow(2).sum() + (update @ earlier).pow(2).sum()
+        paid = torch.trace(update @ (7.0 * covariance + 2.0 * eye) @ update.T)
+        (slope,) = torch.autograd.grad(held + paid, update)
+        assert float(slope.abs().max()) < 1e-9
+
+
+def test_a_full_null_space_costs_text_more_than_prices_do(draw):
+    """As many facts as free directions: at the same fit, the cut moves text several times as far."""
+    vectors = torch.linalg.qr(draw(INNER, INNER))[0]
+    covariance = vectors @ torch.linspace(0.05, 2, INNER, dtype=torch.float64).diag() @ vectors.T
+    basis = null_space(covariance, 0.6)
+    keys, values, earlier = draw(INNER, basis.shape[1]), draw(WIDTH, basis.shape[1]), draw(INNER, 0)
+
+    def missed_and_moved(right):
+        update = values @ right.T
+        missed = float((update @ keys - values).pow(2).sum() / values.pow(2).sum())
+        return missed, float(torch.trace(update @ covariance @ update.T))
+
+    cut = missed_and_moved(projected(basis, keys, earlier, 0.1))
+    dear = missed_and_moved(priced(covariance, keys, earlier, 0.1, 0.1))
+    assert dear[0] < cut[0] and dear[1] < 0.5 * cut[1]
 
 
 def test_recursive_batches_solve_the_whole_problem(draw, covariance):
