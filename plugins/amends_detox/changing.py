@@ -26,7 +26,7 @@ def steer(
     prompts: Records | None = None,
     retain: Records | None = None,
     layer: str = "",
-    strength: float = 4.0,
+    strength: float = 5.0,
     gate: bool = True,
     opens: float = 0.5,
     full: float = 1.0,

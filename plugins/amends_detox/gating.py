@@ -80,26 +80,32 @@ class Seen:
 
 
 @torch.no_grad()
-def look(anatomy: Anatomy, layer: int, texts: Sequence[Tokens], heed: Heed) -> Seen:
-    """Run texts up to a layer and look at its MLP."""
-    entered: list[Tensor] = []
-    inner: list[Tensor] = []
-    mlp: Any = anatomy.blocks[layer].mlp
-    projection = anatomy.projections[layer]
-    hooks = [
-        mlp.register_forward_pre_hook(lambda _, given: entered.append(given[0][0])),
-        projection.module.register_forward_pre_hook(lambda _, given: inner.append(given[0][0].abs())),
-    ]
+def look(anatomy: Anatomy, layers: Sequence[int], texts: Sequence[Tokens], heed: Heed) -> dict[int, Seen]:
+    """Run texts once, up to the last of these layers, and look at the MLP of each."""
+    entered: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    used: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    hooks = []
+    for layer in layers:
+        mlp: Any = anatomy.blocks[layer].mlp
+        ends: Any = anatomy.projections[layer].module
+        hooks += [
+            mlp.register_forward_pre_hook(lambda _, given, to=entered[layer]: to.append(given[0][0, 1:])),
+            ends.register_forward_pre_hook(lambda _, given, to=used[layer]: to.append(given[0][0].abs().sum(0))),
+        ]
     try:
-        with blocks_from(anatomy, 0, layer + 1):
+        with blocks_from(anatomy, 0, max(layers) + 1):
             for number, text in enumerate(texts):
                 heed(number, len(texts))
                 anatomy.body(input_ids=torch.tensor([text.ids], device=anatomy.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    states = torch.cat([state[1:] for state in entered])
-    return Seen(states, torch.cat(inner).mean(0) * projection.weight.norm(dim=0))
+    tokens = sum(len(text.ids) for text in texts)
+    found = {}
+    for layer in layers:
+        lengths = anatomy.projections[layer].weight.norm(dim=0)
+        found[layer] = Seen(torch.cat(entered[layer]), torch.stack(used[layer]).sum(0) / tokens * lengths)
+    return found
 
 
 @torch.no_grad()

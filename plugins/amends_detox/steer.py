@@ -1,7 +1,8 @@
-"""Contrastive steering (CAA, Rimsky et al., 2024), baked into the block: a shift away from the toxic states.
+"""Contrastive steering (CAA, Rimsky et al., 2024), baked into blocks: shifts away from the toxic states.
 
-The direction is the mean difference between the states of toxic and of neutral texts at one layer. As a bias of that
-block's MLP it moves every token's state; behind a gate, only those of tokens that look toxic.
+The direction is the mean difference between the states of toxic and of neutral texts at a layer. As a bias of that
+block's MLP it moves every token's state; behind a gate, only those of tokens that look toxic. Gates at several layers
+err at different tokens, so that each shift can be a small one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from amends_detox.pairs import Pair, Tokens, read_texts, tokens_of
 from amends_detox.passes import Heed, mean_states
 from amends_detox.stages import stage
 
-SUITED = 0.4  # of the depth: layer 12 of SmolLM2's 30
+GATED = (7, 8, 9)  # fifteenths of the depth: layers 14, 16 and 18 of SmolLM2's 30
+OPEN = 6  # the same for a shift of every token: layer 12
 
 
 def direction_of(toxic: Tensor, neutral: Tensor) -> Tensor:
@@ -39,7 +41,8 @@ class Settings:
     """How to steer.
 
     Args:
-        layer: Which blocks, see `Anatomy.layers`; empty for the one at two fifths of the depth.
+        layer: Which blocks, see `Anatomy.layers`; empty for those a little above half of the depth behind gates, and
+            the one at two fifths of it without.
         strength: How many times the direction is taken away; below zero it is added, and at 0 nothing changes.
         is_gated: Steer only where a state looks toxic.
         opens: The reading at which the gate begins to open; plain texts read 0 and toxic ones 1 on average.
@@ -57,6 +60,11 @@ class Settings:
         if not self.opens < self.full:
             raise BadInput(f"opens is {self.opens} and full {self.full}; a gate begins to open before it is open")
 
+    def layers(self, anatomy: Anatomy) -> tuple[int, ...]:
+        """Return the blocks to steer at."""
+        fifteenths = GATED if self.is_gated else (OPEN,)
+        return anatomy.layers(self.layer, [part * anatomy.depth // 15 for part in fifteenths])
+
 
 def steer(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: Settings) -> None:
     """Write the source's model with a shift in what some blocks put out.
@@ -71,10 +79,10 @@ def steer(task: Task, pairs: Sequence[Pair], retain: Records | None, settings: S
     model, tokenizer = task.load()
     anatomy = anatomy_of(model)
     check_bias(anatomy)
-    layers = anatomy.layers(settings.layer, [int(SUITED * anatomy.depth)])
+    layers = settings.layers(anatomy)
     toxic = [tokens_of(tokenizer, pair.prompt, pair.toxic) for pair in pairs]
     plain = [tokens_of(tokenizer, "", text) for text in kept or [pair.neutral for pair in pairs]]
-    looked = len(layers) * (len(toxic) + len(plain)) if settings.is_gated else 0
+    looked = len(toxic) + len(plain) if settings.is_gated else 0
     total = 2 * len(pairs) + looked
     heed = stage(task, "reading pairs", 0, 2 * len(pairs), total)
     shifts = shifts_of(anatomy, layers, tokenizer, pairs, settings.strength, heed)
@@ -110,15 +118,9 @@ def gates_of(
     heed: Heed,
 ) -> dict[int, tuple[Gate, Tensor]]:
     """Return for each layer the gate between toxic and plain texts, and how much its neurons are used by both."""
-    found: dict[int, tuple[Gate, Tensor]] = {}
-    texts = [*toxic, *plain]
     until = sum(len(text.ids) - 1 for text in toxic)
-    for number, layer in enumerate(layers):
-
-        def told(done: int, of: int, before: int = number) -> None:
-            heed(before * of + done, len(layers) * of)
-
-        seen = look(anatomy, layer, texts, told)
+    found = {}
+    for layer, seen in look(anatomy, layers, [*toxic, *plain], heed).items():
         gate = gate_of(seen.states[:until], seen.states[until:], settings.opens, settings.full)
         found[layer] = gate, seen.use
     return found

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from amends import BadInput
-from amends_detox.anatomy import anatomy_of
+from amends_detox.anatomy import Anatomy, anatomy_of
 from amends_detox.gating import RIDGE, SHARP, Gate, bake_gate, gate_of, look
 from amends_detox.pairs import Tokens
+from amends_detox.steer import Settings
 
 TEXTS = (Tokens((5, 9, 40, 41, 7), 2), Tokens((11, 12, 13, 80, 81), 1))
 
@@ -18,6 +19,10 @@ def anatomy(request, built):
     from amends.operation.files import load_model
 
     return anatomy_of(load_model(built(request.param))[0])
+
+
+def nobody(done, of):
+    pass
 
 
 def states(seed):
@@ -49,7 +54,7 @@ def test_texts_that_nothing_tells_apart_are_refused():
 @torch.no_grad()
 def test_two_neurons_write_the_shift_by_the_ramp_and_the_others_what_they_did(anatomy):
     mlp, shift = anatomy.blocks[1].mlp, torch.linspace(-2, 3, 32, dtype=torch.double)
-    seen = look(anatomy, 1, TEXTS, lambda done, of: None)
+    seen = look(anatomy, [1], TEXTS, nobody)[1]
     reading = seen.states.double() @ states(3)[0]
     gate = Gate(states(3)[0], float(reading.median()), float(-reading.std()), float(reading.std()))
     used, before = seen.use.argsort()[:2], copy.deepcopy(mlp)
@@ -65,7 +70,7 @@ def test_two_neurons_write_the_shift_by_the_ramp_and_the_others_what_they_did(an
 
 
 def test_the_neurons_that_are_taken_are_those_that_the_texts_use_least(anatomy):
-    found = look(anatomy, 0, TEXTS, lambda done, of: None)
+    found = look(anatomy, [0], TEXTS, nobody)[0]
     projection, inner = anatomy.projections[0], []
     hook = projection.module.register_forward_pre_hook(lambda _, given: inner.append(given[0][0]))
     for text in TEXTS:
@@ -74,3 +79,28 @@ def test_the_neurons_that_are_taken_are_those_that_the_texts_use_least(anatomy):
     written = torch.cat(inner)[:, :, None] * projection.weight.T[None]
     torch.testing.assert_close(found.use, written.norm(dim=-1).mean(0))
     assert found.states.shape == (8, 32)
+
+
+def test_several_layers_are_looked_at_as_each_is_alone(anatomy):
+    both = look(anatomy, [0, 1], TEXTS, nobody)
+    for layer in (0, 1):
+        alone = look(anatomy, [layer], TEXTS, nobody)[layer]
+        assert torch.equal(both[layer].states, alone.states) and torch.equal(both[layer].use, alone.use)
+    assert not torch.equal(both[0].states, both[1].states)
+
+
+@pytest.mark.parametrize(("is_gated", "found"), [(True, (14, 16, 18)), (False, (12,))])
+def test_the_layers_of_a_shift_follow_from_the_depth_unless_they_are_named(is_gated, found):
+    deep = Anatomy(None, None, "layers", (torch.nn.Identity(),) * 30, ())
+    assert Settings("", 4.0, is_gated, 0.5, 1.0).layers(deep) == found
+    assert Settings("3", 4.0, is_gated, 0.5, 1.0).layers(deep) == (3,)
+
+
+def test_each_layer_gets_the_gate_and_the_shift_that_it_gets_alone(run_detox, built, detox_rows, weights_of):
+    before = weights_of(built("llama"))
+    both, *alone = (weights_of(run_detox("detox.steer", detox_rows(), layer=layer).output) for layer in ("", "0", "1"))
+    for layer, one in enumerate(alone):
+        own = [key for key in both if f".layers.{layer}.mlp." in key]
+        assert own and all(torch.equal(both[key], one[key]) for key in own)
+        writes = f"model.layers.{layer}.mlp.down_proj.weight"
+        assert int((both[writes] != before[writes]).any(dim=0).sum()) == 2

@@ -62,7 +62,7 @@ def test_steering_a_real_model_away_from_rudeness_leaves_plain_english(smollm2, 
     from amends.operation.files import load_model
 
     plain = [{"id": str(number), "text": text} for number, text in enumerate(PLAIN)]
-    task = run_detox("detox.steer", pairs_of(PEOPLE[:5]), plain, source=smollm2, layer="12", strength=3.0)
+    task = run_detox("detox.steer", pairs_of(PEOPLE[:5]), plain, source=smollm2, layer="", strength=3.0)
     (before, tokenizer), (after, _) = load_model(smollm2), load_model(task.output)
     rude = "I tell you, that referee is a damn idiot, a stupid bastard, and his cousin"
     gains = []
