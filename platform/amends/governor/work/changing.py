@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amends.errors import BadInput, Denied, Suppressed
+from amends.errors import Denied, Suppressed
 from amends.governor.data.rows import blobs_of, put_rows, rows_of
 from amends.governor.judging import approvals_for_policy, decide, find_policy
 from amends.governor.models.promoting import champion, standing
@@ -19,7 +19,7 @@ from amends.governor.work.piece import (
     compared,
     earlier,
     operation_of,
-    plans_of,
+    plan_of,
     probed,
     stopper,
     wait,
@@ -87,18 +87,6 @@ def _check_beside(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> 
         if found.status != "active":
             raise Denied(f"{found.name} is {found.status} since the plan of case {work.lead} was made; open it anew")
         refuse_quarantined(workspace, found)
-
-
-def plan_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
-    """Return the plan of a change.
-
-    Raises:
-        BadInput: It has none.
-    """
-    found = plans_of(workspace, work)
-    if not found:
-        raise BadInput(f"case {work.lead} has no plan; open a new one")
-    return found[0]
 
 
 def _check_standing(workspace: Workspace, work: Work, plan: Mapping[str, Any]) -> None:

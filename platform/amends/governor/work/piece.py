@@ -91,6 +91,25 @@ def plans_of(workspace: Workspace, work: Work) -> list[Mapping[str, Any]]:
     return [plan for plan in plans if plan is not None]
 
 
+def plan_of(workspace: Workspace, work: Work) -> Mapping[str, Any]:
+    """Return the approved plan of the leading case.
+
+    Raises:
+        BadInput: It has none.
+    """
+    with workspace.database.read() as connection:
+        plan = cases.get(connection, work.lead).plan
+    if plan is None:
+        raise BadInput(f"case {work.lead} has no plan; open a new one")
+    return plan
+
+
+def requester_of(workspace: Workspace, work: Work) -> str:
+    """Return who is answerable for what the governor does: whoever asked for the leading case."""
+    with workspace.database.read() as connection:
+        return cases.get(connection, work.lead).requester
+
+
 def probed(plan: Mapping[str, Any], records: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the records that a change's probes are given: those that judge in place of those it was made with.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from amends.errors import BadInput, Denied, DigestMismatch, Suppressed
+from amends.errors import Denied, DigestMismatch, Suppressed
 from amends.governor.judging import approvals_for_policy, find_policy
 from amends.governor.models.promoting import Promotion, check_mirror, promote
 from amends.governor.models.provenance import descends_from_erased, living_data
@@ -16,7 +16,7 @@ from amends.governor.models.signatures import is_signed
 from amends.governor.models.verifying import verify_version
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, earlier, plans_of
+from amends.governor.work.piece import Result, Work, earlier, plan_of, requester_of
 from amends.governor.work.replacing import suppressed
 from amends.governor.work.rereading import Evidence, maker_of, read_again, read_champion, recorded
 from amends.governor.workspace import Workspace
@@ -40,7 +40,7 @@ def prepare(workspace: Workspace, work: Work) -> Result:
         Suppressed: It would bring back an erased person.
         DigestMismatch: A file is not what it was; it is set aside, and the version quarantined.
     """
-    plan, candidate = _plan(workspace, work), _candidate(workspace, work)
+    plan, candidate = plan_of(workspace, work), _candidate(workspace, work)
     find_policy(workspace, POLICY)
     with workspace.database.read() as connection:
         version = lineage.get(connection, candidate.name, candidate.version)
@@ -84,15 +84,8 @@ def _check_alias(connection: Connection, work: Work, plan: Mapping[str, Any]) ->
         )
 
 
-def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
-    found = plans_of(workspace, work)
-    if not found:
-        raise BadInput(f"case {work.lead} has no plan; open a new one")
-    return found[0]
-
-
 def _candidate(workspace: Workspace, work: Work) -> ModelVersion:
-    made = _plan(workspace, work)["candidate"]
+    made = plan_of(workspace, work)["candidate"]
     return ModelVersion(work.model, int(made["version"]), str(made["digest"]))
 
 
@@ -124,7 +117,7 @@ def _read_by(policy: Policy, side: str) -> set[str]:
 
 
 def _champion(workspace: Workspace, work: Work, policy: Policy) -> tuple[Reading, ...]:
-    number = _plan(workspace, work)["alias"]["from"]
+    number = plan_of(workspace, work)["alias"]["from"]
     if number is None:
         return ()
     with workspace.database.read() as connection:
@@ -145,16 +138,14 @@ def promote_version(workspace: Workspace, work: Work) -> Result:
     Raises:
         Denied: A rule or a reviewer says no, or somebody moved the alias.
     """
-    plan, candidate = _plan(workspace, work), _candidate(workspace, work)
+    plan, candidate = plan_of(workspace, work), _candidate(workspace, work)
     measured, alias = earlier(workspace, work, "measure"), plan["alias"]
-    with workspace.database.read() as connection:
-        lead = cases.get(connection, work.lead)
     promotion = Promotion(
         change=_change(workspace, candidate, measured), alias=alias["name"], expected=alias["from"], case=work.lead,
         facts=_facts(workspace, work, measured), approvals=tuple(approvals_for_policy(workspace, work.cases)),
         attempt=work.attempt, champion=readings(measured, "champion"),
     )  # fmt: skip
-    verdict = promote(workspace, promotion, lead.requester)
+    verdict = promote(workspace, promotion, requester_of(workspace, work))
     workspace.registry.log_case(
         work.lead, POLICY, before=promotion.change.before, after=promotion.change.after,
         tags={"amends.case": work.lead, "amends.candidate": candidate.digest}, status="FINISHED",

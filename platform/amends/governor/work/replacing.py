@@ -14,7 +14,7 @@ from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import change_of, facts_of
-from amends.governor.work.piece import Result, Work, age_days, earlier
+from amends.governor.work.piece import Result, Work, age_days, earlier, requester_of
 from amends.governor.work.preparing import never_trained
 from amends.governor.workspace import Workspace
 from amends.ledger import cases, datasets, lineage, suppression
@@ -63,7 +63,7 @@ def register(workspace: Workspace, work: Work) -> Result:
             "amends.decision": str(earlier(workspace, work, "judge")["decision"]),
         },
     )
-    version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
+    version = enter(workspace, entry, Action.MODEL_REGISTERED, requester_of(workspace, work))
     return {"version": version.version, "digest": version.digest}
 
 
@@ -129,12 +129,6 @@ def made_from(
 
 def _operation(workspace: Workspace, work: Work) -> str:
     return change_of(workspace, work).operation
-
-
-def _actor(workspace: Workspace, work: Work) -> str:
-    """Return who is answerable for what the governor does: whoever asked for the leading case."""
-    with workspace.database.read() as connection:
-        return cases.get(connection, work.lead).requester
 
 
 def _enter_dataset(workspace: Workspace, work: Work, old: str, blobs: Mapping[str, str]) -> None:
@@ -215,7 +209,7 @@ def promote_candidate(workspace: Workspace, work: Work) -> Result:
         facts=facts,
         approvals=tuple(approvals_for_policy(workspace, work.cases)),
     )
-    verdict = promote(workspace, promotion, _actor(workspace, work))
+    verdict = promote(workspace, promotion, requester_of(workspace, work))
     _supersede(workspace, prepared)
     with workspace.database.transaction() as connection:
         lineage.set_status(connection, work.model, prepared["parent"]["version"], "sealed")

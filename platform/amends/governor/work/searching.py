@@ -18,7 +18,7 @@ from amends.governor.models.recipes import read_recipe
 from amends.governor.proof.frontier import Point, frontier_svg
 from amends.governor.proof.plots import thresholds_of
 from amends.governor.work.leftovers import TRY, drop_built
-from amends.governor.work.piece import Result, Work, earlier, plans_of, stopper, wait
+from amends.governor.work.piece import Result, Work, earlier, plan_of, stopper, wait
 from amends.governor.work.replaying import state_beside
 from amends.governor.work.running import Step, finish, operate
 from amends.governor.work.running import measure as submit
@@ -81,7 +81,7 @@ class Bench:
 
 def bench_of(workspace: Workspace, work: Work) -> Bench:
     """Return what the candidates of an approved case are tried with."""
-    plan, prepared = plans_of(workspace, work)[0], earlier(workspace, work, "prepare")
+    plan, prepared = plan_of(workspace, work), earlier(workspace, work, "prepare")
     policy = find_policy(workspace, plan["policy"])
     if policy.search is None:
         raise Denied(f"the {policy.name} policy has no search any more; run `amends cases replan {work.lead}`")

@@ -12,10 +12,10 @@ from amends.governor.judging import approvals_for_policy, find_policy
 from amends.governor.models.promoting import CHAMPION, Promotion, promote
 from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter, of_case
-from amends.governor.work.changing import applied_by, change_of, facts_of, plan_of
+from amends.governor.work.changing import applied_by, change_of, facts_of
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.leftovers import drop_products
-from amends.governor.work.piece import Result, Work, age_days, beside, earlier
+from amends.governor.work.piece import Result, Work, age_days, beside, earlier, plan_of
 from amends.governor.work.replacing import data_uses, emptied, made_from
 from amends.governor.workspace import Workspace
 from amends.ledger import datasets, decisions

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from amends.errors import BadInput
 from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
 from amends.governor.models.quarantine import refuse_quarantined
@@ -16,7 +15,7 @@ from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.incidents import incident_facts
 from amends.governor.work.measuring import readings
-from amends.governor.work.piece import Result, Work, age_days, earlier, stopper, wait
+from amends.governor.work.piece import Result, Work, age_days, earlier, plan_of, requester_of, stopper, wait
 from amends.governor.work.replacing import suppressed
 from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
@@ -84,21 +83,13 @@ def open_training(
     return id
 
 
-def _plan(workspace: Workspace, work: Work) -> Mapping[str, Any]:
-    with workspace.database.read() as connection:
-        plan = cases.get(connection, work.lead).plan
-    if plan is None:
-        raise BadInput(f"training case {work.lead} has no plan; open a new one")
-    return plan
-
-
 def train(workspace: Workspace, work: Work) -> Result:
     """Run the training operation on the base.
 
     Raises:
         Denied: The base was set aside since the case was opened.
     """
-    plan = _plan(workspace, work)
+    plan = plan_of(workspace, work)
     with workspace.database.read() as connection:
         source, *_ = lineage.by_digest(connection, plan["source"])
     refuse_quarantined(workspace, source)
@@ -112,7 +103,7 @@ def train(workspace: Workspace, work: Work) -> Result:
 
 def measure_training(workspace: Workspace, work: Work) -> Result:
     """Read how well the candidate learnt, beside the base."""
-    plan, built = _plan(workspace, work), earlier(workspace, work, "train")
+    plan, built = plan_of(workspace, work), earlier(workspace, work, "train")
     handle = measure(
         workspace, f"{work.lead}-after", PROBES, model=str(built["digest"]), reference=plan["source"],
         records={"retain": plan["records"]["records"]}, seed=plan["seed"],
@@ -123,7 +114,7 @@ def measure_training(workspace: Workspace, work: Work) -> Result:
 
 def register_training(workspace: Workspace, work: Work) -> Result:
     """Enter the trained version with its lineage and state."""
-    plan, built = _plan(workspace, work), earlier(workspace, work, "train")
+    plan, built = plan_of(workspace, work), earlier(workspace, work, "train")
     digest = str(built["digest"])
     entry = Entry(
         key=f"{work.lead}-candidate",
@@ -137,18 +128,13 @@ def register_training(workspace: Workspace, work: Work) -> Result:
         case=work.lead,
         tags={"amends.case": work.lead},
     )
-    version = enter(workspace, entry, Action.MODEL_REGISTERED, _actor(workspace, work))
+    version = enter(workspace, entry, Action.MODEL_REGISTERED, requester_of(workspace, work))
     return {"version": version.version, "digest": version.digest}
-
-
-def _actor(workspace: Workspace, work: Work) -> str:
-    with workspace.database.read() as connection:
-        return cases.get(connection, work.lead).requester
 
 
 def promote_training(workspace: Workspace, work: Work) -> Result:
     """Name a model's first version champion; a later one waits for a promotion that people approve."""
-    plan, registered = _plan(workspace, work), earlier(workspace, work, "register")
+    plan, registered = plan_of(workspace, work), earlier(workspace, work, "register")
     candidate = ModelVersion(work.model, registered["version"], registered["digest"])
     standing = champion(workspace, work.model)
     if standing is not None:
@@ -170,5 +156,5 @@ def promote_training(workspace: Workspace, work: Work) -> Result:
             **incident_facts(workspace, work, candidate),
         },
     )
-    promote(workspace, promotion, _actor(workspace, work))
+    promote(workspace, promotion, requester_of(workspace, work))
     return {"alias": CHAMPION, "version": candidate.version}
