@@ -145,7 +145,7 @@ def test_grounding_in_miniature_gives_its_figures_beside_the_base(tmp_path):
     assert by_name["rag.replug, k 4: its share of the base's"] > 0 and by_name["base: tokens a CPU-second"] > 0
     assert by_name["rag.knn-lm: ratio"] < 1  # the same words are stored
     assert by_name["rag.facts: prompts in scope"] == 1 and by_name["rag.facts: locality_prompts in scope"] == 0
-    assert {"rag.replug: ratio", "rag.memory, gates learnt in 24 steps: ratio"} <= by_name.keys()
+    assert {"rag.replug, k 2: ratio", "rag.memory, gates learnt in 24 steps: ratio"} <= by_name.keys()
 
 
 def counterfact_of_nobody(folder):

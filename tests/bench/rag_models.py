@@ -172,7 +172,8 @@ class Models:
         stored, held = self.text()
         version, spent = self.ground("rag.replug", documents=stored)
         yield read("rag.replug: made", spent, "CPU-s")
-        yield from self.probed("rag.replug", "rag.perplexity", version, {}, text=held)
+        for named, settings in {"k 4": {}, "k 2": {"replug_k": 2}}.items():
+            yield from self.probed(f"rag.replug, {named}", "rag.perplexity", version, settings, text=held)
 
     def inside(self) -> Iterable[Reading]:
         """Foretell the same passages with a memory at one layer, its gates fixed and learnt."""
