@@ -81,15 +81,16 @@ def test_the_forgotten_are_moved_less_than_without_what_closes_their_inputs(read
     assert closed < abs(looked.read()[0] - above)
 
 
-def test_it_is_not_taken_where_the_forgotten_would_come_back(read, task, monkeypatch):
+@pytest.mark.parametrize(("moved", "is_taken"), [(1.0, False), (restoring.STAY / 2, True)])
+def test_it_is_not_taken_where_the_forgotten_would_come_back(moved, is_taken, read, task, monkeypatch):
     material, looked = read
     worn(material)
-    before, begun = weights_of(material), looked.read()
-    come_back = iter([begun, (begun[0] + 1.0, begun[1] - 1.0)])
-    monkeypatch.setattr(looked, "read", lambda change=None: next(come_back))
-    assert abs(begun[0] + 1.0) > max(abs(begun[0]), SETTINGS.near)
-    assert not restoring.restore(task, material, SETTINGS, looked)
-    assert is_same(before, weights_of(material))
+    before, (above, lost) = weights_of(material), looked.read()
+    readings = iter([(above, lost), (above + moved, lost - 1.0)])
+    monkeypatch.setattr(looked, "read", lambda change=None: next(readings))
+    assert above > SETTINGS.near  # else coming nearer to the level from below would be no harm
+    assert restoring.restore(task, material, SETTINGS, looked) is is_taken
+    assert is_same(before, weights_of(material)) is not is_taken
 
 
 def test_it_is_not_taken_where_the_kept_gain_nothing(read, task, monkeypatch):
