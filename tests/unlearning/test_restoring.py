@@ -81,7 +81,7 @@ def test_the_forgotten_are_moved_less_than_without_what_closes_their_inputs(read
     assert closed < abs(looked.read()[0] - above)
 
 
-@pytest.mark.parametrize(("moved", "is_taken"), [(1.0, False), (restoring.STAY / 2, True)])
+@pytest.mark.parametrize(("moved", "is_taken"), [(1.0, False), (SETTINGS.spare / 2, True)])
 def test_it_is_not_taken_where_the_forgotten_would_come_back(moved, is_taken, read, task, monkeypatch):
     material, looked = read
     worn(material)

@@ -2,7 +2,8 @@
 
 A second adapter learns the kept records once more. It reads its inputs through a projector that closes what the
 forgotten records use (orthogonal weight modification: Zeng et al., 2019), the other way round from the adapter that
-forgot, and is only taken where the method's half shows that the kept gained and the forgotten stayed.
+forgot, and is only taken where the method's half shows that the kept gained, and that the forgotten stayed near their
+level or regained no more than the kept may lose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from .gauge import Gauge
 from .material import Material, Settings
 
 LR = 2e-3  # that of `training.finetune`
-STAY = 0.02  # nats a token by which the forgotten may leave where they were, where that is not near their level
 
 
 def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) -> bool:
@@ -53,7 +53,7 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
                 loss = loss_of(material.model, [material.kept[place] for place in places], settings.layers)
                 step_down(optimiser, change.parameters(), loss)
     after, still_lost = gauge.read(change)
-    if still_lost >= lost or abs(after) > max(abs(before) + STAY, settings.near):
+    if still_lost >= lost or abs(after) > max(abs(before) + settings.spare, settings.near):
         return False
     change.settle(material.model)
     return True
