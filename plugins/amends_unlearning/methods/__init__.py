@@ -31,12 +31,16 @@ TRIED = 6  # numbers of directions that a projection tries, as a rule
 
 
 def effort(loads: Mapping[str, Load], *, depth: int, epochs: int, layers: int, **more: Any) -> float:
-    """Return the passes of a run: below the adapted layers once, above them forward and back in every step."""
+    """Return the passes of a run: below the adapted layers once, above them forward and back in every step.
+
+    A method that rehearses the kept takes them once more at the end; see `restoring`.
+    """
     lost, kept = loads["forget"], loads["retain"]
     share = min(layers / depth, 1.0)
     rehearsed = min(lost.records * epochs, kept.records) * (kept.tokens / max(kept.records, 1))
     steps = EXPECTED * epochs * (lost.tokens + lost.records * kept.tokens / max(kept.records, 1))
-    return (lost.tokens + rehearsed) * (1 - share) + steps * share * (1 + BACKWARD) * CHECKS
+    restored = rehearsed if more.get("retain_weight") else 0.0
+    return (lost.tokens + rehearsed) * (1 - share) + (steps * CHECKS + restored) * share * (1 + BACKWARD)
 
 
 def approximate(name: str) -> Callable[[Callable[..., None]], Operation]:

@@ -1,4 +1,4 @@
-"""What every approximate method does alike: step on a loss, rehearse what is kept, and stop when it is enough.
+"""What every approximate method does alike: step on a loss, rehearse what is kept, stop when it is enough, and restore.
 
 Enough is told by readings, not by a number of steps: on the method's own half of the records, the forgotten answers
 have to come down to where a model that never learnt them has them, and no further, while what is kept stays. The other
@@ -23,6 +23,7 @@ from ..training import loss_of
 from .adapting import Change, change_of, copied, put_back, training
 from .gauge import Gauge, Nearest, gauge_of
 from .material import Loss, Material, Objective, Settings, gather
+from .restoring import restore
 from .resuming import Resumable
 
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
@@ -63,6 +64,8 @@ def unlearn(
     change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed, spared)
     descend(task, material, change, settings, loss_of_lost, gauge)
     change.settle(material.model)
+    if settings.retain_weight > 0:
+        restore(task, material, settings, gauge)
     task.save(material.model, material.tokenizer)
 
 
