@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .canaries import canary_rows, finetune_canaries
-from .methods import OPERATIONS
 from .placement import Placement
 from .plan import Row
+from .settings import METHODS
 
 RECIPE = "recipe.json"
-ERASING = frozenset(operation.name for operation in OPERATIONS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def planted_in(version: Path) -> Planted:
     steps: Sequence[Mapping[str, Any]] = json.loads(file.read_bytes()).get("steps", []) if file.exists() else []
     found = Planted()
     for step in steps:
-        if step["operation"] in ERASING:
+        if step["operation"] in METHODS:
             going, staying = halves(found.left)
             found = replace(found, left=staying, erased=going)
         elif rows := _planted_by(step["operation"], step["parameters"]):

@@ -14,6 +14,7 @@ from amends.serving.encoding import encode
 from amends_unlearning.methods import OPERATIONS, gauge, material
 from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
+from amends_unlearning.settings import METHODS
 from amends_unlearning.splitting import half_of
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
@@ -56,6 +57,10 @@ def fitting(name, given, **more):
 def likelihood(version, rows):
     model = open_version(version, host.load([("unlearning", amends_unlearning)]))
     return sum(float(score.logp.mean()) for score in model.score([(row["prompt"], row["answer"]) for row in rows]))
+
+
+def test_every_method_is_known_to_take_canaries_along():
+    assert set(BY_NAME) == METHODS
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
