@@ -8,6 +8,7 @@ level or regained no more than the kept may lose.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -45,9 +46,10 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
     change = change_of(material.model, settings.layers, settings.rank, "adapter", seed, list(material.lost))
     optimiser = adamw(change.parameters(), LR)
     batches = list(_batches(len(material.kept), len(material.lost), settings, seed))
+    behind = settings.epochs * math.ceil(len(material.lost) / settings.batch)
     with training(change):
         for number, places in enumerate(batches):
-            task.progress(number, len(batches), "restoring what is kept")
+            task.progress(behind + number, behind + len(batches), "restoring what is kept")
             optimiser.param_groups[0]["lr"] = LR * (1 - number / len(batches))
             with change.armed(material.model):
                 loss = loss_of(material.model, [material.kept[place] for place in places], settings.layers)
