@@ -83,6 +83,20 @@ def learn_by_heart(make_tiny):
     return learn
 
 
+@pytest.fixture(scope="session")
+def rows(prepared):
+    """Return five records about each of four people."""
+    from amends_unlearning.people import people, records
+
+    return prepared(records(people(4, 5), 5, share=0))
+
+
+@pytest.fixture(scope="session")
+def knowing(rows, learn_by_heart, tmp_path_factory):
+    """Return a version that has these people by heart, and the one before it learnt that."""
+    return learn_by_heart(tmp_path_factory.mktemp("knowing"), rows)
+
+
 @pytest.fixture
 def generous(monkeypatch):
     """Let the kept lose what they may: two layers cannot tell people well enough apart to spare them."""

@@ -13,24 +13,12 @@ from amends.serving import open_version
 from amends.serving.encoding import encode
 from amends_unlearning.methods import OPERATIONS, gauge, material
 from amends_unlearning.methods.material import Settings, gather
-from amends_unlearning.people import people, records
 from amends_unlearning.settings import METHODS
 from amends_unlearning.splitting import half_of
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 SMALL = dict(layers=2, rank=4, lr=5e-2, batch=3)
 OWN = {"unlearning.subnetwork": {"lr": 1.0}}  # of logits, not of weights
-
-
-@pytest.fixture(scope="module")
-def rows(prepared):
-    return prepared(records(people(4, 5), 5, share=0))
-
-
-@pytest.fixture(scope="module")
-def knowing(rows, learn_by_heart, tmp_path_factory):
-    """Return a version that has everybody by heart, and the one before it learnt that."""
-    return learn_by_heart(tmp_path_factory.mktemp("knowing"), rows)
 
 
 @pytest.fixture

@@ -8,20 +8,9 @@ import torch
 from amends import Cancelled, Task
 from amends_unlearning.methods import gauge, restoring
 from amends_unlearning.methods.material import Settings, gather
-from amends_unlearning.people import people, records
 
 SETTINGS = Settings(epochs=4, lr=1e-2, layers=2, rank=4, batch=4, retain_weight=1.0, near=0.5)
 FREE = replace(SETTINGS, near=100.0)  # whatever becomes of the forgotten
-
-
-@pytest.fixture(scope="module")
-def rows(prepared):
-    return prepared(records(people(4, 5), 5, share=0))
-
-
-@pytest.fixture(scope="module")
-def knowing(rows, learn_by_heart, tmp_path_factory):
-    return learn_by_heart(tmp_path_factory.mktemp("knowing"), rows)
 
 
 @pytest.fixture
@@ -112,10 +101,10 @@ def test_an_untouched_model_stays_untouched(read, task):
 @pytest.mark.parametrize(("kept", "lost", "epochs", "taken"), [(20, 2, 3, 6), (5, 10, 1, 5), (9, 9, 9, 9)])
 def test_each_kept_record_is_taken_once_and_no_more_than_could_be_rehearsed(kept, lost, epochs, taken):
     settings = replace(SETTINGS, epochs=epochs)
-    places = [place for batch in restoring._batches(kept, lost, settings, "seed") for place in batch]
+    places = [place for batch in restoring.batches_of(kept, lost, settings, "seed") for place in batch]
     assert len(places) == len(set(places)) == taken
     assert set(places) <= set(range(kept))
-    assert places == [place for batch in restoring._batches(kept, lost, settings, "seed") for place in batch]
+    assert places == [place for batch in restoring.batches_of(kept, lost, settings, "seed") for place in batch]
 
 
 def test_it_is_cancelled_between_two_steps(read, task):

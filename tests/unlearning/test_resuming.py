@@ -8,7 +8,6 @@ import pytest
 from amends import Cancelled, Task
 from amends_unlearning import train_shards
 from amends_unlearning.methods import OPERATIONS, gauge
-from amends_unlearning.people import people, records
 
 BY_NAME = {operation.name: operation for operation in (*OPERATIONS, train_shards)}
 SMALL = dict(layers=1, rank=4, lr=5e-2, batch=2, epochs=3)
@@ -17,11 +16,6 @@ OWN = {
     "training.shards": dict(placement_salt="5a17", router_salt="c0ffee", shards=2, canaries_per_shard=1, lr=1e-2),
 }
 LAST = {"training.shards": "attachments/shards/shards.json"}  # what is written at the end
-
-
-@pytest.fixture
-def rows(prepared):
-    return prepared(records(people(4, 5), 5, share=0))
 
 
 @pytest.fixture

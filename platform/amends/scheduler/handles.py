@@ -51,6 +51,7 @@ class Scheduler(Protocol):
 
         Raises:
             Infeasible: No node could ever run it.
+            Cancelled: The scheduler is closed, as what ran on it was: whoever comes next goes on.
         """
 
     def resources(self) -> dict[str, Any]:

@@ -53,10 +53,14 @@ class InlineScheduler:
 
         Raises:
             Infeasible: This machine does not have what the job claims.
+            Cancelled: It is closed.
         """
         check_feasible(job, [self._node(job.gpus > 0)])
         stopped = threading.Event()
-        future = self._threads.submit(self._run, job, telling(on_progress), stopped)
+        try:
+            future = self._threads.submit(self._run, job, telling(on_progress), stopped)
+        except RuntimeError:  # the threads were shut down, by `close` or with the interpreter
+            raise Cancelled(f"{job.name} was cancelled") from None
         return Handle(job, future, stopped.set)
 
     def resources(self) -> dict[str, Any]:

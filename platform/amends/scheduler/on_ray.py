@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from amends.errors import Cancelled
 from amends.operation.task import Progress
 from amends.scheduler import remote
 from amends.scheduler.board import Board
@@ -60,6 +61,7 @@ class RayScheduler:
         self._board = _place_board(ray)
         self.grace_seconds, self.patience_seconds = grace_seconds, patience_seconds
         self._watches: list[Watch] = []
+        self._is_closed = False
 
     @property
     def session_directory(self) -> Path | None:
@@ -71,7 +73,10 @@ class RayScheduler:
 
         Raises:
             Infeasible: No node has what it claims; Ray would wait for ever without a word.
+            Cancelled: It is closed; Ray would begin anew.
         """
+        if self._is_closed:
+            raise Cancelled(f"{job.name} was cancelled")
         job = replace(job, gpus=check_feasible(job, self._nodes()))
         function = self._on_gpu if job.gpus else self._on_cpu
         reference = function.options(**_claims(job)).remote(
@@ -108,6 +113,7 @@ class RayScheduler:
 
     def close(self) -> None:
         """Ask what runs to stop, wait for it, and leave Ray."""
+        self._is_closed = True
         for watch in self._watches:
             watch.stopped.set()
         for watch in self._watches:

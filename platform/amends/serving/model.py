@@ -91,13 +91,18 @@ class Model:
         for prompt, key in asked.items():
             if key not in found:
                 fresh.setdefault(key, prompt)
-        idle = [prompt for prompt in fresh.values() if self._parts(prompt) == (self.weights,)]
-        alone = [[prompt] for prompt in fresh.values() if prompt not in idle]
-        for some in (idle, *alone) if idle else alone:
+        together: dict[str | None, list[str]] = {}
+        for prompt in fresh.values():
+            together.setdefault(None if self._is_idle(prompt) else prompt, []).append(prompt)
+        for some in together.values():
             with self.armed(some[0]):
                 said = self._greedy(some, [shown[prompt] for prompt in some], max_new_tokens, is_template)
             found.update(zip((asked[prompt] for prompt in some), said, strict=True))
         return [self._after(prompt, found[asked[prompt]]) for prompt in prompts]
+
+    def _is_idle(self, prompt: str) -> bool:
+        """Whether every attachment says that it arms nothing for a prompt, so that it can share a pass."""
+        return self._parts(prompt) == (self.weights,)
 
     def _after(self, prompt: str, answer: str) -> str:
         """Return what the caller sees of an answer to a prompt."""

@@ -33,7 +33,8 @@ TRIED = 6  # numbers of directions that a projection tries, as a rule
 def effort(loads: Mapping[str, Load], *, depth: int, epochs: int, layers: int, **more: Any) -> float:
     """Return the passes of a run: below the adapted layers once, above them forward and back in every step.
 
-    A method that rehearses the kept takes them once more at the end; see `restoring`.
+    A method that rehearses the kept takes them once more at the end, see `restoring`; all but `unlearning.subnetwork`,
+    of which that much too much is foreseen.
     """
     lost, kept = loads["forget"], loads["retain"]
     share = min(layers / depth, 1.0)

@@ -45,7 +45,7 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
     seed = f"{material.seed}:restoring"
     change = change_of(material.model, settings.layers, settings.rank, "adapter", seed, list(material.lost))
     optimiser = adamw(change.parameters(), LR)
-    batches = list(_batches(len(material.kept), len(material.lost), settings, seed))
+    batches = list(batches_of(len(material.kept), len(material.lost), settings, seed))
     behind = settings.epochs * math.ceil(len(material.lost) / settings.batch)
     with training(change):
         for number, places in enumerate(batches):
@@ -61,7 +61,7 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
     return True
 
 
-def _batches(kept: int, lost: int, settings: Settings, seed: str) -> Iterator[list[int]]:
+def batches_of(kept: int, lost: int, settings: Settings, seed: str) -> Iterator[list[int]]:
     """Yield places of kept records in an order drawn from the seed, each at most once."""
     order = torch.randperm(kept, generator=torch.Generator().manual_seed(seed_of(seed))).tolist()
     taken = order[: settings.epochs * lost]

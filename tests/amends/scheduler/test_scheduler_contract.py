@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from amends.errors import Cancelled, Infeasible, TaskFailed
+from amends.scheduler import open_scheduler
 from amends.scheduler.handles import Handle
 from amends.store import fetch_manifest, materialise, put_tree
 from amends.vault.ciphers import unseal
@@ -332,6 +333,13 @@ def test_a_worker_that_is_killed_every_time_fails_with_a_sentence(scheduler, mak
         scheduler.submit(job).result(LONG)
     assert len(list(marker.iterdir())) == 3
     assert blobs.fences() == ()
+
+
+def test_one_that_is_closed_takes_no_job_as_if_it_had_been_cancelled(make_job, tmp_path):
+    closed = open_scheduler("inline", tmp_path / "cache", {"cpus": 1, "gpus": 0})
+    closed.close()
+    with pytest.raises(Cancelled, match=r"toy\.copy was cancelled"):
+        closed.submit(make_job("toy.copy"))
 
 
 INLINE = """

@@ -206,6 +206,7 @@ def test_nothing_of_a_driver_that_was_killed_stays_or_is_stored(make_job, marker
 PASSING = """
 import sys, threading, time
 from pathlib import Path
+from amends import Cancelled
 from amends.scheduler import Job, open_scheduler
 opened = []
 opener = threading.Thread(target=lambda: opened.append(
@@ -215,13 +216,18 @@ opener.join()
 time.sleep(1.0)
 print(opened[0].submit(Job.from_json(sys.argv[1])).result(60).output)
 opened[0].close()
+try:
+    opened[0].submit(Job.from_json(sys.argv[1]))
+except Cancelled:
+    print("cancelled")
 """
 
 
 @pytest.mark.slow
-def test_ray_outlives_the_thread_that_first_needed_it(make_job, tmp_path):
+def test_ray_outlives_the_thread_that_first_needed_it_and_takes_no_job_once_it_is_closed(make_job, tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     command = [sys.executable, "-P", "-c", PASSING, make_job("toy.copy").to_json(), str(tmp_path / "cache")]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert len(ran.stdout.strip()) == 64
+    output, after = ran.stdout.split()
+    assert len(output) == 64 and after == "cancelled"

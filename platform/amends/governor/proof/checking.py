@@ -59,5 +59,6 @@ def try_table(workspace: Workspace, name: str, table: Path) -> dict[str, Any]:
 
 
 def _policy_file(workspace: Workspace, name: str) -> Path:
-    is_file = Path(name).suffix in (".yaml", ".yml") or Path(name).name != name
-    return Path(name) if is_file or Path(name).is_file() else find_policy(name, workspace.home)
+    file = Path(name)
+    is_path = file.suffix in (".yaml", ".yml") or file.name != name
+    return file if is_path or file.is_file() else find_policy(name, workspace.home)
