@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -281,6 +282,14 @@ def test_an_attachment_that_does_not_name_what_it_arms_shares_nothing(attached, 
     counted = forwards(served, monkeypatch)
     served.score(PAIRS)
     assert len(counted) == len(PAIRS)
+
+
+def test_nothing_is_shared_with_a_model_that_is_gone_either(attached, toys, monkeypatch):
+    served = open_version(attached, toys)
+    counted, known = forwards(served, monkeypatch), Known()
+    for asked in range(1, 6):  # each takes the place in memory that the last one left
+        replace(served, known=known).score(PAIRS)
+        assert len(counted) == asked * len(PAIRS)
 
 
 def test_a_model_that_serves_keeps_nothing_of_what_it_was_asked(tiny_version, monkeypatch):

@@ -53,6 +53,7 @@ class Model:
         weights: A name for the weights; models with equal ones may share what is known.
         known: What was asked before, where somebody wants that to be kept; a server does not.
         turn: Held by whoever asks; copies with other settings have the same weights, and so the same turn.
+        itself: Stands for this model and no other among what is known, even after it is gone, as an `id` would not.
     """
 
     hf_model: Any
@@ -61,6 +62,7 @@ class Model:
     weights: str = ""
     known: Known | None = None
     turn: RLock = field(default_factory=RLock, compare=False)
+    itself: object = field(default_factory=object, init=False, compare=False)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 48) -> list[str]:
         """Answer each prompt greedily, in order.
@@ -210,7 +212,7 @@ class Model:
     def _parts(self, prompt: str) -> tuple[Any, ...]:
         """Name what the tokens of this prompt run through; a seam that does not say what it arms shares nothing."""
         if not all(isinstance(seam, Named) for seam in self.seams):
-            return (self.weights, id(self), prompt)
+            return (self.weights, self.itself, prompt)
         armed = ((type(seam).__qualname__, seam.part(prompt)) for seam in self.seams if isinstance(seam, Named))
         return (self.weights, *(pair for pair in armed if pair[1]))
 
