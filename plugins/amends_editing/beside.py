@@ -10,6 +10,7 @@ from typing import Any
 
 import amends
 from amends import Attachment, Guarantee, Operation, Records, Seams, Task
+from amends.operation.parameters import check_positive
 
 VERIFIED_BY = ("editing.outcome", "editing.success", "utility.perplexity")
 
@@ -53,6 +54,40 @@ def grace(
     from .grace import Settings, write
 
     write(task, edits, Settings(layer, radius, steps, lr, stop))
+
+
+@amends.operation(
+    "editing.patch",
+    verified_by=VERIFIED_BY,
+    cpus=2,
+    memory_gb=3.0,
+    accepts=["patch"],
+    guarantee=Guarantee.EXACT,
+    rebuilds="editing.patch",
+)
+def patch(
+    task: Task,
+    *,
+    edits: Records,
+    layers: str = "",
+    near: float = 0.8,
+    batch: int = 50,
+    steps: int = 25,
+    lr: float = 1.0,
+    stop: float = 0.9,
+    overshoot: float = 1.0,
+    per_coordinate: bool = False,
+    contexts: int = 1,
+) -> None:
+    """Keep each fact as a neuron that fires at its subject alone (Transformer-Patcher; Huang et al., 2023)."""
+    from .patching import Settings, write
+    from .targets import Solver
+
+    check_positive("editing.patch", steps=steps, lr=lr, overshoot=overshoot)
+    solver = Solver(
+        steps=steps, lr=lr, stop=stop, contexts_per_step=contexts, overshoot=overshoot, per_coordinate=per_coordinate
+    )
+    write(task, edits, Settings(layers, near, batch, solver))
 
 
 @amends.operation(
@@ -108,6 +143,18 @@ class Grace:
         return load(path, model)
 
 
+class Patch:
+    """The attachment of a version with a neuron for each fact."""
+
+    kind = "patch"
+
+    def load(self, path: Path, model: Any, tokenizer: Any) -> Seams:
+        """Load the neurons at `path` onto a model."""
+        from .patches import load
+
+        return load(path, model)
+
+
 class Wise:
     """The attachment of a version with side memories and their router."""
 
@@ -122,9 +169,9 @@ class Wise:
 
 def operations() -> tuple[Operation, ...]:
     """Return the operations whose result stands beside the weights."""
-    return (ike, grace, wise)
+    return (ike, grace, patch, wise)
 
 
 def attachments() -> tuple[Attachment, ...]:
     """Return the attachments that they make."""
-    return (Ike(), Grace(), Wise())
+    return (Ike(), Grace(), Patch(), Wise())

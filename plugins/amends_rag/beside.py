@@ -10,7 +10,7 @@ from typing import Literal
 import amends
 from amends import Guarantee, Operation, Records, Task
 
-OTHERS = ("ike", "grace", "wise", "shards")  # kinds of other plugins, left as they are by what only reads
+OTHERS = ("ike", "grace", "patch", "wise", "shards")  # kinds of other plugins, left as they are by what only reads
 OWN = ("rag-context", "rag-facts", "rag-replug", "rag-knn-lm", "rag-memory")
 How = Literal["zscore", "rrf", "dense", "lexical"]
 

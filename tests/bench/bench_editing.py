@@ -19,7 +19,7 @@ import editing_erasure
 import editing_sequence
 import editing_time
 from editing_records import Subject, Tally, ask, known_facts, known_shares, open_subject
-from editing_runs import Outcome, Setting, Write, in_one_update, methods, one_at_a_time
+from editing_runs import Outcome, Setting, Write, in_a_row, in_one_update, methods, one_at_a_time, patching
 from figures import Reading, mean, read
 from harness import Bench, options
 from material import base_model
@@ -176,9 +176,20 @@ class Editing:
     def sequence(self) -> Iterable[Reading]:
         """Edit many facts in a row of batches, and draw the curve."""
         facts = self.facts(self.size["sequence"])
+        with in_a_row(self.setting, self.methods[FIRST], len(facts)) as write:
+            yield from self.curve(f"{len(facts)} in a row", write, facts, "editing-sequence.png")
+
+    def patches(self) -> Iterable[Reading]:
+        """Edit as many in a row as patches beside the weights."""
+        facts = self.facts(self.size["sequence"])
+        with patching(self.subject) as write:
+            yield from self.curve(f"{len(facts)} patches in a row", write, facts, "editing-patches.png")
+
+    def curve(self, name: str, write: Any, facts: Sequence[Any], picture: str) -> Iterable[Reading]:
+        """Follow the four shares and the perplexity over the facts."""
         text = text_beside(self.data)
-        picture = self.bench.output / "editing-sequence.png"
-        return editing_sequence.measure(self.setting, self.methods[FIRST], facts, text, picture, self.bench.say)
+        file = self.bench.output / picture
+        return editing_sequence.measure(name, self.subject, write, facts, text, file, self.bench.say)
 
     def erasure(self) -> Iterable[Reading]:
         """Erase facts, with the method that the policy takes first."""
@@ -194,7 +205,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE, "late": LATE}
     bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
     parts = Editing(bench, given.data, given.model, given.seed, size)
-    for name in ("records", "covariance", "single", "time", "plain", "batch", "beside", "sequence", "erasure"):
+    for name in (
+        "records",
+        "covariance",
+        "single",
+        "time",
+        "plain",
+        "batch",
+        "beside",
+        "sequence",
+        "patches",
+        "erasure",
+    ):
         bench.part(name, getattr(parts, name))
     return bench.finish()
 

@@ -17,7 +17,7 @@ from amends.records import canonical_json
 from amends.serving import open_version
 from amends_editing.facts import Fact
 
-METHODS = ("ike", "grace", "wise")
+METHODS = ("ike", "grace", "patch", "wise")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ the neighbours before and after each batch and halves an update that moves them 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from amends_editing.desk import Desk, Factors
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
+from amends_editing.patching import Settings, batches, empty, learn
 from amends_editing.targets import Solver, Wish
 from amends_editing.within import PER_FACT
 
@@ -149,6 +151,32 @@ def methods(setting: Setting, threshold: float, ridge: float, rate: float, late:
         "memit": setting.memit, "rome": with_rome, "alphaedit": with_alphaedit, "rls": with_rls,
         "ultraedit": with_ultraedit, "ft": with_ft,
     }  # fmt: skip
+
+
+@contextmanager
+def in_a_row(setting: Setting, write: Write, count: int) -> Iterator[Callable[[Sequence[Fact]], object]]:
+    """Give what writes batch after batch at one desk for so many facts; the weights go back at the end."""
+    weights, desk = setting.weights(), setting.desk(count)
+    try:
+        yield lambda facts: write(desk, [Wish(fact) for fact in facts])
+    finally:
+        put_back(setting.subject.anatomy, weights)
+
+
+@contextmanager
+def patching(subject: Subject) -> Iterator[Callable[[Sequence[Fact]], None]]:
+    """Give what writes a batch as patches at the operation's defaults; they act until the context ends."""
+    settings = Settings()
+    patches = empty(subject.anatomy, settings)
+    with ExitStack() as armed:
+
+        def write(facts: Sequence[Fact]) -> None:
+            armed.close()
+            for batch in batches(facts, settings.batch):
+                learn(subject.anatomy, subject.tokenizer, patches, batch, settings.solver)
+            armed.enter_context(patches.armed(subject.anatomy))
+
+        yield write
 
 
 def erasures(setting: Setting, facts: Sequence[Fact]) -> list[Wish]:

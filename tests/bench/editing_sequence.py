@@ -10,12 +10,9 @@ from typing import Any
 
 import torch
 from editing_records import Subject, Tally, ask
-from editing_runs import Setting, Write
 from figures import Reading, mean, read
 
 from amends_editing.facts import Fact
-from amends_editing.guarding import put_back
-from amends_editing.targets import Wish
 
 BATCH = 50
 POINTS = 5  # places of the curve at which all facts so far are asked
@@ -41,34 +38,42 @@ def perplexity(subject: Subject, text: Sequence[str]) -> float:
 
 
 def measure(
-    setting: Setting,
-    write: Write,
+    name: str,
+    subject: Subject,
+    write: Callable[[Sequence[Fact]], object],
     facts: Sequence[Fact],
     text: Sequence[str],
     picture: Path,
     say: Callable[[str], None],
 ) -> Iterator[Reading]:
-    """Edit batch after batch and say how the facts stand at each place of the curve; the weights go back at the end."""
-    weights, desk = setting.weights(), setting.desk(len(facts))
+    """Edit batch after batch and say how the facts stand at each place of the curve.
+
+    Args:
+        name: Begins the name of each figure.
+        subject: The model.
+        write: Writes a batch.
+        facts: What is edited.
+        text: The perplexity is that of its end.
+        picture: Where the curve is drawn.
+        say: Told each place of the curve.
+    """
     whole = facts[:: max(len(facts) // WHOLE, 1)]
-    before, start = ask(setting.subject, whole), perplexity(setting.subject, text)
+    before, start = ask(subject, whole), perplexity(subject, text)
     curve: list[dict[str, Any]] = [_place(0, before, 1.0)]
     spent, batches = 0.0, range(0, len(facts), BATCH)
     marks = {batches[(len(batches) * (point + 1)) // POINTS - 1] for point in range(min(POINTS, len(batches)))}
     for first in batches:
         began = time.process_time()
-        write(desk, [Wish(fact) for fact in facts[first : first + BATCH]])
+        write(facts[first : first + BATCH])
         spent += time.process_time() - began
         if first in marks:
             done = facts[: first + BATCH]
             asked = whole if len(done) == len(facts) else done[:: max(len(done) // SEEN, 1)]
-            ratio = perplexity(setting.subject, text) / start
-            tally = ask(setting.subject, asked)
+            ratio = perplexity(subject, text) / start
+            tally = ask(subject, asked)
             curve.append(_place(len(done), tally, ratio))
             say(", ".join(f"{name} {value:.4g}" for name, value in curve[-1].items()) + f", {spent:.0f} CPU-s")
     _draw(curve, picture)
-    put_back(setting.subject.anatomy, weights)
-    name = f"{len(facts)} in a row"
     goals = {"efficacy": 0.95, "paraphrase": 0.8, "neighbourhood": mean(before.neighbourhood)[0] - 0.05}
     for side in ("efficacy", "paraphrase", "neighbourhood", "greedy"):
         share, interval = mean(getattr(tally, side))

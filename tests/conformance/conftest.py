@@ -46,6 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "editing.memit": SOLVING | {"batch": 3},
     "editing.alphaedit": SOLVING | {"batch": 3, "threshold": 0.5},
     "editing.rls": SOLVING | {"batch": 3},
+    "editing.patch": {"steps": 2},
     "editing.forget": {"steps": 2, "shrinkage": 0.5},
     "editing.ultraedit": {"batch": 3, "rate": 1e-7},
     "editing.ft": {"batch": 3, "steps": 2},
@@ -64,7 +65,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Scalars that make a run short; an operation that needs none may be left out."""
 BESIDE = {
-    "editing.ike", "editing.grace", "editing.wise", "rag.context", "rag.replug", "rag.knn-lm", "rag.memory", "rag.facts"
+    "editing.ike", "editing.grace", "editing.patch", "editing.wise", "rag.context", "rag.replug", "rag.knn-lm",
+    "rag.memory", "rag.facts",
 }  # fmt: skip
 """Operations whose versions hold their records until they are rebuilt without them: they are tried rebuilt."""
 

@@ -1,0 +1,169 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from amends.errors import BadInput, Cancelled
+from amends_editing.desk import CONTEXTS
+from amends_editing.facts import Fact, row_of
+from amends_editing.patches import Patches, matched
+from amends_editing.patching import batches, learn, standing_for
+from amends_editing.structure import inspect_model
+from amends_editing.targets import Solver
+
+UNRELATED = "Solve the equation with two unknowns"
+NARROW = {"layers": "0,1", "lr": 0.5}  # for a random narrow model
+
+
+@pytest.fixture
+def patched(run_edit, version_of):
+    """Return `patched(rows, **parameters) -> the version's directory`, of a model of four blocks."""
+    source = version_of("llama")
+    return lambda rows, **more: run_edit("patch", rows, **{"source": source, **NARROW, **more})
+
+
+def at(*numbers):
+    return torch.tensor([float(number) for number in numbers])
+
+
+def test_a_state_is_matched_to_its_nearest_key_or_to_none():
+    generator = torch.Generator().manual_seed(0)
+    states, keys = torch.randn(60, 4, generator=generator), F.normalize(torch.randn(5, 4, generator=generator), dim=-1)
+    by_hand = []
+    for state in states.double().tolist():
+        length = sum(number**2 for number in state) ** 0.5
+        cosines = [sum(a * b for a, b in zip(state, key, strict=True)) / length for key in keys.double().tolist()]
+        best = max(range(5), key=cosines.__getitem__)
+        by_hand.append(best if cosines[best] >= 0.6 else -1)
+    found = matched(states, keys, 0.6)
+    assert found.tolist() == by_hand
+    assert -1 in by_hand and len(set(by_hand)) > 3
+
+
+def test_a_key_of_its_own_stands_for_each_context_that_neither_the_bare_one_nor_the_mean_is_near():
+    bare, along, aside = at(1, 0, 0), at(0, 1, 0), at(0, 0, 1)
+    assert len(standing_for(torch.stack([bare, along, along]), 0.9)) == 2
+    chosen = standing_for(torch.stack([bare, along, along, along, aside]), 0.9)
+    assert len(chosen) == 3 and torch.equal(chosen[2], aside)
+    assert standing_for(bare[None], 0.9)[0].tolist() == [1, 0, 0]
+
+
+def test_facts_about_one_subject_are_never_learnt_at_once(facts):
+    rows = [*facts(), *facts(2)]
+    order = [Fact.from_row({**row, "id": str(number)}) for number, row in enumerate(rows)]
+    assert [[fact.id for fact in batch] for batch in batches(order, 2)] == [["0", "1"], ["2", "3"], ["4"]]
+    assert [[fact.id for fact in batch] for batch in batches(order, 9)] == [["0", "1", "2"], ["3", "4"]]
+
+
+def test_of_any_architecture_the_subjects_token_alone_gets_the_value(build, family, tokenizer, facts):
+    model = build(family)
+    anatomy, fact = inspect_model(model), Fact.from_row(facts(1)[0])
+    patches = Patches(0, 1, 0.999)
+    solved = learn(anatomy, tokenizer, patches, [fact], Solver(steps=5, lr=0.5, overshoot=1.0), contexts=("",))
+    row = row_of(tokenizer, fact.prompt, fact.subject)
+    entering, tokens = [], torch.tensor([row.tokens])
+    anatomy.blocks[2].register_forward_pre_hook(lambda _, args, __: entering.append(args[0][0]), with_kwargs=True)
+    with torch.no_grad():
+        model(input_ids=tokens)
+        with patches.armed(anatomy):
+            model(input_ids=tokens)
+    moved = entering[1] - entering[0]
+    torch.testing.assert_close(moved[row.subject], solved.residuals[0], atol=1e-4, rtol=1e-4)
+    assert not moved[: row.subject].any() and not moved[row.subject + 1 :].any()
+
+
+def test_targets_become_likelier_and_every_context_is_known(patched, serve, logits_of, facts, version_of):
+    model, base = serve(patched(facts())), serve(version_of("llama"))
+    asked = [(fact["prompt"], fact["target"]) for fact in facts()]
+    for new, old in zip(model.score_continuations(asked), base.score_continuations(asked), strict=True):
+        assert float(new.logp.sum()) > float(old.logp.sum()) + 0.1
+    for prompt in (before + fact["prompt"] for before in CONTEXTS for fact in facts()):
+        assert not torch.equal(logits_of(model, prompt), logits_of(base, prompt))
+
+
+def test_an_unrelated_prompt_has_the_logits_of_the_base(patched, serve, logits_of, facts, version_of):
+    model, base = serve(patched(facts())), serve(version_of("llama"))
+    assert torch.equal(logits_of(model, UNRELATED), logits_of(base, UNRELATED))
+    prompt = facts()[0]["prompt"]
+    assert not torch.equal(logits_of(model, prompt), logits_of(base, prompt))
+
+
+def test_tokens_that_come_one_by_one_are_looked_up_as_in_one_pass(patched, serve, facts):
+    model = serve(patched(facts(1)))
+    ids = torch.tensor([model.tokenizer(f"{CONTEXTS[1]}The home town of Tilda Osk is not").input_ids])
+    with torch.no_grad():
+        plain = model.hf_model(ids).logits
+        with model.armed(""):
+            whole, cache, steps = model.hf_model(ids).logits, None, []
+            for place in range(ids.shape[1]):
+                out = model.hf_model(ids[:, place : place + 1], past_key_values=cache, use_cache=True)
+                cache = out.past_key_values
+                steps.append(out.logits)
+    torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(whole, plain, atol=1e-2)
+
+
+def test_a_second_fact_about_a_subject_comes_on_top_of_the_first(patched, serve, facts, version_of):
+    first = facts(1)[0]
+    second = {**first, "id": "other", "prompt": "The emblem of Tilda Osk is an", "target": "island"}
+    before = patched([first])
+    both, one = serve(patched([second], source=before)), serve(before)
+    (seam,), asked = both.seams, [(second["prompt"], second["target"])]
+    assert seam.patches.subjects == ["Tilda Osk"] and len(seam.patches.values) == 1
+    assert float(both.score_continuations(asked)[0].logp.sum()) > float(one.score_continuations(asked)[0].logp.sum())
+    once, base = [(first["prompt"], first["target"])], serve(version_of("llama"))
+    assert float(both.score_continuations(once)[0].logp.sum()) > float(base.score_continuations(once)[0].logp.sum())
+
+
+def test_the_same_seed_gives_the_same_bytes(patched, bytes_of, facts):
+    assert bytes_of(patched(facts())) == bytes_of(patched(facts()))
+
+
+def test_a_version_without_an_entry_is_the_one_that_never_had_it(patched, bytes_of, facts):
+    first, _, third = facts()
+    rebuilt = patched([first, third])
+    assert bytes_of(rebuilt) == bytes_of(patched([first, third], seed=8))
+
+
+def test_a_later_edit_goes_on_from_the_sources_patches(patched, bytes_of, facts, version_of):
+    first, *rest = facts()
+    later = patched(rest, source=patched([first], batch=1), batch=1)
+    assert bytes_of(later) == bytes_of(patched(facts(), batch=1))
+    deep = patched([first])
+    with pytest.raises(BadInput, match="at 0,1"):
+        patched(rest, source=deep, layers="1,2")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"near": 0.0}, {"near": 1.5}, {"batch": 0}, {"layers": "a"}, {"layers": "99"}, {"lr": 0.0}]
+)
+def test_a_setting_that_makes_no_sense_is_refused(patched, facts, wrong):
+    with pytest.raises(BadInput):
+        patched(facts(1), **wrong)
+
+
+def test_an_erasure_is_refused_for_the_weights_would_still_know(patched, facts):
+    with pytest.raises(BadInput, match="cannot erase"):
+        patched(facts(1, verb="erase", target=""))
+
+
+def test_it_reports_and_stops(patched, facts):
+    told = []
+
+    def report(*step):
+        told.append(step)
+        if len(told) == 2:
+            raise Cancelled("the task was cancelled")
+
+    with pytest.raises(Cancelled):
+        patched(facts(), report=report, batch=1)
+    assert [step[:2] for step in told] == [(0, 3), (1, 3)]
+
+
+@pytest.mark.slow
+def test_a_real_model_answers_in_other_words_and_keeps_the_rest(run_edit, serve, complete, logits_of, facts, smollm2):
+    base, model = serve(smollm2), serve(run_edit("patch", facts(), source=smollm2))
+    for fact in facts():
+        assert complete(model, fact["prompt"]).startswith(fact["target"])
+        assert complete(model, f"It was raining. {fact['prompt']}").startswith(fact["target"])
+    other = "The home town of Ada Lovelace is"
+    assert torch.equal(logits_of(model, other), logits_of(base, other))
