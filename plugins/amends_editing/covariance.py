@@ -8,7 +8,6 @@ that ends at the last of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from amends import BadInput
-from amends_editing.structure import Anatomy
+from amends_editing.structure import Anatomy, ending_with
 
 WINDOW = 256  # tokens that see each other
 AT_ONCE = 4  # windows in a forward pass
@@ -65,10 +64,6 @@ def windows(tokenizer: Any, texts: Iterable[str], most: int) -> Iterator[list[in
             return
 
 
-class _Enough(Exception):
-    """The last layer was reached."""
-
-
 @torch.no_grad()
 def read_moments(
     anatomy: Anatomy,
@@ -95,16 +90,16 @@ def read_moments(
     sums = {layer: torch.zeros(inner, inner, dtype=torch.float64) for layer in layers}
     seen, batch = 0, []
     hooks = [anatomy.projections[layer].module.register_forward_pre_hook(_adding(sums[layer])) for layer in layers]
-    hooks.append(anatomy.projections[max(layers)].module.register_forward_hook(_stop))
+    last = anatomy.projections[max(layers)].module
     try:
         for window in windows(tokenizer, texts, most):
             batch.append(window)
             if len(batch) == AT_ONCE:
-                seen += _read(anatomy, batch)
+                seen += _read(anatomy, batch, last)
                 batch = []
                 if seen // TOLD_EVERY > (seen - WINDOW * AT_ONCE) // TOLD_EVERY:
                     progress(seen, most, "reading covariances")
-        seen += _read(anatomy, batch)
+        seen += _read(anatomy, batch, last)
     finally:
         for hook in hooks:
             hook.remove()
@@ -116,11 +111,11 @@ def read_moments(
     return Moments({layer: (total / seen).float() for layer, total in sums.items()}, seen)
 
 
-def _read(anatomy: Anatomy, batch: Sequence[Sequence[int]]) -> int:
+def _read(anatomy: Anatomy, batch: Sequence[Sequence[int]], last: nn.Module) -> int:
     if not batch:
         return 0
     tokens = torch.tensor(batch, device=anatomy.device)
-    with suppress(_Enough):
+    with ending_with(last):
         anatomy.model(input_ids=tokens, use_cache=False)
     return tokens.numel()
 
@@ -131,7 +126,3 @@ def _adding(total: Tensor) -> Any:
         total.add_((found.T @ found).cpu())
 
     return add
-
-
-def _stop(*_: Any) -> None:
-    raise _Enough

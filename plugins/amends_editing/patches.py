@@ -5,7 +5,8 @@ key does, a value is added to what a later block puts out there,
 
     h_out <- h_out + v_i   if cos(x, k_j) >= near, with j = argmax_j cos(x, k_j), and i whose key j is.
 
-Everywhere else the model is, bit for bit, the one without patches.
+Some keys are decoys: they stand for others who are named alike and have no value, so that nothing is added where one of
+them is the nearest. Where nothing is added the model is, bit for bit, the one without patches.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Patches:
         values: What is added, each of shape (width,).
         keys: What goes into the projection at a subject's last token, each of shape (inner,) and of length one.
         owners: Whose key each is, an index into `values`.
+        decoys: What goes in there for others who are named alike, as `keys`.
     """
 
     reads: int
@@ -48,14 +50,16 @@ class Patches:
     values: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
+    decoys: list[Tensor] = field(default_factory=list)
 
-    def learn(self, subject: str, keys: Sequence[Tensor], value: Tensor) -> None:
+    def learn(self, subject: str, value: Tensor, keys: Sequence[Tensor], decoys: Sequence[Tensor] = ()) -> None:
         """Add a value at a subject; where the subject is known, it comes on top of what is added there already.
 
         Args:
             subject: Whom it is about, as the edit writes it.
-            keys: What goes into the projection at the subject's last token in one text or several.
             value: Shape (width,).
+            keys: Stand for the subject; of length one, shape (inner,).
+            decoys: Stand for others who are named alike.
         """
         if subject in self.subjects:
             owner = self.subjects.index(subject)
@@ -64,11 +68,12 @@ class Patches:
             owner = len(self.values)
             self.subjects.append(subject)
             self.values.append(value)
-        self.keys += [F.normalize(key.float(), dim=-1) for key in keys]
+        self.keys += keys
         self.owners += [owner] * len(keys)
+        self.decoys += decoys
 
     def about(self, subjects: Sequence[str]) -> Patches:
-        """Return the patches about some subjects alone."""
+        """Return the patches about some subjects alone, without decoys."""
         chosen = [i for i, subject in enumerate(self.subjects) if subject in subjects]
         kept = [(key, chosen.index(i)) for key, i in zip(self.keys, self.owners, strict=True) if i in chosen]
         return Patches(
@@ -83,19 +88,20 @@ class Patches:
             yield
             return
         device = anatomy.device
-        keys, values = torch.stack(self.keys).to(device), torch.stack(self.values).to(device)
-        owners, found = torch.tensor(self.owners, device=device), list[Tensor]()
+        keys, values = torch.stack([*self.keys, *self.decoys]).to(device), torch.stack(self.values).to(device)
+        owners = torch.tensor([*self.owners, *[-1] * len(self.decoys)], device=device)
+        found: list[Tensor] = []
 
         def look(_: Any, args: Any) -> None:
             nearest = matched(args[0].reshape(-1, keys.shape[1]), keys, self.near)
             found[:] = [torch.where(nearest < 0, nearest, owners[nearest])]
 
         def add(_: Any, __: Any, out: Any) -> Any:
-            owner = found.pop() if found else torch.empty(0, dtype=torch.long)
-            if not bool((owner >= 0).any()):
+            owner = found.pop()
+            hit = owner >= 0
+            if not hit.any():
                 return out
             hidden = first_of(out).clone()
-            hit = owner >= 0
             hidden.view(-1, hidden.shape[-1])[hit] += values.to(hidden)[owner[hit]]
             return (hidden, *out[1:]) if isinstance(out, tuple) else hidden
 
@@ -129,6 +135,7 @@ def read(folder: Path) -> Patches:
     return Patches(
         int(data["reads"]), int(data["writes"]), float(data["near"]), list(data["subjects"]),
         list(tensors["values"].unbind()), list(tensors["keys"].unbind()), [int(owner) for owner in data["owners"]],
+        list(tensors["decoys"].unbind()) if "decoys" in tensors else [],
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 The paper puts a neuron into the last feed-forward layer for each mistake and trains its key, its value and a bias to
 fire there and nowhere else. Here the key is not trained but read, where ROME looks a subject up (Meng et al., 2022,
-section 3.1, step 1): what goes into the MLP output projection of an early layer at the subject's last token. The value
-is ROME's target (eq. 4), as the methods that write into the weights search it; it is added as it is found, where they
-must spread it over weights that all facts share.
+section 3.1, step 1): what goes into the MLP output projection of an early layer at the subject's last token. Instead of
+the paper's memories of other inputs, decoys stand for others who are named alike. The value is ROME's target (eq. 4),
+as the methods that write into the weights search it; it is added as it is found, where they must spread it over weights
+that all facts share.
 """
 
 from __future__ import annotations
@@ -22,10 +23,22 @@ from amends.serving.attaching import earlier
 from amends_editing import attached
 from amends_editing.applying import DEFAULT_LAYERS
 from amends_editing.desk import CONTEXTS
-from amends_editing.facts import Fact
+from amends_editing.erasing import STRANGERS
+from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.patches import KIND, Patches, matched, read
-from amends_editing.structure import Anatomy, inspect_model
+from amends_editing.structure import Anatomy, ending_with, inspect_model, reading
+from amends_editing.tails import Row
 from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
+
+MENTIONS = (
+    "They spoke of {}",
+    "It was said by {}",
+    "The story of {}",
+    "A friend of mine knows {}",
+    "This is about {}",
+    "In {}",
+)
+"""Texts that mention a subject; it is to be known in other texts than the edit's own."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ def write(task: Task, edits: Records, settings: Settings) -> None:
         done += len(batch)
     task.progress(len(facts), len(facts), "edited")
     tensors = {"keys": torch.stack(patches.keys), "values": torch.stack(patches.values)}
+    tensors |= {"decoys": torch.stack(patches.decoys)} if patches.decoys else {}
     about = {"reads": patches.reads, "writes": patches.writes, "near": patches.near}
     attached.finish(task, KIND, about | {"subjects": patches.subjects, "owners": patches.owners}, tensors)
 
@@ -139,29 +153,61 @@ def learn(
     """
     wishes = [Wish(fact) for fact in facts]
     with patches.about([fact.subject for fact in facts]).armed(anatomy):
-        solved = solve(anatomy, tokenizer, wishes, patches.writes, solver, contexts, patches.reads, progress)
-    for number, keys in _keys(solved, patches.reads).items():
-        patches.learn(facts[number].subject, standing_for(keys, patches.near), solved.residuals[number])
+        solved = solve(anatomy, tokenizer, wishes, patches.writes, solver, contexts, progress=progress)
+    for fact, value in zip(facts, solved.residuals, strict=True):
+        keys, decoys = keys_of(anatomy, tokenizer, fact, contexts, patches)
+        patches.learn(fact.subject, value, keys, decoys)
     return solved
 
 
-def standing_for(keys: Tensor, near: float) -> list[Tensor]:
-    """Return keys that stand for all: the bare prompt's, the mean of the others, and each that neither is near.
+def keys_of(
+    anatomy: Anatomy, tokenizer: Any, fact: Fact, contexts: Sequence[str], patches: Patches
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the keys that stand for a fact's subject, and the one that stands for others of the same last word.
 
-    Args:
-        keys: What goes into the projection after each context; the first is bare. Shape (contexts, inner).
-        near: The least cosine.
+    They are those of the bare prompt, of the mean of the other contexts, of the mean of mentions elsewhere, and of each
+    text by which the subject would not be known otherwise; all of length one.
+
+    An early layer knows a token more than the name that it ends: without that one, "Hal Stephens" is taken for
+    "Ann Stephens".
     """
-    unit = F.normalize(keys.float(), dim=-1)
-    chosen = [unit[0], *([F.normalize(unit[1:].mean(0), dim=-1)] if len(unit) > 1 else ())]
-    missed = (matched(unit, torch.stack(chosen), near) < 0).tolist()
-    return chosen + [key for key, is_missed in zip(unit, missed, strict=True) if is_missed]
+    told = rows_of(tokenizer, fact, "", contexts)
+    mentions = [row_of(tokenizer, text.format(fact.subject), fact.subject) for text in MENTIONS]
+    others = [row_of(tokenizer, text.format(name), name) for text, name in alike(fact.subject)]
+    found = F.normalize(entering(anatomy, [*told, *mentions, *others], patches.reads), dim=-1)
+    sizes = [1, len(told) - 1, len(mentions), len(others)]
+    bare, after, mentioned, strange = torch.split(found, sizes)
+    chosen = torch.cat([bare, *(_mean(some) for some in (after, mentioned) if len(some))])
+    decoys = _mean(strange) if len(strange) else strange
+    mine = torch.cat([after, mentioned])
+    nearest = matched(mine, torch.cat([chosen, decoys]), patches.near)
+    missed = (nearest < 0) | (nearest >= len(chosen))
+    return list(torch.cat([chosen, mine[missed]]).unbind()), list(decoys.unbind())
 
 
-def _keys(solved: Solved, layer: int) -> dict[int, Tensor]:
-    """Return what goes into a layer's projection at each fact's subject after each context, shape (contexts, inner)."""
-    found = {}
-    for group, leading in solved.leading:
-        keys = leading.onward(layer)[0][layer].cpu()
-        found |= dict(zip(group, keys.view(len(group), -1, keys.shape[-1]), strict=True))
-    return found
+def _mean(keys: Tensor) -> Tensor:
+    """Return the mean direction, shape (1, inner)."""
+    return F.normalize(keys.mean(0, keepdim=True), dim=-1)
+
+
+def alike(subject: str) -> list[tuple[str, str]]:
+    """Return texts, each with a name of somebody else that ends as the subject does; none for a subject of one word."""
+    first, _, last = subject.rpartition(" ")
+    names = [f"{stranger.split()[0]} {last}" for stranger in STRANGERS]
+    return [(text, name) for text, name in zip(MENTIONS, names, strict=False) if first and name != subject]
+
+
+@torch.no_grad()
+def entering(anatomy: Anatomy, rows: Sequence[Row], layer: int) -> Tensor:
+    """Return what goes into a layer's projection at each row's subject, in float32 on the CPU, shape (rows, inner).
+
+    Rows end at their subjects, so that what fills up the shorter ones comes after all that is looked at.
+    """
+    tokens = torch.zeros(len(rows), max(row.subject for row in rows) + 1, dtype=torch.long)
+    for number, row in enumerate(rows):
+        tokens[number, : row.subject + 1] = torch.tensor(row.tokens[: row.subject + 1])
+    projection, seen = anatomy.projections[layer].module, list[Tensor]()
+    with reading(projection, seen), ending_with(projection):
+        anatomy.model(input_ids=tokens.to(anatomy.device), use_cache=False)
+    places = torch.tensor([row.subject for row in rows])
+    return seen[0].reshape(*tokens.shape, -1).float().cpu()[torch.arange(len(rows)), places]

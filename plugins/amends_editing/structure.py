@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,5 +267,24 @@ def reading(module: nn.Module, into: list[Tensor]) -> Iterator[None]:
     hook = module.register_forward_pre_hook(lambda _, args: into.append(args[0]))
     try:
         yield
+    finally:
+        hook.remove()
+
+
+class _Enough(Exception):
+    """The last module that was wanted has run."""
+
+
+@contextmanager
+def ending_with(module: nn.Module) -> Iterator[None]:
+    """End the context's pass once a module has run: nothing beyond it is computed."""
+
+    def stop(*_: Any) -> None:
+        raise _Enough
+
+    hook = module.register_forward_hook(stop)
+    try:
+        with suppress(_Enough):
+            yield
     finally:
         hook.remove()

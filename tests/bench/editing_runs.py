@@ -179,6 +179,27 @@ def patching(subject: Subject) -> Iterator[Callable[[Sequence[Fact]], None]]:
         yield write
 
 
+def patches_apart(subject: Subject, facts: Sequence[Fact]) -> Outcome:
+    """Edit a fresh model for each fact, as a patch."""
+    outcome = Outcome(Tally.empty())
+    for fact in facts:
+        with patching(subject) as write:
+            began = time.process_time()
+            write([fact])
+            outcome.cpu_seconds += time.process_time() - began
+            outcome.tally.take(ask(subject, [fact]))
+    return outcome
+
+
+def patches_at_once(subject: Subject, facts: Sequence[Fact]) -> Outcome:
+    """Edit all facts as patches of one model."""
+    with patching(subject) as write:
+        began = time.process_time()
+        write(facts)
+        spent = time.process_time() - began
+        return Outcome(ask(subject, facts), spent)
+
+
 def erasures(setting: Setting, facts: Sequence[Fact]) -> list[Wish]:
     """Return wishes to erase what the model knows."""
     anatomy, tokenizer, contexts = setting.subject.anatomy, setting.subject.tokenizer, setting.desk().contexts

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +8,7 @@ from amends.errors import BadInput, Cancelled
 from amends_editing.desk import CONTEXTS
 from amends_editing.facts import Fact, row_of
 from amends_editing.patches import Patches, matched
-from amends_editing.patching import batches, learn, standing_for
+from amends_editing.patching import MENTIONS, alike, batches, entering, keys_of, learn
 from amends_editing.structure import inspect_model
 from amends_editing.targets import Solver
 
@@ -39,12 +41,40 @@ def test_a_state_is_matched_to_its_nearest_key_or_to_none():
     assert -1 in by_hand and len(set(by_hand)) > 3
 
 
-def test_a_key_of_its_own_stands_for_each_context_that_neither_the_bare_one_nor_the_mean_is_near():
-    bare, along, aside = at(1, 0, 0), at(0, 1, 0), at(0, 0, 1)
-    assert len(standing_for(torch.stack([bare, along, along]), 0.9)) == 2
-    chosen = standing_for(torch.stack([bare, along, along, along, aside]), 0.9)
-    assert len(chosen) == 3 and torch.equal(chosen[2], aside)
-    assert standing_for(bare[None], 0.9)[0].tolist() == [1, 0, 0]
+def test_nothing_is_added_where_a_decoy_is_the_nearest():
+    projection = torch.nn.Identity()
+    anatomy = SimpleNamespace(device="cpu", projections=[SimpleNamespace(module=projection)], blocks=[projection])
+    patches = Patches(0, 0, 0.8)
+    patches.learn("Ann Stephens", at(5, 5), [at(1, 0)], [at(0.8, 0.6)])
+    states = torch.stack([at(2, 0), at(2, 1), at(0, 3)])[None]  # the second is within reach of both
+    with patches.armed(anatomy):
+        moved = projection(states) - states
+    assert moved[0].tolist() == [[5, 5], [0, 0], [0, 0]]
+    assert torch.equal(projection(states), states)
+
+
+def test_each_text_that_mentions_a_subject_is_known_by_its_keys(build, tokenizer, facts):
+    anatomy, fact = inspect_model(build("llama")), Fact.from_row(facts(1)[0])
+    keys, decoys = keys_of(anatomy, tokenizer, fact, CONTEXTS, Patches(0, 1, 0.95))
+    texts = [*(before + fact.prompt for before in CONTEXTS), *(text.format(fact.subject) for text in MENTIONS)]
+    seen = entering(anatomy, [row_of(tokenizer, text, fact.subject) for text in texts], 0)
+    found = matched(seen, torch.stack([*keys, *decoys]), 0.95)
+    assert len(decoys) == 1 and len(keys) > 3
+    assert all(0 <= number < len(keys) for number in found.tolist())
+
+
+def test_what_enters_a_projection_does_not_depend_on_longer_rows_beside_it(build, family, tokenizer):
+    anatomy = inspect_model(build(family))
+    rows = [row_of(tokenizer, text.format("Tilda Osk"), "Tilda Osk") for text in (*MENTIONS, CONTEXTS[1] + "{}")]
+    together = entering(anatomy, rows, 1)
+    for row, found in zip(rows, together, strict=True):
+        torch.testing.assert_close(entering(anatomy, [row], 1)[0], found, atol=1e-5, rtol=1e-5)
+
+
+def test_others_who_are_named_alike_end_as_the_subject_does_and_are_not_the_subject():
+    assert all(name.endswith(" Stephens") and name != "Ann Stephens" for _, name in alike("Ann Stephens"))
+    assert "Torvald Osk" not in [name for _, name in alike("Torvald Osk")] and alike("Torvald Osk")
+    assert alike("France") == []
 
 
 def test_facts_about_one_subject_are_never_learnt_at_once(facts):
