@@ -16,6 +16,7 @@ from typing import Any
 import editing_baseline
 import editing_beside
 import editing_erasure
+import editing_namesakes
 import editing_sequence
 import editing_time
 from editing_records import Subject, Tally, ask, known_facts, known_shares, open_subject
@@ -40,6 +41,10 @@ WEIGHT, RIDGE, THRESHOLD, RATE = 15.0, 1.0, 0.7, 3e-3
 LATE = (18, 19, 20, 21, 22, 23)  # UltraEdit's
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"
+PARTS = (
+    "records", "covariance", "single", "time", "plain", "batch", "beside", "sequence", "apart", "namesakes", "patches",
+    "erasure",
+)  # fmt: skip
 FIRST = "alphaedit"  # the first operation of policies/editing.yaml
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
 Targets = dict[str, float]
@@ -199,6 +204,10 @@ class Editing:
         yield from figures("patches at once", outcome.tally, AT_ONCE)
         yield spent("patches at once", outcome, len(many), at_most=3.0)
 
+    def namesakes(self) -> Iterable[Reading]:
+        """Say whom patches know, and whom they take for somebody."""
+        return editing_namesakes.measure(self.subject, self.facts(self.size["batch"]))
+
     def patches(self) -> Iterable[Reading]:
         """Edit as many in a row as patches beside the weights."""
         facts = self.facts(self.size["sequence"])
@@ -225,18 +234,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = {"layers": LAYERS, "weight": WEIGHT, "ridge": RIDGE, "threshold": THRESHOLD, "rate": RATE, "late": LATE}
     bench = Bench("editing", given, size | settings | {"tokens": TOKENS})
     parts = Editing(bench, given.data, given.model, given.seed, size)
-    for name in (
-        "records",
-        "covariance",
-        "single",
-        "time",
-        "plain",
-        "batch",
-        "beside",
-        "sequence",
-        "patches",
-        "erasure",
-    ):
+    for name in PARTS:
         bench.part(name, getattr(parts, name))
     return bench.finish()
 
