@@ -138,10 +138,15 @@ def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Row
     # a trial need not be as careful, where nobody said how much text
     quick = {**({"tokens": TRIED_TOKENS} if "tokens" in declared else {}), **request.parameters}
     tried = try_edits(workspace, request.model, method, rows, quick, request.seed, texts)
-    shown = [(one.id, one.prompt, one.before.strip(), one.after.strip()) for one in tried]
+    shown = [(one.id, *map(_on_one_line, (one.prompt, one.before, one.after))) for one in tried]
     document = {"method": method, "tried": [asdict(one) for one in tried]}
     screen.show(document, Table(("edit", "prompt", "before", f"after {method}"), shown), "nothing was kept")
     return 0
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text for a cell of a table: a model says new lines and control characters, too."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _method(workspace: Workspace, request: Request) -> tuple[str, set[str]]:
