@@ -29,6 +29,7 @@ CONTEXTS = (
 
 PULL_STEPS = 40
 CROWDING = 0.06  # with which power of their number facts are written more softly
+ALIKE = 0.75  # the cosine of a bare prompt's key with the mean key, below which it is written on its own
 SHORTENING = 0.15  # and with which their targets are searched in shorter steps, half as many more as that makes fewer
 
 
@@ -118,13 +119,31 @@ def crowded(solver: Solver, held: int) -> Solver:
     )  # fmt: skip
 
 
-def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
+def unlike(keys: Tensor, bare: Tensor) -> Tensor:
+    """Return which facts have a bare prompt that their mean key does not stand for.
+
+    A subject within the first tokens of its prompt is the sink of everybody's attention and looks like nothing that
+    comes later: what is written at the mean over the contexts is hardly felt where there is no context.
+
+    Args:
+        keys: Means over the contexts, shape (inner, facts).
+        bare: The bare prompts', likewise.
+    """
+    return (torch.cosine_similarity(keys, bare, dim=0) < ALIKE).nonzero()[:, 0]
+
+
+def spread(
+    desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor], is_rank_one: bool = False
+) -> list[Factors]:
     """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
+
+    A fact is written at the mean of its keys, and at the bare prompt's as well where the two are `unlike`.
 
     Args:
         desk: What to work with.
         wishes: The facts.
-        right_of: From a layer and its keys, shape (inner, facts), to the right factor, shape (inner, facts).
+        right_of: From a layer and its keys, shape (inner, keys), to the right factor, shape (inner, keys).
+        is_rank_one: Whether a fact is one key whatever it looks like.
 
     Returns:
         The updates, which are in the model already.
@@ -135,12 +154,16 @@ def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor],
         desk.anatomy, desk.tokenizer, wishes, last, solver, desk.contexts, desk.layers[0], desk.progress
     )  # fmt: skip
     made = []
+    twice = torch.empty(0, dtype=torch.long)  # facts with two keys
     for layer in range(desk.layers[0], last + 1):
         if layer in desk.layers:
-            keys, out = solved.read(last)
+            keys, bare, out = solved.read(last)
+            if layer == desk.layers[0] and not is_rank_one:
+                twice = unlike(keys, bare)
             share = (solved.values - out) / sum(other >= layer for other in desk.layers)
             if not desk.anatomy.projections[layer].writes_directly:
                 share = pull_back(desk.anatomy, solved, layer, share)
+            keys, share = torch.cat([keys, bare[:, twice]], dim=1), torch.cat([share, share[twice]])
             left, right = share.double().T, right_of(layer, keys)
             if not (left.isfinite().all() and right.isfinite().all()):
                 raise AmendsError("an update is not finite; take a larger shrinkage, or fewer facts at once")
