@@ -24,6 +24,7 @@ from amends_editing.desk import Desk, Factors
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
+from amends_editing.settings import named_layers
 from amends_editing.structure import Anatomy, inspect_model
 from amends_editing.targets import Progress, Solver, Wish
 
@@ -121,10 +122,7 @@ def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
         BadInput: They are not numbers, or the model lacks them.
     """
     if plan.layers:
-        try:
-            return anatomy.check_layers([int(part) for part in plan.layers.split(",")])
-        except ValueError:
-            raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {plan.layers!r}") from None
+        return anatomy.check_layers(named_layers(plan.layers))
     first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in plan.depth)
     return anatomy.check_layers(range(first, last + 1)[-plan.most_layers :])
 

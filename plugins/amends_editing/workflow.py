@@ -22,6 +22,7 @@ from amends_editing import holding, proposals
 
 POLICY = "editing"
 TEXT = "text"  # the parameter by which a method takes running text
+LEAST_LETTERS = 1000  # fewer cannot be as many tokens as statistics are read over at least
 TRIED_TOKENS = 20_000  # of text that a trial reads, a tenth of what an edit reads
 
 Rows = Sequence[Mapping[str, Any]]
@@ -116,7 +117,7 @@ def text_rows(file: Path) -> list[dict[str, str]]:
     """Return the passages of a text, a row for each line that is not blank.
 
     Raises:
-        BadRecords: It cannot be read, or there is none.
+        BadRecords: It cannot be read, or has fewer letters than tokens are needed.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -125,6 +126,9 @@ def text_rows(file: Path) -> list[dict[str, str]]:
     rows = [{"prompt": line.strip()} for line in lines if line.strip()]
     if not rows:
         raise BadRecords(f"{file} is empty; give a text of some thousand words")
+    letters = sum(len(row["prompt"]) for row in rows)
+    if letters < LEAST_LETTERS:  # a token has one at least
+        raise BadRecords(f"{file} has {letters} letters and says too little; give a text of some thousand words")
     return rows
 
 
