@@ -23,7 +23,7 @@ def check_settings(method: str, given: Mapping[str, Any]) -> None:
     Raises:
         BadInput: One is out of its range.
     """
-    positive = (*POSITIVE, *(("threshold",) if method == "editing.alphaedit" else ()))
+    positive = (*POSITIVE, *(("threshold", "weight") if method == "editing.alphaedit" else ()))
     for name, value in given.items():
         if name == "layers" and isinstance(value, str) and value:
             named_layers(value)

@@ -14,6 +14,7 @@ from amends_editing.settings import check_settings, named_layers
         ("editing.memit", "shrinkage", 1.5, "shrinkage must lie between 0 and 1, not 1.5"),
         ("editing.grace", "lr", 0.0, "lr must be above zero, not 0.0"),
         ("editing.alphaedit", "threshold", 0.0, "threshold must be above zero, not 0.0"),
+        ("editing.alphaedit", "weight", 0, "weight must be above zero, not 0"),
         ("editing.rome", "layers", "4,five", "layers must be numbers with commas between"),
     ],
 )
