@@ -74,6 +74,7 @@ class Solved:
         leading: What leads up to there, for each group of facts, with the facts' indexes; rows are facts by contexts.
         steps: How many steps each fact took.
         likely: The answer's probability when each fact stopped; exp(-distance) of an erasure from what it wants.
+        places: At which token of its bare prompt each fact's subject ends, counted from 0.
     """
 
     values: Tensor
@@ -81,6 +82,7 @@ class Solved:
     leading: list[tuple[list[int], Leading]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     likely: list[float] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
     def read(self, until: int) -> tuple[Tensor, Tensor, Tensor]:
         """Run what leads up to the subjects through the edited blocks as they are now.
@@ -163,7 +165,7 @@ def solve(
     rows = [rows_of(tokenizer, wish.fact, wish.answer, contexts) for wish in wishes]
     order = sorted(range(count), key=lambda i: (_kind(wishes[i]), rows[i][0].tail, rows[i][0].subject, i))
     empty = torch.empty(count, anatomy.width)
-    solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count)
+    solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count, [some[0].subject for some in rows])
     start = 0
     while start < count:
         progress(start, count, "solving target vectors")

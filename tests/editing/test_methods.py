@@ -113,9 +113,9 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
 
 
 def test_which_bare_prompts_their_mean_keys_do_not_stand_for():
-    mean = torch.tensor([[1.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
-    bare = torch.tensor([[3.0, 0.74, 0.76], [0.0, 0.6726, 0.6499]])  # cosines 1, 0.74 and 0.76
-    assert unlike(mean, bare).tolist() == [1]
+    mean = torch.tensor([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    bare = torch.tensor([[3.0, 0.74, 0.76, 0.0], [0.0, 0.6726, 0.6499, 1.0]])  # cosines 1, 0.74, 0.76 and 0
+    assert unlike(mean, bare, [1, 2, 1, 0]).tolist() == [1]  # the last is every text's first token
 
 
 def test_a_bare_prompt_that_its_mean_key_does_not_stand_for_is_written_as_well(
@@ -229,3 +229,16 @@ def test_a_first_edits_answers_move_less_where_its_key_is_remembered(build, toke
         for is_remembered in (True, False)
     ]
     assert moved[0] < 0.5 * moved[1]
+
+
+@pytest.mark.parametrize("name", ["memit", "alphaedit"])
+def test_a_fact_that_is_written_again_is_not_held_by_its_own_earlier_key(build, tokenizer, row_about, name):
+    anatomy, solver = inspect_model(build("llama")), Solver(steps=10, lr=0.5, overshoot=1.0)
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    desk = Desk(anatomy, tokenizer, (1,), solver, Moments({1: some.T @ some / 300}, 300), contexts=("",))
+    first, second = (Wish(Fact.from_row(row_about(target=target))) for target in ("island", "capital"))
+    WRITERS[name](desk)(desk, [first])
+    solved = solve(anatomy, tokenizer, [second], 1, solver, ("",), 1)
+    WRITERS[name](desk)(desk, [second])
+    missing = float((solved.values - solved.read(1)[2]).norm() / solved.residuals.norm())
+    assert missing < 0.1 and desk.keys_before(1).shape[1] == 2  # held by it, half would be missing
