@@ -17,13 +17,13 @@ def factor(covariance: Tensor) -> Tensor:
     Raises:
         BadInput: There is none: the text did not show enough directions.
     """
-    try:
-        lower: Tensor = torch.linalg.cholesky(covariance)
-    except torch.linalg.LinAlgError:
+    lower: Tensor
+    lower, failed_at = torch.linalg.cholesky_ex(covariance)
+    if failed_at:
         raise BadInput(
             "the text's statistics do not tell all directions apart; give more text, or take a larger shrinkage or "
             "weight (-p shrinkage=0.01)"
-        ) from None
+        )
     return lower
 
 
