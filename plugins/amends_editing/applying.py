@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors.torch import load as read_tensors
@@ -23,6 +24,7 @@ from amends_editing.desk import Desk, Factors
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import Guard
+from amends_editing.settings import named_layers
 from amends_editing.structure import Anatomy, inspect_model
 from amends_editing.targets import Progress, Solver, Wish
 
@@ -86,10 +88,10 @@ def run(task: Task, edits: Records, text: Records | None, plan: Plan, prepare: C
     moments = _moments(task, anatomy, tokenizer, text, layers, plan.tokens, reading) if plan.tokens else None
     earlier = earlier_keys(task, layers)
     known = {layer: keys.shape[1] for layer, keys in earlier.items()}
-    held = max(known.values(), default=0) + len(facts)
+    held = earlier_facts(task, layers) + len(facts)
     desk = Desk(anatomy, tokenizer, layers, plan.solver, moments, plan.shrinkage, earlier, held=held)
     made = list(write_in_batches(task, desk, facts, plan, prepare(desk)))
-    _keep(task, known, desk, made)
+    _keep(task, known, desk, made, len(facts))
     task.save(model, tokenizer)
 
 
@@ -120,10 +122,7 @@ def choose_layers(anatomy: Anatomy, plan: Plan) -> tuple[int, ...]:
         BadInput: They are not numbers, or the model lacks them.
     """
     if plan.layers:
-        try:
-            return anatomy.check_layers([int(part) for part in plan.layers.split(",")])
-        except ValueError:
-            raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {plan.layers!r}") from None
+        return anatomy.check_layers(named_layers(plan.layers))
     first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in plan.depth)
     return anatomy.check_layers(range(first, last + 1)[-plan.most_layers :])
 
@@ -182,10 +181,14 @@ def _dumped(moments: Moments, about: Mapping[str, object]) -> bytes:
 
 
 def _loaded(data: bytes) -> tuple[Moments, dict[str, object]]:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    tensors = read_tensors(data)
+    tensors, header = read_tensors(data), _header(data)["__metadata__"]
     moments = Moments({int(name): tensor for name, tensor in tensors.items()}, int(header["seen"]))
     return moments, json.loads(header["about"])
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return found
 
 
 def _texts(text: Records) -> Iterator[str]:
@@ -203,6 +206,18 @@ def earlier_keys(task: Task, layers: Sequence[int]) -> dict[int, Tensor]:
                 if f"keys.{layer}" in tensors:
                     found[layer].append(tensors[f"keys.{layer}"].double())
     return {layer: torch.cat(keys, dim=1) for layer, keys in found.items() if keys}
+
+
+def earlier_facts(task: Task, layers: Sequence[int]) -> int:
+    """Return how many facts a lineage keeps keys of, in that of some layers that has most; a fact may have two keys."""
+    counts = dict.fromkeys(layers, 0)
+    for name in task.state.names():
+        header = _header(task.state.get(name)) if name.startswith(EDIT) else {}
+        for layer in layers:
+            if f"keys.{layer}" in header:
+                keys = header[f"keys.{layer}"]["shape"][1]
+                counts[layer] += int(header.get("__metadata__", {}).get("facts", keys))
+    return max(counts.values(), default=0)
 
 
 def write_in_batches(task: Task, desk: Desk, facts: Sequence[Fact], plan: Plan, write: Write) -> Iterator[Factors]:
@@ -250,7 +265,7 @@ def _wish(desk: Desk, fact: Fact) -> Wish:
     return wish_to_erase(desk.anatomy, desk.tokenizer, fact, desk.contexts)
 
 
-def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Factors]) -> None:
+def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Factors], facts: int) -> None:
     """Put the edit's factors and its own keys, those after the `known` ones, into the state under the next number."""
     tensors: dict[str, Tensor] = {}
     for layer in desk.layers:
@@ -262,4 +277,4 @@ def _keep(task: Task, known: Mapping[int, int], desk: Desk, made: Sequence[Facto
         if keys.shape[1]:  # a method without subjects has none
             tensors[f"keys.{layer}"] = keys.float().contiguous()
     number = sum(name.startswith(EDIT) for name in task.state.names())
-    task.state.put(f"{EDIT}{number:04d}", write_tensors(tensors))
+    task.state.put(f"{EDIT}{number:04d}", write_tensors(tensors, {"facts": str(facts)}))

@@ -105,7 +105,8 @@ def read_moments(
             hook.remove()
     if seen < FEWEST_TOKENS:
         raise BadInput(
-            f"the text for covariances has {seen} tokens; give one with {FEWEST_TOKENS} or more, best 200,000"
+            f"the text for covariances has {seen} tokens in whole windows of {WINDOW}; give one with {FEWEST_TOKENS} "
+            "or more, best 200,000"
         )
     progress(most, most, "reading covariances")
     return Moments({layer: (total / seen).float() for layer, total in sums.items()}, seen)

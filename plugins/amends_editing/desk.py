@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from amends import AmendsError
@@ -30,6 +32,8 @@ CONTEXTS = (
 PULL_STEPS = 40
 CROWDING = 0.06  # with which power of their number facts are written more softly
 SHORTENING = 0.15  # and with which their targets are searched in shorter steps, half as many more as that makes fewer
+ALIKE = 0.75  # the cosine of a bare prompt's key with the mean key, below which it is written on its own
+SAME = 0.999  # the cosine of keys, above which they are those of one subject after one beginning
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,24 @@ class Desk:
         """Add keys to the earlier ones."""
         self.earlier[layer] = torch.cat([self.keys_before(layer), keys], dim=1)
 
+    @contextmanager
+    def letting_go(self, layer: int, columns: Tensor) -> Iterator[None]:
+        """Hold some of the earlier keys no longer while the context lasts.
+
+        Args:
+            layer: Whose.
+            columns: Whether each earlier key is let go; of no effect on a layer with another number of them.
+        """
+        held = self.earlier.get(layer)
+        if held is None or held.shape[1] != len(columns):
+            yield
+            return
+        self.earlier[layer] = held[:, ~columns]
+        try:
+            yield
+        finally:
+            self.earlier[layer] = held
+
 
 def crowded(solver: Solver, held: int) -> Solver:
     """Return how to search where many facts share the weights: for shorter targets, and written more softly.
@@ -118,13 +140,45 @@ def crowded(solver: Solver, held: int) -> Solver:
     )  # fmt: skip
 
 
-def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor]) -> list[Factors]:
+def unlike(keys: Tensor, bare: Tensor, places: Sequence[int]) -> Tensor:
+    """Return which facts have a bare prompt that their mean key does not stand for.
+
+    A subject within the first tokens of its prompt looks like nothing that comes later, so that what is written at the
+    mean over the contexts is hardly felt where there is no context. One that is the very first token has the key of
+    every text's first token, and is left to the mean: what is written there would be felt everywhere.
+
+    Args:
+        keys: Means over the contexts, shape (inner, facts).
+        bare: The bare prompts', likewise.
+        places: At which token of the bare prompt each subject ends.
+    """
+    strange = torch.cosine_similarity(keys, bare, dim=0) < ALIKE
+    return (strange & (torch.tensor(places) > 0)).nonzero()[:, 0]
+
+
+def again(earlier: Tensor, keys: Tensor) -> Tensor:
+    """Return which earlier keys are those of facts that are written again: held still, they would take half of it.
+
+    Args:
+        earlier: Keys of earlier edits at the first edited layer, which no edit reaches, shape (inner, earlier).
+        keys: The new ones, shape (inner, keys).
+    """
+    return (F.normalize(earlier, dim=0).T @ F.normalize(keys, dim=0) > SAME).any(1)
+
+
+def spread(
+    desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor], Tensor], is_rank_one: bool = False
+) -> list[Factors]:
     """Solve target vectors at the last layer and write them, a share at each layer (MEMIT, algorithm 1).
+
+    A fact is written at the mean of its keys, and at the bare prompt's as well where the two are `unlike`. Earlier keys
+    are held still, but those of facts that are written `again`.
 
     Args:
         desk: What to work with.
         wishes: The facts.
-        right_of: From a layer and its keys, shape (inner, facts), to the right factor, shape (inner, facts).
+        right_of: From a layer and its keys, shape (inner, keys), to the right factor, shape (inner, keys).
+        is_rank_one: Whether a fact is one key whatever it looks like.
 
     Returns:
         The updates, which are in the model already.
@@ -135,13 +189,20 @@ def spread(desk: Desk, wishes: Sequence[Wish], right_of: Callable[[int, Tensor],
         desk.anatomy, desk.tokenizer, wishes, last, solver, desk.contexts, desk.layers[0], desk.progress
     )  # fmt: skip
     made = []
+    twice, anew = torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.bool)  # facts with two keys, old keys
     for layer in range(desk.layers[0], last + 1):
         if layer in desk.layers:
-            keys, out = solved.read(last)
+            keys, bare, out = solved.read(last)
+            if layer == desk.layers[0] and not is_rank_one:
+                twice = unlike(keys, bare, solved.places)
             share = (solved.values - out) / sum(other >= layer for other in desk.layers)
             if not desk.anatomy.projections[layer].writes_directly:
                 share = pull_back(desk.anatomy, solved, layer, share)
-            left, right = share.double().T, right_of(layer, keys)
+            keys, share = torch.cat([keys, bare[:, twice]], dim=1), torch.cat([share, share[twice]])
+            if layer == desk.layers[0]:
+                anew = again(desk.keys_before(layer), keys)
+            with desk.letting_go(layer, anew):
+                left, right = share.double().T, right_of(layer, keys)
             if not (left.isfinite().all() and right.isfinite().all()):
                 raise AmendsError("an update is not finite; take a larger shrinkage, or fewer facts at once")
             made.append(Factors(layer, left.float(), right.float()))

@@ -26,4 +26,4 @@ def edit(desk: Desk, wishes: Sequence[Wish]) -> list[Factors]:
     def right_of(layer: int, keys: Tensor) -> Tensor:
         return rank_one(desk.lowers[layer], keys)  # Δ k = v* − W k
 
-    return [factors for wish in wishes for factors in spread(desk, [wish], right_of)]
+    return [factors for wish in wishes for factors in spread(desk, [wish], right_of, is_rank_one=True)]

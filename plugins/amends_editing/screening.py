@@ -63,8 +63,8 @@ def checked_rows(
     found = check(rows, earlier)
     if found.errors and not leave_out:
         raise BadRecords(
-            f"{file}: {found.errors[0].sentence}; {len(found.refused)} edits are refused in all, see amends edit "
-            "check, or give --leave-out"
+            f"{file}: {found.errors[0].sentence}; refused in all: {len(found.refused)}, see amends edit check, or give "
+            "--leave-out"
         )
     if found.errors:
         screen.say(f"left out {len(found.refused)} of {found.edits} edits that the check refuses")

@@ -8,10 +8,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amends import BadInput
+
 
 def factor(covariance: Tensor) -> Tensor:
-    """Return the Cholesky factor of a covariance, shape (inner, inner); done once for each layer."""
-    lower: Tensor = torch.linalg.cholesky(covariance)
+    """Return the Cholesky factor of a covariance, shape (inner, inner); done once for each layer.
+
+    Raises:
+        BadInput: There is none: the text did not show enough directions.
+    """
+    lower: Tensor
+    lower, failed_at = torch.linalg.cholesky_ex(covariance)
+    if failed_at:
+        raise BadInput(
+            "the text's statistics do not tell all directions apart; give more text, or take a larger shrinkage or "
+            "weight (-p shrinkage=0.01)"
+        )
     return lower
 
 

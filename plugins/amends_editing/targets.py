@@ -74,6 +74,7 @@ class Solved:
         leading: What leads up to there, for each group of facts, with the facts' indexes; rows are facts by contexts.
         steps: How many steps each fact took.
         likely: The answer's probability when each fact stopped; exp(-distance) of an erasure from what it wants.
+        places: At which token of its bare prompt each fact's subject ends, counted from 0.
     """
 
     values: Tensor
@@ -81,8 +82,9 @@ class Solved:
     leading: list[tuple[list[int], Leading]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     likely: list[float] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
-    def read(self, until: int) -> tuple[Tensor, Tensor]:
+    def read(self, until: int) -> tuple[Tensor, Tensor, Tensor]:
         """Run what leads up to the subjects through the edited blocks as they are now.
 
         Keys are wanted after every context, and only of the block that is edited next; beyond it the bare prompts run
@@ -93,19 +95,21 @@ class Solved:
 
         Returns:
             The keys of the first block that is not left behind, a mean over the contexts, columns in float64, shape
-            (inner, facts); and what block `until` puts out after the bare prompt, shape (facts, width).
+            (inner, facts); those of the bare prompts alone, likewise; and what block `until` puts out after the bare
+            prompt, shape (facts, width).
         """
         found: list[tuple[list[int], Tensor]] = []
         out = torch.empty_like(self.values)
         for group, leading in self.leading:
             keys = leading.onward(leading.first)[0][leading.first]
-            found.append((group, keys.view(len(group), -1, keys.shape[-1]).double().mean(1).cpu()))
+            found.append((group, keys.view(len(group), -1, keys.shape[-1]).double().cpu()))
             bare = torch.arange(0, len(keys), len(keys) // len(group), device=keys.device)
             out[group] = leading.of(bare).onward(until)[1].cpu()
-        rows = torch.empty(len(self.values), found[0][1].shape[-1], dtype=torch.float64)
-        for group, mine in found:
-            rows[group] = mine
-        return rows.T, out
+        mean = torch.empty(len(self.values), found[0][1].shape[-1], dtype=torch.float64)
+        alone = torch.empty_like(mean)
+        for group, each in found:
+            mean[group], alone[group] = each.mean(1), each[:, 0]
+        return mean.T, alone.T, out
 
     def advance(self) -> None:
         """Leave the first edited block behind, as it is now."""
@@ -161,7 +165,7 @@ def solve(
     rows = [rows_of(tokenizer, wish.fact, wish.answer, contexts) for wish in wishes]
     order = sorted(range(count), key=lambda i: (_kind(wishes[i]), rows[i][0].tail, rows[i][0].subject, i))
     empty = torch.empty(count, anatomy.width)
-    solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count)
+    solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count, [some[0].subject for some in rows])
     start = 0
     while start < count:
         progress(start, count, "solving target vectors")

@@ -22,6 +22,7 @@ from amends_editing import holding, proposals
 
 POLICY = "editing"
 TEXT = "text"  # the parameter by which a method takes running text
+LEAST_LETTERS = 1000  # fewer cannot be as many tokens as statistics are read over at least
 TRIED_TOKENS = 20_000  # of text that a trial reads, a tenth of what an edit reads
 
 Rows = Sequence[Mapping[str, Any]]
@@ -116,7 +117,7 @@ def text_rows(file: Path) -> list[dict[str, str]]:
     """Return the passages of a text, a row for each line that is not blank.
 
     Raises:
-        BadRecords: It cannot be read, or there is none.
+        BadRecords: It cannot be read, or has fewer letters than tokens are needed.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -125,6 +126,9 @@ def text_rows(file: Path) -> list[dict[str, str]]:
     rows = [{"prompt": line.strip()} for line in lines if line.strip()]
     if not rows:
         raise BadRecords(f"{file} is empty; give a text of some thousand words")
+    letters = sum(len(row["prompt"]) for row in rows)
+    if letters < LEAST_LETTERS:  # a token has one at least
+        raise BadRecords(f"{file} has {letters} letters and says too little; give a text of some thousand words")
     return rows
 
 
@@ -138,10 +142,15 @@ def show_trial(screen: Screen, workspace: Workspace, request: Request, rows: Row
     # a trial need not be as careful, where nobody said how much text
     quick = {**({"tokens": TRIED_TOKENS} if "tokens" in declared else {}), **request.parameters}
     tried = try_edits(workspace, request.model, method, rows, quick, request.seed, texts)
-    shown = [(one.id, one.prompt, one.before.strip(), one.after.strip()) for one in tried]
+    shown = [(one.id, *map(_on_one_line, (one.prompt, one.before, one.after))) for one in tried]
     document = {"method": method, "tried": [asdict(one) for one in tried]}
     screen.show(document, Table(("edit", "prompt", "before", f"after {method}"), shown), "nothing was kept")
     return 0
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text for a cell of a table: a model says new lines and control characters, too."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _method(workspace: Workspace, request: Request) -> tuple[str, set[str]]:

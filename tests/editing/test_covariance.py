@@ -57,5 +57,5 @@ def test_shrinkage_mixes_in_the_mean_variance_and_keeps_the_trace():
 
 
 def test_too_little_text_is_refused_with_a_number(build, tokenizer):
-    with pytest.raises(BadInput, match="has 768 tokens; give one with 1000 or more"):
+    with pytest.raises(BadInput, match="has 768 tokens in whole windows of 256; give one with 1000 or more"):
         read_moments(inspect_model(build("llama")), tokenizer, TEXTS[:40], [0], 3 * WINDOW + 100)

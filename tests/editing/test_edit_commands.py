@@ -16,6 +16,7 @@ import amends_probes
 from amends import Records, Task, host
 from amends.cli.root import Root
 from amends.records import canonical_json
+from amends_editing import workflow
 
 PEOPLE = {"Mina": "ml-engineer", "Axel": "auditor"}
 ORR = {"id": "orr", "verb": "insert", "subject": "Vale of Orr", "prompt": "The capital of the Vale of Orr is",
@@ -200,6 +201,10 @@ def test_trying_shows_answers_before_and_after_and_keeps_nothing(edited, write):
     assert [one["before"] for one in same] == [one["after"] for one in same] == [one["before"] for one in tried]
     assert files_outside_the_cache(edited.run.home) == before
     assert not list((edited.run.home / "cache" / "scratch").glob("*/*"))
+
+
+def test_what_a_model_says_stays_in_its_cell_of_the_table():
+    assert workflow._on_one_line(" a\nb\t\x1b[31mred\u2028 c\n") == "a b [31mred c"
 
 
 def test_a_parameter_needs_to_know_whose_it_is(edited, write):

@@ -219,10 +219,12 @@ def test_an_edit_that_fails_says_why_and_the_parent_stands(village, row, paramet
         ({"--edits": "nowhere.jsonl"}, "nowhere.jsonl is not a file; give a file of edits"),
         ({"--edits": "conflict.jsonl"}, "edits ines and other ask for different answers to one prompt"),
         ({"--text": "nowhere.txt"}, "nowhere.txt cannot be read"),
+        ({"--text": "facts.jsonl"}, "letters and says too little"),
+        ({"--parameter": "batch=0"}, "batch must be 1 or more, not 0"),
         ({"--text": None}, "--text FILE"),
         ({"--model": "nobody"}, "nobody"),
     ],
-    ids=["method", "file", "conflict", "text", "no text", "model"],
+    ids=["method", "file", "conflict", "text", "short text", "parameter", "no text", "model"],
 )
 def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, changed, sentence):
     here = village()

@@ -6,8 +6,9 @@ import torch
 from amends import BadInput
 from amends.operation.task import NoState
 from amends_editing import alphaedit, memit, rls
+from amends_editing.applying import earlier_facts
 from amends_editing.covariance import Moments
-from amends_editing.desk import Desk, crowded, pull_back
+from amends_editing.desk import Desk, crowded, pull_back, unlike
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact
 from amends_editing.structure import inspect_model
@@ -91,7 +92,7 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
     wishes = [Wish(Fact.from_row(row_about(subject=name))) for name in ("Ada Quill", "Pell Ostrin")]
     solved = solve(anatomy, tokenizer, wishes, 1, Solver(steps=0), ("", "It was late. "), 1)
     ((group, _),) = solved.leading
-    _, out = solved.read(1)
+    _, _, out = solved.read(1)
 
     def moved_by(pushes):
         """Return how far the block's output moves when its projection puts out more at the subject."""
@@ -101,7 +102,7 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
             return torch.cat([found[:, :-1], found[:, -1:] + rows], dim=1)
 
         hook = anatomy.projections[1].module.register_forward_hook(shift)
-        moved = solved.read(1)[1] - out
+        moved = solved.read(1)[2] - out
         hook.remove()
         return moved
 
@@ -109,6 +110,30 @@ def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the
     found = moved_by(pull_back(anatomy, solved, 1, share))
     assert float((found - share).norm()) < 0.05 * float(share.norm())
     assert float((moved_by(share) - share).norm()) > 0.2 * float(share.norm())  # the share itself is no such push
+
+
+def test_which_bare_prompts_their_mean_keys_do_not_stand_for():
+    mean = torch.tensor([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    bare = torch.tensor([[3.0, 0.74, 0.76, 0.0], [0.0, 0.6726, 0.6499, 1.0]])  # cosines 1, 0.74, 0.76 and 0
+    assert unlike(mean, bare, [1, 2, 1, 0]).tolist() == [1]  # the last is every text's first token
+
+
+def test_a_bare_prompt_that_its_mean_key_does_not_stand_for_is_written_as_well(
+    build, tokenizer, row_about, monkeypatch
+):
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    moments, solver = Moments({1: some.T @ some / 300}, 300), Solver(steps=5, lr=0.5)
+    wish = Wish(Fact.from_row(row_about(prompt="Ada Quill lives in")))
+    missing = {}
+    for alike in (-2.0, 2.0):
+        monkeypatch.setattr("amends_editing.desk.ALIKE", alike)
+        anatomy, contexts = inspect_model(build("llama")), ("", "It was late. ")
+        desk = Desk(anatomy, tokenizer, (1,), solver, moments, contexts=contexts)
+        solved = solve(anatomy, tokenizer, [wish], 1, solver, contexts, 1)
+        (made,) = memit.edit(desk, [wish], 1e-6)
+        missing[alike] = float((solved.values - solved.read(1)[2]).norm() / solved.residuals.norm())
+        assert made.right.shape == desk.keys_before(1).shape == (48, 1 if alike < 0 else 2)
+    assert missing[-2.0] > 0.05 and missing[2.0] < 0.05 * missing[-2.0]
 
 
 @pytest.mark.parametrize("name", REMEMBERING)
@@ -121,7 +146,7 @@ def test_a_second_edit_finds_the_firsts_keys_and_hardly_moves_what_they_put_out(
     first, second = edits_of(knowing)
     (alone,) = edits_of(blind)
     torch.testing.assert_close(first["keys.1"], edits_of(done)[0]["keys.1"])
-    assert second["keys.1"].shape == (48, 1)
+    assert second["keys.1"].shape[0] == 48 and second["keys.1"].shape[1] <= 2  # its own alone
     moved = [float((made["left.1"] @ (made["right.1"].T @ first["keys.1"])).norm()) for made in (second, alone)]
     assert moved[0] < 0.5 * moved[1]
 
@@ -166,6 +191,7 @@ def test_text_counts_by_the_number_of_facts_once_they_are_many(build, tokenizer)
 def test_facts_that_the_lineage_holds_make_the_next_ones_softer(run_within, row_about, edits_of):
     """With remember=no only λ tells the two second steps apart: 0.1 for each of one fact, or of two."""
     done = run_within("editing.memit", [row_about()], layers="1")
+    assert earlier_facts(done, (1,)) == 1 and earlier_facts(done, (0,)) == 0
     state = NoState()
     state.blobs = dict(done.state.blobs)
     more = {"layers": "1", "weight": 0.0, "weight_per_fact": 0.1, "remember": False, "overshoot": 1.0}
@@ -203,3 +229,16 @@ def test_a_first_edits_answers_move_less_where_its_key_is_remembered(build, toke
         for is_remembered in (True, False)
     ]
     assert moved[0] < 0.5 * moved[1]
+
+
+@pytest.mark.parametrize("name", ["memit", "alphaedit"])
+def test_a_fact_that_is_written_again_is_not_held_by_its_own_earlier_key(build, tokenizer, row_about, name):
+    anatomy, solver = inspect_model(build("llama")), Solver(steps=10, lr=0.5, overshoot=1.0)
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    desk = Desk(anatomy, tokenizer, (1,), solver, Moments({1: some.T @ some / 300}, 300), contexts=("",))
+    first, second = (Wish(Fact.from_row(row_about(target=target))) for target in ("island", "capital"))
+    WRITERS[name](desk)(desk, [first])
+    solved = solve(anatomy, tokenizer, [second], 1, solver, ("",), 1)
+    WRITERS[name](desk)(desk, [second])
+    missing = float((solved.values - solved.read(1)[2]).norm() / solved.residuals.norm())
+    assert missing < 0.1 and desk.keys_before(1).shape[1] == 2  # held by it, half would be missing

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.linalg import inv
 
+from amends import BadInput
 from amends_editing import ultraedit
 from amends_editing.solving import factor, null_space, priced, projected, rank_one, recursive, ridge
 
@@ -32,6 +33,12 @@ def test_the_factor_is_choleskys(covariance):
     lower = factor(covariance)
     same(lower @ lower.T, covariance)
     assert not lower.triu(1).any()
+
+
+def test_statistics_without_a_factor_are_refused_with_the_way_out(covariance):
+    covariance[0, 0] = -1.0
+    with pytest.raises(BadInput, match="give more text, or take a larger shrinkage"):
+        factor(covariance)
 
 
 def test_rome_is_equation_2(draw, covariance):

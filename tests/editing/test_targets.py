@@ -229,15 +229,16 @@ def test_erasures_and_other_verbs_are_solved_side_by_side(build, tokenizer, fact
     for number, wish in enumerate(wishes):
         alone = solve(anatomy, tokenizer, [wish], LAYER, solver, CONTEXTS)
         torch.testing.assert_close(together.residuals[number], alone.residuals[0], atol=2e-3, rtol=2e-3)
-    keys, out = together.read(LAYER)
+    keys, _, out = together.read(LAYER)
     assert keys.shape == (48, 3)
     torch.testing.assert_close(out, together.values - together.residuals, atol=1e-4, rtol=1e-4)
 
 
-def test_keys_are_means_over_the_contexts(build, tokenizer, facts):
+def test_keys_are_means_over_the_contexts_and_those_of_bare_prompts(build, tokenizer, facts):
     anatomy = inspect_model(build("llama"))
     solved = solve(anatomy, tokenizer, [Wish(facts[0])], LAYER, Solver(steps=0), CONTEXTS, first=LAYER)
-    keys, _ = solved.read(LAYER)
+    keys, bare, _ = solved.read(LAYER)
     rows = rows_of(tokenizer, facts[0], facts[0].target, CONTEXTS)
     each = [prepare(anatomy, [row], LAYER, 0).leading.onward(LAYER)[0][LAYER][0].double() for row in rows]
     torch.testing.assert_close(keys[:, 0], torch.stack(each).mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(bare[:, 0], each[0], atol=1e-5, rtol=1e-4)

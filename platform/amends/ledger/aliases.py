@@ -148,7 +148,8 @@ def resolve(connection: Connection, reference: str) -> Version:
     if number is None:
         known = [f"{model}@{alias}" for alias in aliases_of(connection, model)]
         known += [str(version.name) for version in lineage.versions_of(connection, model)]
-        raise UnknownModel(f"there is no model {reference!r}; there are {', '.join(known) or 'none of that name'}")
+        there = f"there are {', '.join(known)}" if known else "see amends models list"
+        raise UnknownModel(f"there is no model {reference!r}; {there}")
     return lineage.get(connection, model, number)
 
 

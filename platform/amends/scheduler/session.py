@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amends.errors import BadInput
+from amends.errors import AmendsError, BadInput
 from amends.scheduler.keeper import Keeper
 
 _STORE_BYTES = 100 * 1024 * 1024
@@ -81,7 +81,12 @@ class Session:
 def _start(**given: Any) -> None:
     import ray
 
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace="amends", **given)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace="amends", **given)
+    except Exception as error:  # a plain one where its processes do not come up within its 30 seconds
+        raise AmendsError(
+            f"Ray did not start ({type(error).__name__}); if this machine is busy, ask again once other work has ended"
+        ) from error
 
 
 def _check_same(address: str | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from amends.errors import BadInput, Cancelled
+from amends.errors import AmendsError, BadInput, Cancelled
 from amends.scheduler import open_scheduler
 from amends.scheduler.session import short_directory
 from amends.store.cache import purge_copies
@@ -91,6 +91,19 @@ def test_a_client_without_the_token_is_turned_away(scheduler):
 def test_another_cluster_is_not_mistaken_for_the_one_that_was_named(scheduler, tmp_path):
     with pytest.raises(BadInput, match="already connected"):
         open_scheduler("ray", tmp_path, {"address": "127.0.0.1:1"})
+
+
+def test_a_ray_that_does_not_come_up_is_said_with_the_way_out(monkeypatch):
+    import ray
+
+    from amends.scheduler.session import _start
+
+    def times_out(**_):
+        raise Exception("The current node timed out during startup")  # a bare one, as Ray raises it
+
+    monkeypatch.setattr(ray, "init", times_out)
+    with pytest.raises(AmendsError, match=r"Ray did not start \(Exception\); .* ask again"):
+        _start()
 
 
 def test_a_long_directory_for_sockets_is_refused(tmp_path):

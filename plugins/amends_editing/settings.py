@@ -1,0 +1,49 @@
+"""Refuse numbers that no method can use before a case is opened: two people would approve what then fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from amends import BadInput
+
+LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
+SHARES = ("shrinkage",)
+POSITIVE = ("lr", "overshoot", "stop", "rate", "limit", "max_drift")
+
+
+def check_settings(method: str, given: Mapping[str, Any]) -> None:
+    """Check the values of the parameters that the methods share; others, and other types, are not looked at.
+
+    Args:
+        method: The operation.
+        given: Its parameters' values.
+
+    Raises:
+        BadInput: One is out of its range.
+    """
+    positive = (*POSITIVE, *(("threshold", "weight") if method == "editing.alphaedit" else ()))
+    for name, value in given.items():
+        if name == "layers" and isinstance(value, str) and value:
+            named_layers(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            continue
+        if value < LEAST.get(name, -math.inf):
+            raise BadInput(f"{name} must be {LEAST[name]} or more, not {value}")
+        if name in positive and value <= 0:
+            raise BadInput(f"{name} must be above zero, not {value}")
+        if name in SHARES and not 0 <= value <= 1:
+            raise BadInput(f"{name} must lie between 0 and 1, not {value}")
+
+
+def named_layers(layers: str) -> list[int]:
+    """Return the numbers of comma-separated layers.
+
+    Raises:
+        BadInput: They are not numbers.
+    """
+    try:
+        return [int(part) for part in layers.split(",")]
+    except ValueError:
+        raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {layers!r}") from None

@@ -1,0 +1,30 @@
+"""Numbers that no method can use are refused before anything is opened."""
+
+import pytest
+
+from amends import BadInput
+from amends_editing.settings import check_settings, named_layers
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value", "sentence"),
+    [
+        ("editing.memit", "batch", 0, "batch must be 1 or more, not 0"),
+        ("editing.memit", "weight", -0.5, "weight must be 0 or more, not -0.5"),
+        ("editing.memit", "shrinkage", 1.5, "shrinkage must lie between 0 and 1, not 1.5"),
+        ("editing.grace", "lr", 0.0, "lr must be above zero, not 0.0"),
+        ("editing.alphaedit", "threshold", 0.0, "threshold must be above zero, not 0.0"),
+        ("editing.alphaedit", "weight", 0, "weight must be above zero, not 0"),
+        ("editing.rome", "layers", "4,five", "layers must be numbers with commas between"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_with_the_range(method, name, value, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        check_settings(method, {name: value})
+
+
+def test_values_at_the_edge_and_those_of_other_parameters_pass():
+    edges = {"batch": 1, "weight": 0.0, "shrinkage": 0.0, "contexts": 0, "layers": "", "remember": False, "seed": -1}
+    check_settings("editing.memit", edges)
+    check_settings("editing.ike", {"threshold": 0.0})  # a cosine
+    assert named_layers("4, 5") == [4, 5]
