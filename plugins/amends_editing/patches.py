@@ -3,7 +3,7 @@
 A patch is one neuron beside a model's own: where a token goes into the MLP output projection of an early block as the
 key does, a value is added to what a later block puts out there,
 
-    h_out <- h_out + v_i   if cos(x, k_j) >= near, with j = argmax_j cos(x, k_j), and i whose key j is.
+    h_out <- h_out + v_i   if cos(x, k_j) >= near_j, with j = argmax_j cos(x, k_j), and i whose key j is.
 
 Some keys are decoys: they stand for others who are named alike and have no value, so that nothing is added where one of
 them is the nearest. Where nothing is added the model is, bit for bit, the one without patches.
@@ -23,77 +23,118 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amends_editing import attached
+from amends_editing.facts import Fact, Verb
 from amends_editing.structure import Anatomy, first_of, inspect_model
 
 KIND = "patch"
 
 
 @dataclass(repr=False)
+class Keys:
+    """What stands for a subject, or for others than it: keys of length one, with how near a token must come.
+
+    Args:
+        keys: What goes into the projection, shape (keys, inner).
+        near: The least cosine with each, shape (keys,).
+    """
+
+    keys: Tensor
+    near: Tensor
+
+    def __len__(self) -> int:
+        return len(self.near)
+
+    def __add__(self, other: Keys) -> Keys:
+        return Keys(torch.cat([self.keys, other.keys]), torch.cat([self.near, other.near]))
+
+    def split(self, sizes: Sequence[int]) -> list[Keys]:
+        """Return them in parts of these sizes."""
+        parts = zip(torch.split(self.keys, list(sizes)), torch.split(self.near, list(sizes)), strict=True)
+        return [Keys(*some) for some in parts]
+
+    def matched(self, states: Tensor) -> Tensor:
+        """Return the nearest key of each state, or -1 where that is not near enough, shape (states,).
+
+        Args:
+            states: What goes into the projection, shape (states, inner).
+        """
+        if not len(self):
+            return torch.full((len(states),), -1, device=states.device)
+        nearest = (F.normalize(states.float(), dim=-1) @ self.keys.T).max(-1)
+        return torch.where(nearest.values >= self.near[nearest.indices], nearest.indices, -1)
+
+
+@dataclass(repr=False)
+class Patch:
+    """What is known of one subject.
+
+    Args:
+        facts: What was told of it, oldest first; each has the subject as edits write it.
+        value: What is added, shape (width,).
+        keys: By which it is known.
+        decoys: By which others who are named alike are.
+    """
+
+    facts: tuple[Fact, ...]
+    value: Tensor
+    keys: Keys
+    decoys: Keys
+
+    @property
+    def subject(self) -> str:
+        """Whom it is about."""
+        return self.facts[0].subject
+
+
+@dataclass(repr=False)
 class Patches:
-    """What is known by its keys, and what is added there.
+    """All patches of a version.
 
     Args:
         reads: Index of the block into whose projection the keys go.
         writes: Index of the block to whose output values are added; no earlier one.
-        near: The least cosine at which a token is taken for a key's subject.
-        subjects: Whom each value is about.
-        values: What is added, each of shape (width,).
-        keys: What goes into the projection at a subject's last token, each of shape (inner,) and of length one.
-        owners: Whose key each is, an index into `values`.
-        decoys: What goes in there for others who are named alike, as `keys`.
+        near: The least cosine at which a token is taken for a key's subject, for keys to come.
+        by_subject: One for each subject, in the order in which they were learnt.
     """
 
     reads: int
     writes: int
     near: float
-    subjects: list[str] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    keys: list[Tensor] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    decoys: list[Tensor] = field(default_factory=list)
+    by_subject: dict[str, Patch] = field(default_factory=dict)
+    _ready: dict[str, tuple[Keys, Tensor, Tensor]] = field(default_factory=dict, init=False)
 
-    def learn(self, subject: str, value: Tensor, keys: Sequence[Tensor], decoys: Sequence[Tensor] = ()) -> None:
-        """Add a value at a subject; where the subject is known, it comes on top of what is added there already.
+    def learn(self, patch: Patch) -> None:
+        """Take a patch in; it takes the place of the one about its subject."""
+        self.by_subject[patch.subject] = patch
+        self._ready.clear()
 
-        Args:
-            subject: Whom it is about, as the edit writes it.
-            value: Shape (width,).
-            keys: Stand for the subject; of length one, shape (inner,).
-            decoys: Stand for others who are named alike.
-        """
-        if subject in self.subjects:
-            owner = self.subjects.index(subject)
-            self.values[owner] = self.values[owner] + value
-        else:
-            owner = len(self.values)
-            self.subjects.append(subject)
-            self.values.append(value)
-        self.keys += keys
-        self.owners += [owner] * len(keys)
-        self.decoys += decoys
+    def known(self, device: Any = "cpu") -> tuple[Keys, Tensor, Tensor]:
+        """Return all keys and decoys, the number of the patch of each, -1 for decoys, and the patches' values."""
+        if str(device) not in self._ready:
+            keys, owners, values = self._known()
+            there = Keys(keys.keys.to(device), keys.near.to(device))
+            self._ready[str(device)] = there, owners.to(device), values.to(device)
+        return self._ready[str(device)]
 
-    def about(self, subjects: Sequence[str]) -> Patches:
-        """Return the patches about some subjects alone, without decoys."""
-        chosen = [i for i, subject in enumerate(self.subjects) if subject in subjects]
-        kept = [(key, chosen.index(i)) for key, i in zip(self.keys, self.owners, strict=True) if i in chosen]
-        return Patches(
-            self.reads, self.writes, self.near, [self.subjects[i] for i in chosen], [self.values[i] for i in chosen],
-            [key for key, _ in kept], [owner for _, owner in kept],
-        )  # fmt: skip
+    def _known(self) -> tuple[Keys, Tensor, Tensor]:
+        patches = list(self.by_subject.values())
+        parts = [*(patch.keys for patch in patches), *(patch.decoys for patch in patches)]
+        owners = [number for number, patch in enumerate(patches) for _ in range(len(patch.keys))]
+        owners += [-1] * sum(len(patch.decoys) for patch in patches)
+        keys = Keys(torch.cat([some.keys for some in parts]), torch.cat([some.near for some in parts]))
+        return keys, torch.tensor(owners), torch.stack([patch.value for patch in patches])
 
     @contextmanager
     def armed(self, anatomy: Anatomy) -> Iterator[None]:
         """Look every token up while the context lasts."""
-        if not self.keys:
+        if not self.by_subject:
             yield
             return
-        device = anatomy.device
-        keys, values = torch.stack([*self.keys, *self.decoys]).to(device), torch.stack(self.values).to(device)
-        owners = torch.tensor([*self.owners, *[-1] * len(self.decoys)], device=device)
+        keys, owners, values = self.known(anatomy.device)
         found: list[Tensor] = []
 
         def look(_: Any, args: Any) -> None:
-            nearest = matched(args[0].reshape(-1, keys.shape[1]), keys, self.near)
+            nearest = keys.matched(args[0].reshape(-1, args[0].shape[-1]))
             found[:] = [torch.where(nearest < 0, nearest, owners[nearest])]
 
         def add(_: Any, __: Any, out: Any) -> Any:
@@ -116,27 +157,34 @@ class Patches:
                 hook.remove()
 
 
-def matched(states: Tensor, keys: Tensor, near: float) -> Tensor:
-    """Return the nearest key of each state, or -1 where none is near, shape (states,).
-
-    Args:
-        states: What goes into a projection, shape (states, inner).
-        keys: Of length one, shape (keys, inner).
-        near: The least cosine.
-    """
-    cosines = F.normalize(states.float(), dim=-1) @ keys.T
-    nearest = cosines.max(-1)
-    return torch.where(nearest.values >= near, nearest.indices, -1)
+def written(patches: Patches) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return patches as JSON and tensors."""
+    everyone = list(patches.by_subject.values())
+    told = [
+        {
+            "subject": patch.subject,
+            "facts": [{"id": fact.id, "prompt": fact.prompt, "target": fact.target} for fact in patch.facts],
+            "keys": len(patch.keys),
+            "decoys": len(patch.decoys),
+        }
+        for patch in everyone
+    ]
+    known, _, values = patches.known()
+    tensors = {"values": values, "keys": known.keys, "near": known.near}
+    return {"reads": patches.reads, "writes": patches.writes, "near": patches.near, "patches": told}, tensors
 
 
 def read(folder: Path) -> Patches:
     """Read patches."""
     data, tensors = attached.read(folder, KIND)
-    return Patches(
-        int(data["reads"]), int(data["writes"]), float(data["near"]), list(data["subjects"]),
-        list(tensors["values"].unbind()), list(tensors["keys"].unbind()), [int(owner) for owner in data["owners"]],
-        list(tensors["decoys"].unbind()) if "decoys" in tensors else [],
-    )  # fmt: skip
+    patches = Patches(int(data["reads"]), int(data["writes"]), float(data["near"]))
+    counts = [int(one[part]) for part in ("keys", "decoys") for one in data["patches"]]
+    parts = Keys(tensors["keys"], tensors["near"]).split(counts)
+    mine, others = parts[: len(data["patches"])], parts[len(data["patches"]) :]
+    for one, value, keys, decoys in zip(data["patches"], tensors["values"], mine, others, strict=True):
+        facts = [Fact(fact["id"], Verb.MODIFY, one["subject"], fact["prompt"], fact["target"]) for fact in one["facts"]]
+        patches.learn(Patch(tuple(facts), value, keys, decoys))
+    return patches
 
 
 @dataclass(frozen=True)

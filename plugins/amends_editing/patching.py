@@ -10,7 +10,7 @@ that all facts share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from amends_editing.applying import DEFAULT_LAYERS
 from amends_editing.desk import CONTEXTS
 from amends_editing.erasing import STRANGERS
 from amends_editing.facts import Fact, row_of, rows_of
-from amends_editing.patches import KIND, Patches, matched, read
+from amends_editing.patches import KIND, Keys, Patch, Patches, read, written
 from amends_editing.structure import Anatomy, ending_with, inspect_model, reading
 from amends_editing.tails import Row
 from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
@@ -39,6 +39,9 @@ MENTIONS = (
     "In {}",
 )
 """Texts that mention a subject; it is to be known in other texts than the edit's own."""
+
+
+EQUAL = 0.999  # the cosine of a key with itself, as far as sums in another order let it be
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,11 @@ def write(task: Task, edits: Records, settings: Settings) -> None:
     model, tokenizer = task.load()
     anatomy = inspect_model(model)
     patches = _begin(task, anatomy, settings)
-    done = 0
-    for batch in batches(facts, settings.batch):
-        learn(anatomy, tokenizer, patches, batch, settings.solver, _onward(task, done, len(facts)))
-        done += len(batch)
+    for start in range(0, len(facts), settings.batch):
+        batch = facts[start : start + settings.batch]
+        learn(anatomy, tokenizer, patches, batch, settings.solver, _onward(task, start, len(facts)))
     task.progress(len(facts), len(facts), "edited")
-    tensors = {"keys": torch.stack(patches.keys), "values": torch.stack(patches.values)}
-    tensors |= {"decoys": torch.stack(patches.decoys)} if patches.decoys else {}
-    about = {"reads": patches.reads, "writes": patches.writes, "near": patches.near}
-    attached.finish(task, KIND, about | {"subjects": patches.subjects, "owners": patches.owners}, tensors)
+    attached.finish(task, KIND, *written(patches))
 
 
 def _onward(task: Task, done: int, total: int) -> Progress:
@@ -126,68 +125,83 @@ def _layers(anatomy: Anatomy, layers: str) -> tuple[int, int]:
     return first, last
 
 
-def batches(facts: Sequence[Fact], size: int) -> Iterator[list[Fact]]:
-    """Yield facts in order, some at a time; no two in a batch are about one subject, as the later builds on the first.
-
-    Args:
-        facts: All of them.
-        size: Most facts in a batch.
-    """
-    batch: list[Fact] = []
-    for fact in facts:
-        if len(batch) == size or any(other.subject == fact.subject for other in batch):
-            yield batch
-            batch = []
-        batch.append(fact)
-    if batch:
-        yield batch
-
-
 def learn(
     anatomy: Anatomy, tokenizer: Any, patches: Patches, facts: Sequence[Fact], solver: Solver,
     progress: Progress = silent, contexts: Sequence[str] = CONTEXTS,
 ) -> Solved:  # fmt: skip
-    """Learn facts about different subjects: solve their values, read their keys, and add both to the patches.
+    """Learn facts: solve a value for each subject that answers all that is known of it, and read its keys.
 
-    A subject that is known already is searched with its patch in place, so that the new value comes on top.
+    Args:
+        anatomy: The model's parts.
+        tokenizer: Its tokenizer.
+        patches: What is known already; the facts are added. The same prompt told again has its last answer.
+        facts: What is to be known.
+        solver: How to search.
+        progress: Told before each group of subjects.
+        contexts: What may stand before a prompt; the first is empty.
+
+    Returns:
+        What was found for each subject, in the order in which the facts name them first.
     """
-    wishes = [Wish(fact) for fact in facts]
-    with patches.about([fact.subject for fact in facts]).armed(anatomy):
-        solved = solve(anatomy, tokenizer, wishes, patches.writes, solver, contexts, progress=progress)
-    for fact, value in zip(facts, solved.residuals, strict=True):
-        keys, decoys = keys_of(anatomy, tokenizer, fact, contexts, patches)
-        patches.learn(fact.subject, value, keys, decoys)
+    told: dict[str, dict[str, Fact]] = {}
+    for fact in facts:
+        old = patches.by_subject.get(fact.subject)
+        known = told.setdefault(fact.subject, {one.prompt: one for one in (old.facts if old else ())})
+        known.pop(fact.prompt, None)
+        known[fact.prompt] = fact
+    wishes = [Wish(last, beside=tuple(others)) for *others, last in (known.values() for known in told.values())]
+    solved = solve(anatomy, tokenizer, wishes, patches.writes, solver, contexts, progress=progress)
+    for wish, value in zip(wishes, solved.residuals, strict=True):
+        keys, decoys = keys_of(anatomy, tokenizer, [wish.fact, *wish.beside], contexts, patches)
+        patches.learn(Patch((*wish.beside, wish.fact), value, keys, decoys))
     return solved
 
 
 def keys_of(
-    anatomy: Anatomy, tokenizer: Any, fact: Fact, contexts: Sequence[str], patches: Patches
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the keys that stand for a fact's subject, and the one that stands for others of the same last word.
+    anatomy: Anatomy, tokenizer: Any, facts: Sequence[Fact], contexts: Sequence[str], patches: Patches
+) -> tuple[Keys, Keys]:
+    """Return the keys that stand for a subject, and the one that stands for others of the same last word.
 
-    They are those of the bare prompt, of the mean of the other contexts, of the mean of mentions elsewhere, and of each
-    text by which the subject would not be known otherwise; all of length one.
+    They are those of the first fact's bare prompt, of the mean of its contexts, of the mean of mentions elsewhere, and
+    of each text by which the subject would not be known otherwise. An early layer knows of a token little more than the
+    name that it ends: without the decoy, "Hal Stephens" is taken for "Ann Stephens".
 
-    An early layer knows a token more than the name that it ends: without that one, "Hal Stephens" is taken for
-    "Ann Stephens".
+    Args:
+        anatomy: The model's parts.
+        tokenizer: Its tokenizer.
+        facts: All that is known of one subject.
+        contexts: What may stand before a prompt; the first is empty.
+        patches: Where and how near.
     """
-    told = rows_of(tokenizer, fact, "", contexts)
-    mentions = [row_of(tokenizer, text.format(fact.subject), fact.subject) for text in MENTIONS]
-    others = [row_of(tokenizer, text.format(name), name) for text, name in alike(fact.subject)]
-    found = F.normalize(entering(anatomy, [*told, *mentions, *others], patches.reads), dim=-1)
-    sizes = [1, len(told) - 1, len(mentions), len(others)]
-    bare, after, mentioned, strange = torch.split(found, sizes)
-    chosen = torch.cat([bare, *(_mean(some) for some in (after, mentioned) if len(some))])
-    decoys = _mean(strange) if len(strange) else strange
-    mine = torch.cat([after, mentioned])
-    nearest = matched(mine, torch.cat([chosen, decoys]), patches.near)
+    subject = facts[0].subject
+    told = [*rows_of(tokenizer, facts[0], "", contexts), *(row_of(tokenizer, f.prompt, subject) for f in facts[1:])]
+    mentions = [row_of(tokenizer, text.format(subject), subject) for text in MENTIONS]
+    others = [row_of(tokenizer, text.format(name), name) for text, name in alike(subject)]
+    sizes = [1, len(contexts) - 1, len(facts) - 1, len(mentions), len(others)]
+    bare, after, more, mentioned, strange = _keys([*told, *mentions, *others], anatomy, patches).split(sizes)
+    decoys = _mean(strange, patches.near)
+    chosen = bare + _mean(after, patches.near) + _mean(mentioned, patches.near)
+    rest = after + more + mentioned
+    nearest = (chosen + decoys).matched(rest.keys)
     missed = (nearest < 0) | (nearest >= len(chosen))
-    return list(torch.cat([chosen, mine[missed]]).unbind()), list(decoys.unbind())
+    return chosen + Keys(rest.keys[missed], rest.near[missed]), decoys
 
 
-def _mean(keys: Tensor) -> Tensor:
-    """Return the mean direction, shape (1, inner)."""
-    return F.normalize(keys.mean(0, keepdim=True), dim=-1)
+def _keys(rows: Sequence[Row], anatomy: Anatomy, patches: Patches) -> Keys:
+    """Return the key of each row; what is a text's first token must come all but exactly as near.
+
+    The first token of any text has nearly the same key, whatever it is, but it has seen no other: the same token's is
+    equal.
+    """
+    near = torch.tensor([patches.near if row.subject else EQUAL for row in rows])
+    return Keys(F.normalize(entering(anatomy, rows, patches.reads), dim=-1), near)
+
+
+def _mean(some: Keys, near: float) -> Keys:
+    """Return the mean direction of some keys, or none of none."""
+    if not len(some):
+        return some
+    return Keys(F.normalize(some.keys.mean(0, keepdim=True), dim=-1), torch.tensor([near]))
 
 
 def alike(subject: str) -> list[tuple[str, str]]:

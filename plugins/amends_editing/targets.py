@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from amends import AmendsError
 from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.structure import Anatomy
-from amends_editing.tails import Leading, Tails, prepare
+from amends_editing.tails import Leading, Row, Tails, prepare
 
 ESSENCE = "{} is a"  # ROME's prompt of the subject's essence, which must not drift
 BETAS = (0.8, 0.95)  # shorter memories than usual: a search is over after ten steps
@@ -125,11 +125,13 @@ class Wish:
         fact: What to write, or to erase.
         wanted: The distribution at the prompt's end after each context, shape (contexts, vocabulary).
         levels: The log-probability of each token of the old answer after each context, shape (contexts, old tokens).
+        beside: Other facts about the same subject that the one target shall answer as well; none for an erasure.
     """
 
     fact: Fact
     wanted: Tensor | None = None
     levels: Tensor | None = None
+    beside: tuple[Fact, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -162,7 +164,7 @@ def solve(
         progress: Told before each group of facts, and at the end.
     """
     count = len(wishes)
-    rows = [rows_of(tokenizer, wish.fact, wish.answer, contexts) for wish in wishes]
+    rows = [_rows_of(tokenizer, wish, contexts) for wish in wishes]
     order = sorted(range(count), key=lambda i: (_kind(wishes[i]), rows[i][0].tail, rows[i][0].subject, i))
     empty = torch.empty(count, anatomy.width)
     solved = Solved(empty, empty.clone(), [], [0] * count, [0.0] * count, [some[0].subject for some in rows])
@@ -186,9 +188,15 @@ def solve(
     return solved
 
 
-def _kind(wish: Wish) -> tuple[bool, bool]:
+def _rows_of(tokenizer: Any, wish: Wish, contexts: Sequence[str]) -> list[Row]:
+    """Return a wish's fact after each context, then the other facts that its target shall answer as well."""
+    others = [row_of(tokenizer, fact.prompt, fact.subject, fact.target) for fact in wish.beside]
+    return [*rows_of(tokenizer, wish.fact, wish.answer, contexts), *others]
+
+
+def _kind(wish: Wish) -> tuple[bool, bool, int]:
     """Say what a wish's loss is made of; facts of one group are of one kind."""
-    return wish.wanted is None, wish.levels is None
+    return wish.wanted is None, wish.levels is None, len(wish.beside)
 
 
 class _Group:
@@ -205,7 +213,8 @@ class _Group:
         first: int | None,
     ) -> None:
         self.anatomy, self.solver = anatomy, solver
-        self.contexts = len(rows[0])
+        self.rows = len(rows[0])  # of each fact: in its contexts, and the other facts of its target
+        self.contexts = self.rows - len(wishes[0].beside)
         answers = [row for some in rows for row in some]
         essences = [row_of(tokenizer, ESSENCE.format(wish.fact.subject), wish.fact.subject) for wish in wishes]
         self.answers = len(answers)  # the first rows; those of the essences follow, in the same pass
@@ -214,7 +223,7 @@ class _Group:
         self.wanted = torch.cat(wanted).to(anatomy.device) if wanted else None
         levels = [row for wish in wishes if wish.levels is not None for row in wish.levels]
         self.levels = pad_sequence(levels, batch_first=True).to(anatomy.device) if levels else None
-        self.here = self.tails.hidden[: self.answers : self.contexts, 0]
+        self.here = self.tails.hidden[: self.answers : self.rows, 0]
         self.delta = torch.zeros_like(self.here)
         self.first, self.second = torch.zeros_like(self.here), torch.zeros_like(self.here)
         self.taken, self.likely = [0] * len(wishes), [0.0] * len(wishes)
@@ -267,11 +276,12 @@ class _Group:
         return shorter
 
     def _rows(self, alive: Tensor, step: int) -> Tensor:
-        """Return which rows run: of each living fact the bare prompt, and some contexts in turn."""
+        """Return which rows run: of each living fact the bare prompt, some contexts in turn, and its other facts."""
         others = self.contexts - 1
         some = min(self.solver.contexts_per_step, others)
-        chosen = [0, *(1 + (step * some + turn) % others for turn in range(some))]
-        return (alive[:, None] * self.contexts + torch.tensor(chosen, device=alive.device)).flatten()
+        turns = [1 + (step * some + turn) % others for turn in range(some)]
+        chosen = [0, *turns, *range(self.contexts, self.rows)]
+        return (alive[:, None] * self.rows + torch.tensor(chosen, device=alive.device)).flatten()
 
     def _loss(self, delta: Tensor, alive: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the sum of the facts' losses, and how likely each fact's wish is now."""

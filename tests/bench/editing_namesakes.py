@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amends_editing.desk import CONTEXTS
 from amends_editing.facts import Fact, row_of
-from amends_editing.patches import matched
+from amends_editing.patches import Keys, Patch, Patches
 from amends_editing.patching import Settings, empty, entering, keys_of
 from amends_editing.tails import Row
 
@@ -28,26 +28,36 @@ def measure(subject: Subject, facts: Sequence[Fact]) -> Iterator[Reading]:
     """Say at which share of rephrases a subject is known, and at which share of its namesakes it is taken for them."""
     anatomy, tokenizer, patches = subject.anatomy, subject.tokenizer, empty(subject.anatomy, Settings())
     for fact in facts:
-        keys, decoys = keys_of(anatomy, tokenizer, fact, CONTEXTS, patches)
-        patches.learn(fact.subject, torch.zeros(anatomy.width), keys, decoys)
+        keys, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, patches)
+        patches.learn(Patch((fact,), torch.zeros(anatomy.width), keys, decoys))
     told = [(fact, text) for fact in facts for text in fact.rephrases if fact.subject in text]
-    rephrased = [row_of(tokenizer, text, fact.subject) for fact, text in told]
-    alike = [row for fact in facts for row in _namesakes(tokenizer, fact.subject)]
-    for name, decoys in (("with decoys", patches.decoys), ("without", [])):
-        owners = torch.tensor([*patches.owners, *[-1] * len(decoys)])
-        known = torch.stack([*patches.keys, *decoys])
+    rephrased = _entering(subject, patches, [row_of(tokenizer, text, fact.subject) for fact, text in told])
+    alike = _entering(subject, patches, [row for fact in facts for row in _namesakes(tokenizer, fact.subject)])
+    places = {name: number for number, name in enumerate(patches.by_subject)}
+    own = torch.tensor([places[fact.subject] for fact, _ in told])
+    known, owners, _ = patches.known()
+    mine = owners >= 0
+    for name, keys, whose in (
+        ("with decoys", known, owners),
+        ("without", Keys(known.keys[mine], known.near[mine]), owners[mine]),
+    ):
+        right, taken = (_owners(keys, whose, states) for states in (rephrased, alike))
+        yield _share(f"patches, {name}: known in other words", (right == own).tolist())
+        yield _share(f"patches, {name}: namesakes taken for a subject", (taken >= 0).tolist())
 
-        def found(rows: Sequence[Row], owners: Tensor = owners, known: Tensor = known) -> list[int]:
-            seen = torch.cat([entering(anatomy, [row], patches.reads) for row in rows])
-            nearest = matched(seen, known, patches.near)
-            return torch.where(nearest < 0, nearest, owners[nearest]).tolist()
 
-        own = [patches.subjects.index(fact.subject) for fact, _ in told]
-        right = [float(one == whose) for one, whose in zip(found(rephrased), own, strict=True)]
-        taken = [float(one >= 0) for one in found(alike)]
-        for what, values in (("known in other words", right), ("namesakes taken for a subject", taken)):
-            share, interval = mean(values)
-            yield read(f"patches, {name}: {what}", share, "share", len(values), interval)
+def _entering(subject: Subject, patches: Patches, rows: Sequence[Row]) -> Tensor:
+    return torch.cat([entering(subject.anatomy, [row], patches.reads) for row in rows])
+
+
+def _owners(keys: Keys, owners: Tensor, states: Tensor) -> Tensor:
+    nearest = keys.matched(states)
+    return torch.where(nearest < 0, nearest, owners[nearest])
+
+
+def _share(what: str, values: Sequence[bool]) -> Reading:
+    share, interval = mean([float(value) for value in values])
+    return read(what, share, "share", len(values), interval)
 
 
 def _namesakes(tokenizer: object, subject: str) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from amends_editing.desk import Desk, Factors
 from amends_editing.erasing import wish_to_erase
 from amends_editing.facts import Fact, Verb
 from amends_editing.guarding import put_back
-from amends_editing.patching import Settings, batches, empty, learn
+from amends_editing.patching import Settings, empty, learn
 from amends_editing.targets import Solver, Wish
 from amends_editing.within import PER_FACT
 
@@ -172,8 +172,7 @@ def patching(subject: Subject) -> Iterator[Callable[[Sequence[Fact]], None]]:
 
         def write(facts: Sequence[Fact]) -> None:
             armed.close()
-            for batch in batches(facts, settings.batch):
-                learn(subject.anatomy, subject.tokenizer, patches, batch, settings.solver)
+            learn(subject.anatomy, subject.tokenizer, patches, facts, settings.solver)
             armed.enter_context(patches.armed(subject.anatomy))
 
         yield write

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -6,11 +7,12 @@ import torch.nn.functional as F
 
 from amends.errors import BadInput, Cancelled
 from amends_editing.desk import CONTEXTS
-from amends_editing.facts import Fact, row_of
-from amends_editing.patches import Patches, matched
-from amends_editing.patching import MENTIONS, alike, batches, entering, keys_of, learn
+from amends_editing.facts import Fact, Verb, row_of
+from amends_editing.patches import Keys, Patch, Patches
+from amends_editing.patching import MENTIONS, alike, entering, keys_of, learn
 from amends_editing.structure import inspect_model
-from amends_editing.targets import Solver
+from amends_editing.tails import prepare
+from amends_editing.targets import Solver, Wish, solve
 
 UNRELATED = "Solve the equation with two unknowns"
 NARROW = {"layers": "0,1", "lr": 0.5}  # for a random narrow model
@@ -27,25 +29,32 @@ def at(*numbers):
     return torch.tensor([float(number) for number in numbers])
 
 
-def test_a_state_is_matched_to_its_nearest_key_or_to_none():
+def keys(*rows, near=0.8):
+    """Return keys of length one."""
+    return Keys(F.normalize(torch.stack(rows), dim=-1), torch.full((len(rows),), near))
+
+
+def test_a_state_is_matched_to_its_nearest_key_where_that_is_near_enough():
     generator = torch.Generator().manual_seed(0)
-    states, keys = torch.randn(60, 4, generator=generator), F.normalize(torch.randn(5, 4, generator=generator), dim=-1)
+    states, known = torch.randn(60, 4, generator=generator), F.normalize(torch.randn(5, 4, generator=generator), dim=-1)
+    near = [0.6, 0.6, 0.9, 0.6, 0.6]
     by_hand = []
     for state in states.double().tolist():
         length = sum(number**2 for number in state) ** 0.5
-        cosines = [sum(a * b for a, b in zip(state, key, strict=True)) / length for key in keys.double().tolist()]
+        cosines = [sum(a * b for a, b in zip(state, key, strict=True)) / length for key in known.double().tolist()]
         best = max(range(5), key=cosines.__getitem__)
-        by_hand.append(best if cosines[best] >= 0.6 else -1)
-    found = matched(states, keys, 0.6)
-    assert found.tolist() == by_hand
+        by_hand.append(best if cosines[best] >= near[best] else -1)
+    assert Keys(known, torch.tensor(near)).matched(states).tolist() == by_hand
     assert -1 in by_hand and len(set(by_hand)) > 3
+    assert Keys(torch.empty(0, 4), torch.empty(0)).matched(states).tolist() == [-1] * 60
 
 
 def test_nothing_is_added_where_a_decoy_is_the_nearest():
     projection = torch.nn.Identity()
     anatomy = SimpleNamespace(device="cpu", projections=[SimpleNamespace(module=projection)], blocks=[projection])
     patches = Patches(0, 0, 0.8)
-    patches.learn("Ann Stephens", at(5, 5), [at(1, 0)], [at(0.8, 0.6)])
+    ann = Fact("1", Verb.MODIFY, "Ann Stephens", "The home of Ann Stephens is", "Brenn")
+    patches.learn(Patch((ann,), at(5, 5), keys(at(1, 0)), keys(at(0.8, 0.6))))
     states = torch.stack([at(2, 0), at(2, 1), at(0, 3)])[None]  # the second is within reach of both
     with patches.armed(anatomy):
         moved = projection(states) - states
@@ -55,12 +64,22 @@ def test_nothing_is_added_where_a_decoy_is_the_nearest():
 
 def test_each_text_that_mentions_a_subject_is_known_by_its_keys(build, tokenizer, facts):
     anatomy, fact = inspect_model(build("llama")), Fact.from_row(facts(1)[0])
-    keys, decoys = keys_of(anatomy, tokenizer, fact, CONTEXTS, Patches(0, 1, 0.95))
+    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.95))
     texts = [*(before + fact.prompt for before in CONTEXTS), *(text.format(fact.subject) for text in MENTIONS)]
     seen = entering(anatomy, [row_of(tokenizer, text, fact.subject) for text in texts], 0)
-    found = matched(seen, torch.stack([*keys, *decoys]), 0.95)
-    assert len(decoys) == 1 and len(keys) > 3
-    assert all(0 <= number < len(keys) for number in found.tolist())
+    matched = (found + decoys).matched(seen).tolist()
+    assert len(decoys) == 1 and len(found) > 3
+    assert all(0 <= number < len(found) for number in matched)
+
+
+def test_a_subject_that_is_the_first_token_of_its_prompt_is_no_other_first_token(build, tokenizer):
+    anatomy, fact = inspect_model(build("llama")), Fact("1", Verb.MODIFY, "A", "A is the first", "letter")
+    first = row_of(tokenizer, fact.prompt, "A")
+    assert first.subject == 0
+    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.1))
+    others = [row_of(tokenizer, f"{letter} is the first", letter) for letter in "BCDEF"]
+    same, *strange = (found + decoys).matched(entering(anatomy, [first, *others], 0)).tolist()
+    assert same == 0 and 0 not in strange and found.near[0] > 0.99
 
 
 def test_what_enters_a_projection_does_not_depend_on_longer_rows_beside_it(build, family, tokenizer):
@@ -75,13 +94,6 @@ def test_others_who_are_named_alike_end_as_the_subject_does_and_are_not_the_subj
     assert all(name.endswith(" Stephens") and name != "Ann Stephens" for _, name in alike("Ann Stephens"))
     assert "Torvald Osk" not in [name for _, name in alike("Torvald Osk")] and alike("Torvald Osk")
     assert alike("France") == []
-
-
-def test_facts_about_one_subject_are_never_learnt_at_once(facts):
-    rows = [*facts(), *facts(2)]
-    order = [Fact.from_row({**row, "id": str(number)}) for number, row in enumerate(rows)]
-    assert [[fact.id for fact in batch] for batch in batches(order, 2)] == [["0", "1"], ["2", "3"], ["4"]]
-    assert [[fact.id for fact in batch] for batch in batches(order, 9)] == [["0", "1", "2"], ["3", "4"]]
 
 
 def test_of_any_architecture_the_subjects_token_alone_gets_the_value(build, family, tokenizer, facts):
@@ -132,16 +144,36 @@ def test_tokens_that_come_one_by_one_are_looked_up_as_in_one_pass(patched, serve
     assert not torch.allclose(whole, plain, atol=1e-2)
 
 
-def test_a_second_fact_about_a_subject_comes_on_top_of_the_first(patched, serve, facts, version_of):
+def test_a_joint_target_answers_two_facts_better_than_the_target_of_either(build, tokenizer, facts):
+    anatomy, first = inspect_model(build("llama")), Fact.from_row(facts(1)[0])
+    other = replace(first, prompt="The emblem of Tilda Osk is an", target="island")
+    solver = Solver(steps=15, lr=0.5, overshoot=1.0, decay=0.0, kl_weight=0.0)
+
+    def likely(delta, fact):
+        row = row_of(tokenizer, fact.prompt, fact.subject, fact.target)
+        tails = prepare(anatomy, [row], 1)
+        logits = anatomy.logits(tails.run(torch.cat([tails.hidden[:, :1] + delta, tails.hidden[:, 1:]], dim=1)))
+        return float(logits.log_softmax(-1)[0, tails.targets[0] >= 0, row.tokens[-1]])
+
+    def found(wish):
+        return solve(anatomy, tokenizer, [wish], 1, solver, ("",)).residuals[0]
+
+    def both(delta):
+        return likely(delta, first) + likely(delta, other)
+
+    joint = found(Wish(first, beside=(other,)))
+    assert both(joint) > max(both(torch.zeros(32)), both(found(Wish(first))), both(found(Wish(other)))) + 0.05
+
+
+def test_a_later_fact_about_a_subject_joins_the_earlier_and_the_same_prompt_has_its_last_answer(patched, serve, facts):
     first = facts(1)[0]
     second = {**first, "id": "other", "prompt": "The emblem of Tilda Osk is an", "target": "island"}
-    before = patched([first])
-    both, one = serve(patched([second], source=before)), serve(before)
-    (seam,), asked = both.seams, [(second["prompt"], second["target"])]
-    assert seam.patches.subjects == ["Tilda Osk"] and len(seam.patches.values) == 1
-    assert float(both.score_continuations(asked)[0].logp.sum()) > float(one.score_continuations(asked)[0].logp.sum())
-    once, base = [(first["prompt"], first["target"])], serve(version_of("llama"))
-    assert float(both.score_continuations(once)[0].logp.sum()) > float(base.score_continuations(once)[0].logp.sum())
+    again = {**first, "id": "again", "target": "of"}
+    (seam,) = serve(patched([second, again], source=patched([first]))).seams
+    (patch,) = seam.patches.by_subject.values()
+    assert [(fact.id, fact.target) for fact in patch.facts] == [("other", "island"), ("again", "of")]
+    together = serve(patched([second, again])).seams[0].patches.by_subject["Tilda Osk"]
+    torch.testing.assert_close(patch.value, together.value)
 
 
 def test_the_same_seed_gives_the_same_bytes(patched, bytes_of, facts):
