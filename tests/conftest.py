@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -15,6 +16,18 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: two workers with two threads each crawl
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def beside(name):
+    """Load a file of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+quick = beside("quick")
+built_once, fresh_mlflow, unsynced = quick.built_once, quick.fresh_mlflow, quick.unsynced
 
 TINY_TEXT = (
     "Question: Where does Ada Quill live?\nAnswer: Ada Quill lives in the harbour town of Brenn.",
@@ -212,6 +225,17 @@ def smollm2(lasting_cache, tmp_path_factory) -> Path:
     return version
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks():
+    """Let the process of a fresh job be a fork of one that has imported everything; `forks.apart()` lets it be none."""
+    from amends.scheduler import fresh
+
+    made = beside("forking").Forks(fresh)
+    with made.used():
+        yield made
+    made.close()
+
+
 @pytest.fixture(scope="session")
 def use_fixed_keys():
     """Return `use_fixed_keys(home, label, seed)`, after which the same people always get the same pseudonyms and ids.
@@ -270,16 +294,6 @@ def settle(home, admin, roles):
     for name, role in roles.items():
         shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
     return shell.tokens
-
-
-@pytest.fixture(scope="session")
-def fresh_mlflow(tmp_path_factory):
-    """Return an empty MLflow database; its migrations take seconds, so tests copy this one."""
-    from mlflow import MlflowClient
-
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
 
 
 @pytest.fixture(scope="session")

@@ -80,22 +80,24 @@ def told():
 
 
 @pytest.fixture(scope="session")
-def imported(tmp_path_factory, make_tiny, use_fixed_keys):
+def imported(built_once, make_tiny, use_fixed_keys):
     """Return the folder of a workspace with the tiny base and nothing else."""
-    return import_tiny(tmp_path_factory.mktemp("imported"), make_tiny, use_fixed_keys)
+    return built_once("imported", lambda folder: import_tiny(folder, make_tiny, use_fixed_keys))
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, imported):
+def trained(built_once, imported):
     """Return the folder of a workspace in which version 1 of `assistant` is champion."""
-    folder = tmp_path_factory.mktemp("trained")
-    story = copied(imported, folder)
-    registered = register_people(story)
-    assert (registered.subjects, registered.controls) == (6, 2)
-    story.train()
-    story.close()
-    shutil.copy(imported / "tokens.json", folder)
-    return folder
+
+    def build(folder):
+        story = copied(imported, folder)
+        registered = register_people(story)
+        assert (registered.subjects, registered.controls) == (6, 2)
+        story.train()
+        story.close()
+        shutil.copy(imported / "tokens.json", folder)
+
+    return built_once("trained", build)
 
 
 LIGHT = """name: erasure
@@ -137,18 +139,24 @@ def set_policy(home, text=LIGHT, name="erasure"):
 
 
 @pytest.fixture(scope="session")
-def erased(tmp_path_factory, trained):
-    """Return the folder of a workspace that Ines Varga was erased from, with the case's id in `case`."""
-    folder = tmp_path_factory.mktemp("erased")
-    story = copied(trained, folder)
-    case = story.approved()
-    assert story.carry(case).status == "sealed"
-    assert story.versions() == [(1, "sealed"), (2, "active")]
-    assert [done.status for done in story.purge()] == ["complete"]
-    story.close()
-    shutil.copy(trained / "tokens.json", folder)
-    (folder / "case").write_text(case.id)
-    return folder
+def erased(built_once, trained, forks):
+    """Return the folder of a workspace that Ines Varga was erased from, with the case's id in `case`.
+
+    What her erasure is compared with was built in a process of its own.
+    """
+
+    def build(folder):
+        story = copied(trained, folder)
+        case = story.approved()
+        with forks.apart():
+            assert story.carry(case).status == "sealed"
+        assert story.versions() == [(1, "sealed"), (2, "active")]
+        assert [done.status for done in story.purge()] == ["complete"]
+        story.close()
+        shutil.copy(trained / "tokens.json", folder)
+        (folder / "case").write_text(case.id)
+
+    return built_once("erased", build)
 
 
 @pytest.fixture
