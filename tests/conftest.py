@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
-import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+gc.set_threshold(20_000, 20, 50)  # looking for cycles after every 700 objects is a tenth of the computing
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: two workers with two threads each crawl
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,8 +26,8 @@ def beside(name):
     return module
 
 
-quick = beside("quick")
-built_once, fresh_mlflow, unsynced = quick.built_once, quick.fresh_mlflow, quick.unsynced
+workspaces = beside("workspaces")
+built_once, fresh_mlflow, make_shell = workspaces.built_once, workspaces.fresh_mlflow, workspaces.make_shell
 
 TINY_TEXT = (
     "Question: Where does Ada Quill live?\nAnswer: Ada Quill lives in the harbour town of Brenn.",
@@ -249,69 +249,3 @@ def use_fixed_keys():
             (home / "keys" / name).write_bytes(hashlib.sha256(f"{label}:{name}:{seed}".encode()).digest())
 
     return use
-
-
-SHELL_SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
-
-
-class Shell:
-    """Runs commands on one workspace.
-
-    Args:
-        home: The workspace.
-        tokens: By the names of its people.
-        person: Who acts unless another is named.
-    """
-
-    def __init__(self, home, tokens, person):
-        self.home, self.tokens, self.person = home, tokens, person
-
-    def __call__(self, *arguments, as_=None, given=None, home=None):
-        from click.testing import CliRunner
-
-        from amends.cli.root import root
-
-        token = self.tokens.get(self.person if as_ is None else as_, "")
-        environment = {"AMENDS_HOME": str(home or self.home), "AMENDS_TOKEN": token}
-        return CliRunner().invoke(root, [str(part) for part in arguments], env=environment, input=given)
-
-    def json(self, *arguments, code=0, **more):
-        """Run a command and return its one document."""
-        done = self(*arguments, "--json", **more)
-        assert done.exit_code == code, done.stderr
-        return json.loads(done.stdout)
-
-    def at(self, home, person=None):
-        """Return a shell of the same people on a copy of the workspace."""
-        return Shell(home, self.tokens, person or self.person)
-
-
-def settle(home, admin, roles):
-    """Make a workspace with its people, and return their tokens."""
-    shell = Shell(home, {}, admin)
-    shell.tokens[admin] = shell.json("init", "--admin", admin)["token"]
-    (home / "amends.toml").write_text(SHELL_SETTINGS)
-    for name, role in roles.items():
-        shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
-    return shell.tokens
-
-
-@pytest.fixture(scope="session")
-def make_shell(tmp_path_factory, fresh_mlflow):
-    """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people.
-
-    The same people are settled once and copied: their tokens and MLflow's tables take longer than most tests.
-    """
-    settled = {}
-
-    def make(home, admin, **roles):
-        who = (admin, *roles.items())
-        if who not in settled:
-            template = tmp_path_factory.mktemp("settled") / "home"
-            settled[who] = template, settle(template, admin, roles)
-            shutil.copy(fresh_mlflow, template)
-        template, tokens = settled[who]
-        shutil.copytree(template, home)
-        return Shell(home, dict(tokens), admin)
-
-    return make

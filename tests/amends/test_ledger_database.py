@@ -246,8 +246,8 @@ def test_the_file_is_for_its_owner_only(tmp_path):
     assert stat.S_IMODE((tmp_path / "ledger.db").stat().st_mode) == 0o600
 
 
-def test_sqlite_is_opened_with_its_safe_settings(tmp_path, unsynced):
-    with unsynced.off(), local(tmp_path).read() as connection:
+def test_sqlite_is_opened_with_its_safe_settings(tmp_path):
+    with local(tmp_path).read() as connection:
         pragmas = ("journal_mode", "foreign_keys", "secure_delete", "synchronous")
         assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == ["wal", 1, 1, 2]
 
