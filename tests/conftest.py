@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,13 +46,14 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Keep a file on one worker; all that starts Ray, of which a process has one, on the same one in order.
 
-    What takes longest begins first, so that no worker is left with it at the end.
+    What takes longest begins first, and files of many tests before those of few: no worker is left with one at the end.
     """
+    many = Counter(item.path for item in items)
     for item in items:
         folder = item.path.parent.name
         item.add_marker(pytest.mark.xdist_group(folder if folder == "scheduler" else str(item.path)))
     long = {item.path.parent if item.path.parent.name == "scheduler" else item.path for item in items if is_slow(item)}
-    items.sort(key=lambda item: not {item.path, item.path.parent} & long)
+    items.sort(key=lambda item: 0 if {item.path, item.path.parent} & long else 1 / many[item.path])
 
 
 def is_slow(item) -> bool:
