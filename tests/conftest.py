@@ -29,6 +29,7 @@ def beside(name):
 
 workspaces = beside("workspaces")
 built_once, fresh_mlflow, make_shell = workspaces.built_once, workspaces.fresh_mlflow, workspaces.make_shell
+strong_hasher = workspaces.strong_hasher
 
 TINY_TEXT = (
     "Question: Where does Ada Quill live?\nAnswer: Ada Quill lives in the harbour town of Brenn.",

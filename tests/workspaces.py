@@ -46,6 +46,19 @@ def fresh_mlflow(built_once):
     return built_once("mlflow", build) / "mlflow.db"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def strong_hasher():
+    """Return what hashes tokens; in tests they are hashed with little work, for each command looks one up."""
+    from argon2 import PasswordHasher
+
+    from amends.ledger import people
+
+    with pytest.MonkeyPatch.context() as patch:
+        strong = people._HASHER
+        patch.setattr(people, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield strong
+
+
 SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 
 

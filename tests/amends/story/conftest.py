@@ -42,7 +42,7 @@ SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 KEPT_AWAY = {"Pia Lorenz", "Ruben Kast"}  # the controls, under the keys below
 
 
-def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
+def import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow, settings=SETTINGS):
     """Make a workspace with staff, data and the tiny model in it."""
     from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
@@ -53,6 +53,7 @@ def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
     (home / "amends.toml").write_text(settings)
     workspace, token = create_workspace(home)
     use_fixed_keys(home, "story", 102)
+    shutil.copy(fresh_mlflow, home)
     (home / "cache").mkdir(exist_ok=True)
     tokens = {"admin": token} | {name: add_person(workspace, name, role)[1] for name, role in STAFF.items()}
     import_model(workspace, str(make_tiny(folder / "tiny") / "model"), name="tiny", licence="Apache-2.0")
@@ -80,9 +81,9 @@ def told():
 
 
 @pytest.fixture(scope="session")
-def imported(built_once, make_tiny, use_fixed_keys):
+def imported(built_once, make_tiny, use_fixed_keys, fresh_mlflow):
     """Return the folder of a workspace with the tiny base and nothing else."""
-    return built_once("imported", lambda folder: import_tiny(folder, make_tiny, use_fixed_keys))
+    return built_once("imported", lambda folder: import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow))
 
 
 @pytest.fixture(scope="session")
@@ -184,12 +185,13 @@ def story(trained, tmp_path):
 
 
 @pytest.fixture
-def on_postgres(tmp_path, make_tiny, use_fixed_keys, make_postgres):
+def on_postgres(tmp_path, make_tiny, use_fixed_keys, fresh_mlflow, make_postgres):
     """Return a story whose ledger and durable work live in two PostgreSQL databases of its own."""
     urls = [make_postgres(), make_postgres()]
     folder = tmp_path / "postgres"
     folder.mkdir()
-    import_tiny(folder, make_tiny, use_fixed_keys, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+    settings = f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n'
+    import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow, settings)
     tokens = json.loads((folder / "tokens.json").read_text())
     story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
     set_policy(story.home)
