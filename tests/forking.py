@@ -1,4 +1,4 @@
-"""Processes of fresh jobs that are forks of one that has imported everything and computed nothing.
+"""Processes of fresh jobs and of scripts that are forks of one that has imported everything and computed nothing.
 
 A fork of it is as fresh as a process and costs only its work: importing torch and transformers takes four seconds.
 `python forking.py FD` is that one; `Forks` starts it, and starts workers as `amends.scheduler.fresh.start_worker` does.
@@ -10,15 +10,23 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
 LONGEST = 1 << 20
+IMPORTED = (
+    *("numpy", "peft", "safetensors.torch", "torch", "transformers.models.bert.modeling_bert"),
+    *("transformers.models.bert.tokenization_bert", "transformers.models.llama.modeling_llama"),
+    *("amends.operation.files", "amends.scheduler.worker", "amends_unlearning.routing", "amends_unlearning.shards"),
+)
+"""What the worker of a job on a tiny model imports."""
 
 
 class Forks:
@@ -51,15 +59,28 @@ class Forks:
         command = [sys.executable, "-m", "amends.scheduler.worker", str(cache_directory), str(grace_seconds)]
         job_in, job_out = os.pipe()
         told_in, told_out = os.pipe()
-        asked = {"command": command, "environment": dict(os.environ), "path": sys.path, "folder": os.getcwd()}
-        pid = self._ask({"start": asked}, job_in, told_out)
+        with open(os.devnull, "w") as nowhere:
+            pid = self._start(command, dict(os.environ), job_in, told_out, nowhere.fileno())
         for end in (job_in, told_out):
             os.close(end)
         return Forked(self, pid, os.fdopen(job_out, "w"), os.fdopen(told_in))
 
+    def run(self, script, *arguments, **environment):
+        """Run a script to its end; what it printed is shown where it fails."""
+        with open(os.devnull) as nothing, tempfile.TemporaryFile("w+") as said:
+            ends = nothing.fileno(), said.fileno(), said.fileno()
+            pid = self._start([sys.executable, str(script), *arguments], {**os.environ, **environment}, *ends)
+            code = self.wait(pid)
+            said.seek(0)
+            assert code == 0, said.read()[-4000:]
+
     def wait(self, pid):
-        """Wait for a worker to end."""
-        self._ask({"wait": pid})
+        """Wait for a process to end, and return its exit code."""
+        return self._ask({"wait": pid})
+
+    def _start(self, command, environment, *ends):
+        asked = {"command": command, "environment": environment, "path": sys.path, "folder": os.getcwd()}
+        return self._ask({"start": asked}, *ends)
 
     def close(self):
         """End the process that forks."""
@@ -94,65 +115,73 @@ class Forked:
         self.forks.wait(self.pid)
 
 
-def import_everything():
-    """Import what the worker of a job on a tiny model imports."""
-    import numpy
-    import peft
-    import safetensors.torch
-    import torch
-    from transformers.models.llama import modeling_llama
-
-    from amends.operation import files
-    from amends.scheduler import worker
-    from amends_unlearning import shards
-
-    return numpy, peft, safetensors, torch, modeling_llama, files, worker, shards
-
-
-def become(asked, job_in, told_out):
-    """Be a worker: a session of its own, its pipes as standard input and output, and what it was started with."""
+def become(asked, ends):
+    """Be a process that was started so, with these as standard input, output and errors."""
     from amends.scheduler import worker
 
-    os.setsid()
-    os.dup2(job_in, 0)
-    os.dup2(told_out, 1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    for end in (job_in, told_out, nowhere):
+    for number, end in enumerate(ends):
+        os.dup2(end, number)
         os.close(end)
-    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     sys.path[:] = asked["path"]
     importlib.invalidate_caches()
-    sys.argv, sys.orig_argv = asked["command"][2:], asked["command"]
-    worker.main()
+    tempfile.tempdir = None  # the environment names another
+    _, *words = sys.orig_argv = asked["command"]
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        worker.main()
+    else:
+        sys.argv = words
+        sys.path.insert(0, str(Path(words[0]).parent))
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def end(status):
+    """End this fork, which never goes on as its parent."""
+    if isinstance(status, str):
+        sys.stderr.write(status)
+        status = 1
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status or 0)
 
 
 def main():
     asking = socket.socket(fileno=int(sys.argv[1]))
-    import_everything()
+    for name in IMPORTED:
+        importlib.import_module(name)
     while True:
-        said, ends, _, _ = socket.recv_fds(asking, LONGEST, 2)
+        said, ends, _, _ = socket.recv_fds(asking, LONGEST, 3)
         if not said:
             return
         asked = json.loads(said)
         if "wait" in asked:
-            os.waitpid(asked["wait"], 0)
-            asking.send(b"0")
+            _, status = os.waitpid(asked["wait"], 0)
+            asking.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
             continue
+        begun, begin = os.pipe()
         pid = os.fork()
         if pid == 0:
-            asking.close()
+            os.setsid()
+            for unused in (asking.detach(), begun, begin):
+                os.close(unused)
             try:
-                become(asked["start"], *ends)
-            except BaseException:  # a fork never goes on as its parent
+                become(asked["start"], ends)
+            except SystemExit as left:
+                end(left.code)
+            except BaseException:
                 traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        for end in ends:
-            os.close(end)
+                end(1)
+            end(0)
+        os.close(begin)
+        os.read(begun, 1)  # ends when the fork has a session of its own, by which it can be killed
+        for given in (begun, *ends):
+            os.close(given)
         asking.send(json.dumps(pid).encode())
 
 
