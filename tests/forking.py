@@ -1,4 +1,4 @@
-"""Processes of fresh jobs and of scripts that are forks of one that has imported everything and computed nothing.
+"""Processes of fresh jobs that are forks of one that has imported everything and computed nothing.
 
 A fork of it is as fresh as a process and costs only its work: importing torch and transformers takes four seconds.
 `python forking.py FD` is that one; `Forks` starts it, and starts workers as `amends.scheduler.fresh.start_worker` does.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -44,43 +43,35 @@ class Forks:
     def used(self):
         """Let workers be forks."""
         self.fresh.start_worker = self.start_worker
-        yield
-        self.fresh.start_worker = self.real
+        try:
+            yield
+        finally:
+            self.fresh.start_worker = self.real
 
     @contextmanager
     def apart(self):
         """Let workers be processes of their own for a while."""
         self.fresh.start_worker = self.real
-        yield
-        self.fresh.start_worker = self.start_worker
+        try:
+            yield
+        finally:
+            self.fresh.start_worker = self.start_worker
 
     def start_worker(self, cache_directory, grace_seconds):
         """Start a worker with this process's environment and path, so that it finds the same plugins."""
         command = [sys.executable, "-m", "amends.scheduler.worker", str(cache_directory), str(grace_seconds)]
         job_in, job_out = os.pipe()
         told_in, told_out = os.pipe()
+        asked = {"command": command, "environment": dict(os.environ), "path": sys.path, "folder": os.getcwd()}
         with open(os.devnull, "w") as nowhere:
-            pid = self._start(command, dict(os.environ), job_in, told_out, nowhere.fileno())
+            pid = self._ask({"start": asked}, job_in, told_out, nowhere.fileno())
         for end in (job_in, told_out):
             os.close(end)
         return Forked(self, pid, os.fdopen(job_out, "w"), os.fdopen(told_in))
 
-    def run(self, script, *arguments, **environment):
-        """Run a script to its end; what it printed is shown where it fails."""
-        with open(os.devnull) as nothing, tempfile.TemporaryFile("w+") as said:
-            ends = nothing.fileno(), said.fileno(), said.fileno()
-            pid = self._start([sys.executable, str(script), *arguments], {**os.environ, **environment}, *ends)
-            code = self.wait(pid)
-            said.seek(0)
-            assert code == 0, said.read()[-4000:]
-
     def wait(self, pid):
         """Wait for a process to end, and return its exit code."""
         return self._ask({"wait": pid})
-
-    def _start(self, command, environment, *ends):
-        asked = {"command": command, "environment": environment, "path": sys.path, "folder": os.getcwd()}
-        return self._ask({"start": asked}, *ends)
 
     def close(self):
         """End the process that forks."""
@@ -129,26 +120,17 @@ def become(asked, ends):
     sys.path[:] = asked["path"]
     importlib.invalidate_caches()
     tempfile.tempdir = None  # the environment names another
-    _, *words = sys.orig_argv = asked["command"]
-    if words[0] == "-m":
-        sys.argv = words[1:]
-        worker.main()
-    else:
-        sys.argv = words
-        sys.path.insert(0, str(Path(words[0]).parent))
-        runpy.run_path(words[0], run_name="__main__")
+    sys.orig_argv, sys.argv = asked["command"], asked["command"][2:]
+    worker.main()
 
 
 def end(status):
     """End this fork, which never goes on as its parent."""
-    if isinstance(status, str):
-        sys.stderr.write(status)
-        status = 1
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(status or 0)
+        os._exit(status)
 
 
 def main():
@@ -172,8 +154,6 @@ def main():
                 os.close(unused)
             try:
                 become(asked["start"], ends)
-            except SystemExit as left:
-                end(left.code)
             except BaseException:
                 traceback.print_exc()
                 end(1)
