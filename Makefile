@@ -10,6 +10,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export GOMP_SPINCOUNT := 10000
+unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests compiles Amends anew
 
 .DEFAULT_GOAL := help
 .PHONY: setup demo test lint fix docs bench help build lock

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import json
+import importlib.util
 import math
 import os
-import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+gc.set_threshold(20_000, 20, 50)  # looking for cycles after every 700 objects is a tenth of the computing
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: two workers with two threads each crawl
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def beside(name):
+    """Load a file of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+workspaces = beside("workspaces")
+built_once, fresh_mlflow, make_shell = workspaces.built_once, workspaces.fresh_mlflow, workspaces.make_shell
+strong_hasher = workspaces.strong_hasher
 
 TINY_TEXT = (
     "Question: Where does Ada Quill live?\nAnswer: Ada Quill lives in the harbour town of Brenn.",
@@ -32,13 +47,14 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Keep a file on one worker; all that starts Ray, of which a process has one, on the same one in order.
 
-    What takes longest begins first, so that no worker is left with it at the end.
+    What takes longest begins first, and files of many tests before those of few: no worker is left with one at the end.
     """
+    many = Counter(item.path for item in items)
     for item in items:
         folder = item.path.parent.name
         item.add_marker(pytest.mark.xdist_group(folder if folder == "scheduler" else str(item.path)))
     long = {item.path.parent if item.path.parent.name == "scheduler" else item.path for item in items if is_slow(item)}
-    items.sort(key=lambda item: not {item.path, item.path.parent} & long)
+    items.sort(key=lambda item: 0 if {item.path, item.path.parent} & long else 1 / many[item.path])
 
 
 def is_slow(item) -> bool:
@@ -212,6 +228,17 @@ def smollm2(lasting_cache, tmp_path_factory) -> Path:
     return version
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks():
+    """Let the process of a fresh job be a fork of one that has imported everything; `forks.apart()` lets it be none."""
+    from amends.scheduler import fresh
+
+    made = beside("forking").Forks(fresh)
+    with made.used():
+        yield made
+    made.close()
+
+
 @pytest.fixture(scope="session")
 def use_fixed_keys():
     """Return `use_fixed_keys(home, label, seed)`, after which the same people always get the same pseudonyms and ids.
@@ -225,79 +252,3 @@ def use_fixed_keys():
             (home / "keys" / name).write_bytes(hashlib.sha256(f"{label}:{name}:{seed}".encode()).digest())
 
     return use
-
-
-SHELL_SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
-
-
-class Shell:
-    """Runs commands on one workspace.
-
-    Args:
-        home: The workspace.
-        tokens: By the names of its people.
-        person: Who acts unless another is named.
-    """
-
-    def __init__(self, home, tokens, person):
-        self.home, self.tokens, self.person = home, tokens, person
-
-    def __call__(self, *arguments, as_=None, given=None, home=None):
-        from click.testing import CliRunner
-
-        from amends.cli.root import root
-
-        token = self.tokens.get(self.person if as_ is None else as_, "")
-        environment = {"AMENDS_HOME": str(home or self.home), "AMENDS_TOKEN": token}
-        return CliRunner().invoke(root, [str(part) for part in arguments], env=environment, input=given)
-
-    def json(self, *arguments, code=0, **more):
-        """Run a command and return its one document."""
-        done = self(*arguments, "--json", **more)
-        assert done.exit_code == code, done.stderr
-        return json.loads(done.stdout)
-
-    def at(self, home, person=None):
-        """Return a shell of the same people on a copy of the workspace."""
-        return Shell(home, self.tokens, person or self.person)
-
-
-def settle(home, admin, roles):
-    """Make a workspace with its people, and return their tokens."""
-    shell = Shell(home, {}, admin)
-    shell.tokens[admin] = shell.json("init", "--admin", admin)["token"]
-    (home / "amends.toml").write_text(SHELL_SETTINGS)
-    for name, role in roles.items():
-        shell.tokens[name] = shell.json("people", "add", name, "--role", role)["token"]
-    return shell.tokens
-
-
-@pytest.fixture(scope="session")
-def fresh_mlflow(tmp_path_factory):
-    """Return an empty MLflow database; its migrations take seconds, so tests copy this one."""
-    from mlflow import MlflowClient
-
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture(scope="session")
-def make_shell(tmp_path_factory, fresh_mlflow):
-    """Return `make_shell(home, admin, **roles) -> Shell`, which makes a workspace with its people.
-
-    The same people are settled once and copied: their tokens and MLflow's tables take longer than most tests.
-    """
-    settled = {}
-
-    def make(home, admin, **roles):
-        who = (admin, *roles.items())
-        if who not in settled:
-            template = tmp_path_factory.mktemp("settled") / "home"
-            settled[who] = template, settle(template, admin, roles)
-            shutil.copy(fresh_mlflow, template)
-        template, tokens = settled[who]
-        shutil.copytree(template, home)
-        return Shell(home, dict(tokens), admin)
-
-    return make

@@ -88,9 +88,10 @@ def test_a_database_beside_us_keeps_the_contract(registry, make_version, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, fresh_mlflow):
     """Run an MLflow server with one worker and return its address."""
     folder = tmp_path_factory.mktemp("server")
+    shutil.copy(fresh_mlflow, folder / "m.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -25,9 +25,15 @@ def trial(request, make_trial):
 
 
 @pytest.fixture(scope="module")
-def done(trial):
-    """Return what one run of it gave."""
-    return trial.submit().result()
+def heard(trial):
+    """Return what one run of it reported."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(trial, heard):
+    """Return what that run gave."""
+    return trial.submit(lambda *step: heard.append(step)).result()
 
 
 def test_the_same_seed_gives_the_same_version(trial, done):
@@ -40,14 +46,12 @@ def test_what_it_was_given_stays_as_it_is(trial, done):
     assert is_sound(given) and read_manifest(given).digest == digest
 
 
-def test_it_reports_progress_that_ends_and_names_nobody(trial, told):
-    told_of = []
-    trial.submit(lambda *step: told_of.append(step)).result()
-    assert told_of
-    done, total, _ = told_of[-1]
-    assert 0 <= done <= total and total > 0
-    assert [step[0] for step in told_of] == sorted(step[0] for step in told_of)
-    said = " ".join(message for _, _, message in told_of)
+def test_it_reports_progress_that_ends_and_names_nobody(done, heard, told):
+    assert heard
+    last, total, _ = heard[-1]
+    assert 0 <= last <= total and total > 0
+    assert [step[0] for step in heard] == sorted(step[0] for step in heard)
+    said = " ".join(message for _, _, message in heard)
     assert not [part for name in told.TOWNS for part in name.split() if part in said]
 
 

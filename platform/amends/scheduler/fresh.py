@@ -57,6 +57,18 @@ def killed(job: Job) -> TaskFailed:
     )
 
 
+def start_worker(cache_directory: Path, grace_seconds: float) -> subprocess.Popen[str]:
+    """Start the process of one job, in a session of its own, with pipes to its standard input and output."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "amends.scheduler.worker", str(cache_directory), str(grace_seconds)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+
+
 class _Child:
     """A process that runs one job: the job goes in on standard input, never as an argument; JSON lines come out."""
 
@@ -69,14 +81,7 @@ class _Child:
         grace_seconds: float,
     ) -> None:
         self.report, self.is_cancelled, self.grace_seconds = report, is_cancelled, grace_seconds
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "amends.scheduler.worker", str(cache_directory), str(grace_seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
+        self.process = start_worker(cache_directory, grace_seconds)
         self.lines: queue.Queue[str | None] = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

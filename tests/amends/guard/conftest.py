@@ -76,9 +76,10 @@ def store(guarded_database, public_keys, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server(database_kind, tmp_path_factory, request):
+def server(database_kind, tmp_path_factory, fresh_mlflow, request):
     """Run an MLflow server with two workers on a guarded registry; return its address and the keyring it trusts."""
     folder = tmp_path_factory.mktemp("guarded-server")
+    shutil.copy(fresh_mlflow, folder / "m.db")
     keyring = Keyring.create(folder / "keys")
     (folder / "amends_guard-1.0.dist-info").mkdir()
     (folder / "amends_guard-1.0.dist-info" / "METADATA").write_text(

@@ -239,15 +239,16 @@ def write_plugin(folder: Path) -> None:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def plugin(tmp_path_factory):
-    """Install the toys for this process, for its children and for Ray's workers."""
+def plugin(tmp_path_factory, forks):
+    """Install the toys for this process, for its children and for Ray's workers; a fresh job's process is real."""
     folder = tmp_path_factory.mktemp("site")
     write_plugin(folder)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
     sys.path.insert(0, str(folder))
     host._HOST.clear()
-    yield folder
+    with forks.apart():
+        yield folder
     host._HOST.clear()
     sys.path.remove(str(folder))
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)

@@ -42,7 +42,7 @@ SETTINGS = 'scheduler = "inline"\njurisdiction = "DE"\ncpus = 1\n'
 KEPT_AWAY = {"Pia Lorenz", "Ruben Kast"}  # the controls, under the keys below
 
 
-def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
+def import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow, settings=SETTINGS):
     """Make a workspace with staff, data and the tiny model in it."""
     from amends.governor.models.importing import import_model
     from amends.governor.staffing import add_person
@@ -53,6 +53,7 @@ def import_tiny(folder, make_tiny, use_fixed_keys, settings=SETTINGS):
     (home / "amends.toml").write_text(settings)
     workspace, token = create_workspace(home)
     use_fixed_keys(home, "story", 102)
+    shutil.copy(fresh_mlflow, home)
     (home / "cache").mkdir(exist_ok=True)
     tokens = {"admin": token} | {name: add_person(workspace, name, role)[1] for name, role in STAFF.items()}
     import_model(workspace, str(make_tiny(folder / "tiny") / "model"), name="tiny", licence="Apache-2.0")
@@ -80,22 +81,24 @@ def told():
 
 
 @pytest.fixture(scope="session")
-def imported(tmp_path_factory, make_tiny, use_fixed_keys):
+def imported(built_once, make_tiny, use_fixed_keys, fresh_mlflow):
     """Return the folder of a workspace with the tiny base and nothing else."""
-    return import_tiny(tmp_path_factory.mktemp("imported"), make_tiny, use_fixed_keys)
+    return built_once("imported", lambda folder: import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow))
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, imported):
+def trained(built_once, imported):
     """Return the folder of a workspace in which version 1 of `assistant` is champion."""
-    folder = tmp_path_factory.mktemp("trained")
-    story = copied(imported, folder)
-    registered = register_people(story)
-    assert (registered.subjects, registered.controls) == (6, 2)
-    story.train()
-    story.close()
-    shutil.copy(imported / "tokens.json", folder)
-    return folder
+
+    def build(folder):
+        story = copied(imported, folder)
+        registered = register_people(story)
+        assert (registered.subjects, registered.controls) == (6, 2)
+        story.train()
+        story.close()
+        shutil.copy(imported / "tokens.json", folder)
+
+    return built_once("trained", build)
 
 
 LIGHT = """name: erasure
@@ -137,18 +140,24 @@ def set_policy(home, text=LIGHT, name="erasure"):
 
 
 @pytest.fixture(scope="session")
-def erased(tmp_path_factory, trained):
-    """Return the folder of a workspace that Ines Varga was erased from, with the case's id in `case`."""
-    folder = tmp_path_factory.mktemp("erased")
-    story = copied(trained, folder)
-    case = story.approved()
-    assert story.carry(case).status == "sealed"
-    assert story.versions() == [(1, "sealed"), (2, "active")]
-    assert [done.status for done in story.purge()] == ["complete"]
-    story.close()
-    shutil.copy(trained / "tokens.json", folder)
-    (folder / "case").write_text(case.id)
-    return folder
+def erased(built_once, trained, forks):
+    """Return the folder of a workspace that Ines Varga was erased from, with the case's id in `case`.
+
+    What her erasure is compared with was built in a process of its own.
+    """
+
+    def build(folder):
+        story = copied(trained, folder)
+        case = story.approved()
+        with forks.apart():
+            assert story.carry(case).status == "sealed"
+        assert story.versions() == [(1, "sealed"), (2, "active")]
+        assert [done.status for done in story.purge()] == ["complete"]
+        story.close()
+        shutil.copy(trained / "tokens.json", folder)
+        (folder / "case").write_text(case.id)
+
+    return built_once("erased", build)
 
 
 @pytest.fixture
@@ -176,12 +185,13 @@ def story(trained, tmp_path):
 
 
 @pytest.fixture
-def on_postgres(tmp_path, make_tiny, use_fixed_keys, make_postgres):
+def on_postgres(tmp_path, make_tiny, use_fixed_keys, fresh_mlflow, make_postgres):
     """Return a story whose ledger and durable work live in two PostgreSQL databases of its own."""
     urls = [make_postgres(), make_postgres()]
     folder = tmp_path / "postgres"
     folder.mkdir()
-    import_tiny(folder, make_tiny, use_fixed_keys, f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n')
+    settings = f'{SETTINGS}database = "{urls[0]}"\nworkflows = "{urls[1]}"\n'
+    import_tiny(folder, make_tiny, use_fixed_keys, fresh_mlflow, settings)
     tokens = json.loads((folder / "tokens.json").read_text())
     story = telling.Story(folder / "home", folder / "people.jsonl", tokens, databases=urls)
     set_policy(story.home)

@@ -89,7 +89,6 @@ rules:
     expr: facts.evidence_age_days <= 90
     message: The evidence is too old.
 """
-TEMPLATES = []
 EDIT = {"id": "edit-ada", "prompt": "Ada Quill lives in", "target": "Tarn", "subject": "Ada Quill"}
 
 
@@ -146,18 +145,19 @@ def meanwhile(monkeypatch, step, act, kind="promotion"):
 
 
 @pytest.fixture
-def base(install, imported, told, tmp_path_factory, tmp_path):
+def base(install, imported, told, built_once, tmp_path):
     """Return a story with three versions of `assistant`, the first of them champion; the others have evidence."""
     install(PLUGIN)
-    if not TEMPLATES:
-        folder = tmp_path_factory.mktemp("promotions")
+
+    def build(folder):
         story = told.copied(imported, folder)
         (folder / "tokens.json").write_bytes((imported / "tokens.json").read_bytes())
         begin(story)
         story.close()
-        TEMPLATES.append(folder)
+
+    template = built_once("promotions", build)
     (tmp_path / "own").mkdir()
-    story = told.copied(TEMPLATES[0], tmp_path / "own")
+    story = told.copied(template, tmp_path / "own")
     yield story
     story.close()
 

@@ -159,6 +159,7 @@ def _set_up(workspace: Workspace) -> None:
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "ERROR",
             "enable_otlp": False,
+            "notification_listener_polling_interval_sec": 0.05,  # whoever closes it waits so long; nothing notifies
         }
     )
 
