@@ -1,9 +1,9 @@
-"""Refuse numbers that no method can use before a case is opened: two people would approve what then fails."""
+"""Refuse what no method can do before a case is opened: two people would approve what then fails."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amends import BadInput
@@ -11,6 +11,17 @@ from amends import BadInput
 LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
 SHARES = ("shrinkage",)
 POSITIVE = ("lr", "overshoot", "stop", "rate", "limit", "max_drift")
+NO_ERASURE = ("editing.ike", "editing.grace", "editing.wise", "editing.ultraedit", "editing.ft")
+
+
+def check_verbs(method: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Check that a method can do what edits ask for.
+
+    Raises:
+        BadInput: It knows no erasure, and one is asked for.
+    """
+    if method in NO_ERASURE and any(row["verb"] == "erase" for row in rows):
+        raise BadInput(f"{method} knows no erasure; use editing.memit or editing.alphaedit")
 
 
 def check_settings(method: str, given: Mapping[str, Any]) -> None:

@@ -223,8 +223,9 @@ def test_an_edit_that_fails_says_why_and_the_parent_stands(village, row, paramet
         ({"--parameter": "batch=0"}, "batch must be 1 or more, not 0"),
         ({"--text": None}, "--text FILE"),
         ({"--model": "nobody"}, "nobody"),
+        ({"--model": "assistant@1"}, "give the model's name alone"),
     ],
-    ids=["method", "file", "conflict", "text", "short text", "parameter", "no text", "model"],
+    ids=["method", "file", "conflict", "text", "short text", "parameter", "no text", "model", "version"],
 )
 def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, changed, sentence):
     here = village()

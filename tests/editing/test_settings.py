@@ -3,7 +3,7 @@
 import pytest
 
 from amends import BadInput
-from amends_editing.settings import check_settings, named_layers
+from amends_editing.settings import check_settings, check_verbs, named_layers
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_values_at_the_edge_and_those_of_other_parameters_pass():
     check_settings("editing.memit", edges)
     check_settings("editing.ike", {"threshold": 0.0})  # a cosine
     assert named_layers("4, 5") == [4, 5]
+
+
+def test_an_erasure_is_refused_for_a_method_that_knows_none():
+    with pytest.raises(BadInput, match=r"editing\.wise knows no erasure; use editing\.memit"):
+        check_verbs("editing.wise", [{"verb": "modify"}, {"verb": "erase"}])
+    check_verbs("editing.wise", [{"verb": "modify"}])
+    check_verbs("editing.rome", [{"verb": "erase"}])
