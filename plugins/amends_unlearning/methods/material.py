@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
 from amends.operation.files import load_model
 from amends.operation.parameters import check_positive
+from amends.serving.encoding import end_of
 
-from ..activations import Example, check_model, prepare
+from ..activations import Example
+from ..packed import check_model, prepare_all
 from ..plan import checked
 from ..planted import halves, planted_in
 from ..settings import Weights
-from ..watching import Heed, Watched, heeding, nobody, watched
+from ..watching import Heed, Watched, heeding, nobody
 
 Row = Mapping[str, Any]
 
+READ = 8  # records that are read at once, between two looks at whether to go on
 POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 
 
@@ -78,6 +82,7 @@ class Material:
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
         never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
+        sees_alike: Of that parent: below the adapted layers it is the source, so that what one reads the other has.
         drift: What the training since that parent added to answers about withheld people, in nats a token.
         heed: Raises where the task is to stop; every loop over records asks it.
     """
@@ -90,21 +95,31 @@ class Material:
     rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
     seed: str
     never: Material | None = None
+    sees_alike: bool = False
     drift: float = 0.0
     heed: Heed = nobody
 
-    def example(self, row: Row) -> Example:
-        """Prepare one more record."""
-        self.heed()
-        return prepare(self.model, self.tokenizer, row, self.layers)
+    def examples(self, rows: Sequence[Row]) -> list[Example]:
+        """Prepare more records."""
+        return list(_prepared(self.model, self.tokenizer, rows, self.layers, self.heed))
 
 
 class Rehearsed:
-    """Records to keep, each prepared when it is first asked for: of many, a run needs few."""
+    """Records to keep, each prepared when it is first asked for, with those expected next: of many, a run needs few.
+
+    Which ones are prepared together follows from what is expected, and not from what is asked for when: a run that
+    goes on after a kill has the same numbers.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> None:
         self._model, self._tokenizer, self._rows, self._layers, self._heed = model, tokenizer, rows, layers, heed
         self._made: dict[int, Example] = {}
+        self._order: dict[int, int] = {}
+
+    def expect(self, places: Iterable[int]) -> None:
+        """Say what will be asked for, in that order, after what was expected before."""
+        for place in places:
+            self._order.setdefault(place, len(self._order))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -112,8 +127,17 @@ class Rehearsed:
     def __getitem__(self, index: int) -> Example:
         self._heed()
         if index not in self._made:
-            self._made[index] = prepare(self._model, self._tokenizer, self._rows[index], self._layers)
+            places = self._beside(index)
+            rows = [self._rows[place] for place in places]
+            examples = prepare_all(self._model, self._tokenizer, rows, self._layers)
+            self._made |= dict(zip(places, examples, strict=True))
         return self._made[index]
+
+    def _beside(self, index: int) -> list[int]:
+        if index not in self._order:
+            return [index]
+        first = self._order[index] // READ * READ
+        return list(self._order)[first : first + READ]
 
     def few(self, most: int) -> Sequence[Example]:
         """Return the first of them, at most so many."""
@@ -144,7 +168,8 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
         lost, kept = [*lost, *going], [*kept, *staying]
     heed = heeding(task)
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers, heed)
-    examples = Watched(list(_prepared(task, model, tokenizer, lost, settings.layers)), heed)
+    task.progress(0, len(lost), "reading the records")
+    examples = Watched(list(_prepared(model, tokenizer, lost, settings.layers, heed)), heed)
     material = Material(
         model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
     )  # fmt: skip
@@ -152,10 +177,10 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
     return material, settings
 
 
-def _prepared(task: Task, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> Iterator[Example]:
-    for row in rows:
-        task.progress(0, len(rows), "reading the records")
-        yield prepare(model, tokenizer, row, layers)
+def _prepared(model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> Iterator[Example]:
+    for start in range(0, len(rows), READ):
+        heed()
+        yield from prepare_all(model, tokenizer, rows[start : start + READ], layers)
 
 
 def _parent(task: Task, material: Material) -> Material | None:
@@ -163,5 +188,22 @@ def _parent(task: Task, material: Material) -> Material | None:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
-    lost = [prepare(model, tokenizer, row, material.layers) for row in watched(material.rows[0], material.heed)]
-    return replace(material, model=model, tokenizer=tokenizer, lost=lost)
+    parent = replace(material, model=model, tokenizer=tokenizer)
+    parent.sees_alike = _is_same_below(parent, material)
+    parent.lost = material.lost if parent.sees_alike else parent.examples(material.rows[0])
+    return parent
+
+
+def _is_same_below(one: Material, other: Material) -> bool:
+    """Whether two models read texts as the same tokens, and do the same with them below the adapted layers."""
+    if _told(one) != _told(other):
+        return False
+    bodies = [side.model.get_decoder() for side in (one, other)]
+    modules = [(body.embed_tokens, *body.layers[: len(body.layers) - one.layers]) for body in bodies]
+    pairs = zip(*([p for module in some for p in module.parameters()] for some in modules), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+def _told(side: Material) -> object:
+    config = side.model.config.to_dict()
+    return {**config, "_name_or_path": ""}, side.tokenizer.backend_tokenizer.to_str(), end_of(side.tokenizer)
