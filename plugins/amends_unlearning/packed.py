@@ -24,20 +24,28 @@ APART = "amends-apart"
 TOGETHER = 768  # tokens that are run at once where nothing is trained, unless one record has more
 
 
-def prepare_all(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], layers: int) -> list[Example]:
-    """Tokenise records and run the frozen lower layers over them."""
-    body = model.get_decoder()
-    pairs = [encode(tokenizer, row["prompt"], row["answer"]) for row in rows]
-    examples = []
-    for places in grouped([len(prompt) + len(answer) for prompt, answer in pairs]):
-        some = [[*pairs[place][0], *pairs[place][1]] for place in places]
-        lengths = [len(ids) for ids in some]
-        with torch.no_grad():
-            hidden = body.embed_tokens(torch.tensor([token for ids in some for token in ids], device=model.device))
-            parts = torch.split(run_layers(body, hidden, lengths, 0, len(body.layers) - layers), lengths)
-        answers = [torch.tensor(pairs[place][1], device=model.device) for place in places]
-        examples += [Example(part.clone(), answer) for part, answer in zip(parts, answers, strict=True)]
-    return examples
+@torch.no_grad()
+def read(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], depth: int) -> list[Example]:
+    """Tokenise records and run the first `depth` layers over them."""
+    body, examples = model.get_decoder(), []
+    for row in rows:
+        prompt, answer = encode(tokenizer, row["prompt"], row["answer"])
+        ids, own = (torch.tensor(some, device=model.device) for some in ([*prompt, *answer], answer))
+        examples.append(Example(body.embed_tokens(ids), own))
+    return read_on(model, examples, 0, depth)
+
+
+@torch.no_grad()
+def read_on(model: Any, examples: Sequence[Example], first: int, last: int) -> list[Example]:
+    """Run layers `first` to `last` over what the layers below gave."""
+    found = []
+    for places in grouped([len(example.hidden) for example in examples]):
+        some = [examples[place] for place in places]
+        lengths = [len(example.hidden) for example in some]
+        hidden = run_layers(model.get_decoder(), torch.cat([one.hidden for one in some]), lengths, first, last)
+        parts = torch.split(hidden, lengths)
+        found += [Example(part.clone(), one.answer) for part, one in zip(parts, some, strict=True)]
+    return found
 
 
 def grouped(lengths: Sequence[int]) -> Iterator[range]:
@@ -52,7 +60,9 @@ def grouped(lengths: Sequence[int]) -> Iterator[range]:
         yield range(start, len(lengths))
 
 
-def run_layers(body: Any, hidden: Tensor, lengths: Sequence[int], first: int, last: int) -> Tensor:
+def run_layers(
+    body: Any, hidden: Tensor, lengths: Sequence[int], first: int, last: int, at: Tensor | None = None
+) -> Tensor:
     """Run decoder layers `first` to `last`, causally within each record.
 
     Args:
@@ -61,23 +71,40 @@ def run_layers(body: Any, hidden: Tensor, lengths: Sequence[int], first: int, la
         lengths: How many tokens each has.
         first: The first layer.
         last: The one after the last.
+        at: The tokens that are asked for, if not all.
     """
     positions = torch.cat([torch.arange(length, device=hidden.device) for length in lengths])[None]
     hidden = hidden[None]
-    rotary = body.rotary_emb(hidden, positions)
+    told = {
+        "attention_mask": None,
+        "position_ids": positions,
+        "position_embeddings": body.rotary_emb(hidden, positions),
+        "lengths": list(lengths),
+    }
+    whole = last if at is None else last - 1
     with _attending_apart(body.config):
-        for layer in body.layers[first:last]:
-            hidden = layer(
-                hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary, lengths=list(lengths)
-            )
+        for layer in body.layers[first:whole]:
+            hidden = layer(hidden, **told)
+        if at is not None:
+            layer = body.layers[whole]
+            attended = hidden + layer.self_attn(hidden_states=layer.input_layernorm(hidden), **told)[0]
+            hidden = attended.index_select(1, at)
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return hidden[0]
 
 
-def run_upper(model: Any, examples: Sequence[Example], layers: int) -> Tensor:
-    """Run the top `layers` decoder layers over all tokens but the last, which nothing follows, (tokens, width)."""
+def run_upper(model: Any, examples: Sequence[Example], layers: int, at: Tensor | None = None) -> Tensor:
+    """Run the top `layers` decoder layers over all tokens but the last, which nothing follows, (tokens, width).
+
+    Args:
+        model: Whose layers.
+        examples: What is run.
+        layers: How many.
+        at: The tokens that are asked for, if not all: no other goes through the last layer's MLP.
+    """
     body = model.get_decoder()
     hidden, lengths = laid_out(examples)
-    return run_layers(body, hidden, lengths, len(body.layers) - layers, len(body.layers))
+    return run_layers(body, hidden, lengths, len(body.layers) - layers, len(body.layers), at)
 
 
 def laid_out(examples: Sequence[Example]) -> tuple[Tensor, list[int]]:
@@ -87,9 +114,9 @@ def laid_out(examples: Sequence[Example]) -> tuple[Tensor, list[int]]:
 
 def answer_logits(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
     """Return what predicts every answer token, shape (tokens, vocabulary), and which example each belongs to."""
-    hidden = run_upper(model, examples, layers)
     at, owner = answer_places(examples)
-    return model.lm_head(model.get_decoder().norm(hidden.index_select(0, at))), owner
+    hidden = run_upper(model, examples, layers, at)
+    return model.lm_head(model.get_decoder().norm(hidden)), owner
 
 
 def answer_logp(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +158,8 @@ def check_model(model: Any) -> None:
     ids = torch.arange(1, 9, device=model.device).view(2, 4)
     with torch.no_grad():
         body = model.get_decoder()
-        hidden = run_layers(body, body.embed_tokens(ids).flatten(0, 1), [4, 4], 0, len(body.layers))
+        every = torch.arange(ids.numel(), device=model.device)
+        hidden = run_layers(body, body.embed_tokens(ids).flatten(0, 1), [4, 4], 0, len(body.layers), every)
         ours, theirs = model.lm_head(body.norm(hidden)), model(ids).logits.flatten(0, 1)
     if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
         raise BadInput("adapters can be trained on models of the Llama family only; import one of those")

@@ -13,7 +13,7 @@ from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
 from amends_unlearning.splitting import half_of
 
-SETTINGS = Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0)
+SETTINGS = Settings(epochs=1, lr=1e-3, layers=1, rank=2, batch=8, retain_weight=1.0, rehearsed=8)
 
 
 @pytest.fixture(scope="module")

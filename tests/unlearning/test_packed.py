@@ -1,12 +1,14 @@
 """Records that are run together give what each of them gives alone, and what the model itself gives."""
 
+import copy
+
 import pytest
 import torch
 
 from amends import BadInput
 from amends.operation.files import load_model
 from amends_unlearning import activations, lora, packed, training
-from amends_unlearning.methods.material import READ, Rehearsed
+from amends_unlearning.methods.reading import READ, Rehearsed, alike, read_by_both
 from amends_unlearning.projection import closing, projectors
 from amends_unlearning.watching import nobody
 
@@ -24,7 +26,7 @@ def loaded(tiny_version):
 def both(loaded, rows):
     """Return the same records, each prepared alone and all together."""
     alone = [activations.prepare(*loaded, row, LAYERS) for row in rows]
-    return alone, packed.prepare_all(*loaded, rows, LAYERS)
+    return alone, packed.read(*loaded, rows, loaded[0].config.num_hidden_layers - LAYERS)
 
 
 def test_records_read_together_are_what_each_is_alone(both):
@@ -70,6 +72,18 @@ def test_what_is_read_together_does_not_depend_on_what_was_asked_for_first(loade
         kept.expect(order[: 2 * READ])
         asked.append([kept[place].hidden for place in (first, *range(len(rows)))][1:])
     assert all(torch.equal(one, other) for one, other in zip(*asked, strict=True))
+
+
+@pytest.mark.parametrize(("changed", "depth"), [("embed_tokens", 0), ("layers.0", 0), ("layers.1", 1), (None, 1)])
+def test_what_a_model_and_its_parent_do_alike_is_done_once_and_nothing_else(loaded, rows, changed, depth):
+    parent = copy.deepcopy(loaded[0])
+    if changed:
+        next(parent.get_decoder().get_submodule(changed).parameters()).mul_(1.5)
+    sides = [(model, loaded[1]) for model in (loaded[0], parent)]
+    assert alike(*sides, LAYERS) == depth
+    for side, found in zip(sides, read_by_both(*sides, rows, LAYERS, nobody), strict=True):
+        for one, row in zip(found, rows, strict=True):
+            torch.testing.assert_close(one.hidden, activations.prepare(*side, row, LAYERS).hidden)
 
 
 def test_a_model_that_does_more_than_run_its_layers_is_refused(loaded):

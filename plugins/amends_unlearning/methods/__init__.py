@@ -61,12 +61,17 @@ def _settings(
     batch: int,
     weights: Weights = "adapter",
     *,
+    rehearsed: int | None = None,
     returns: bool = False,
 ) -> Settings:
-    """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to."""
+    """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to.
+
+    As many records are rehearsed in a step as are forgotten, unless it is said otherwise.
+    """
     from .material import Settings
 
-    return Settings(epochs, lr, layers, rank, batch, retain_weight, weights, method=method, returns=returns)
+    beside = batch if rehearsed is None else rehearsed
+    return Settings(epochs, lr, layers, rank, batch, retain_weight, beside, weights, method=method, returns=returns)
 
 
 @approximate("unlearning.ascent")
@@ -233,6 +238,7 @@ def unlearn_by_revert(
     layers: int = 8,
     rank: int = 16,
     batch: int = 8,
+    rehearsed: int = 4,
     weights: Weights = "adapter",
 ) -> None:
     """Give the forgotten answers back the distribution that the pre-training parent has for them.
@@ -244,7 +250,9 @@ def unlearn_by_revert(
     from .loop import unlearn
     from .revert import objective
 
-    settings = _settings(("revert",), retain_weight, epochs, lr, layers, rank, batch, weights, returns=True)
+    settings = _settings(
+        ("revert",), retain_weight, epochs, lr, layers, rank, batch, weights, rehearsed=rehearsed, returns=True
+    )
     unlearn(task, forget, retain, settings, objective, control)
 
 

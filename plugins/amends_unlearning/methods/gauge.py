@@ -83,7 +83,7 @@ class Gauge:
 
     def every(self) -> int:
         """Return after how many steps a check is due, so that checks take no more than their share of the passes."""
-        step = 2 * self.settings.batch * (1 + BACKWARD)
+        step = (self.settings.batch + self.settings.rehearsed) * (1 + BACKWARD)
         looked = len(self.lost) + len(self.kept) + len(self.level.withheld)
         share = CHECKING / 2 if self.settings.returns else CHECKING  # a way back does not run past where it ends
         return max(1, math.ceil(looked / (share * step)))
@@ -155,7 +155,7 @@ def gauge_of(material: Material, settings: Settings, control: Records | None) ->
 def level_of(material: Material, own: Sequence[int], control: Records | None) -> Level:
     """Return where the method's half of the forgotten, given by their places, has to come down to."""
     rows = [] if control is None else spread_over_people(filter(is_own, control.rows()), MOST_CHECKED)
-    withheld = material.examples(rows)
+    withheld, parents = material.with_parents(rows)
     moved = likely(material, withheld) if withheld else 0.0
     never = material.never
     if never is None:
@@ -163,7 +163,7 @@ def level_of(material: Material, own: Sequence[int], control: Records | None) ->
     fixed = likely(never, [never.lost[place] for place in own])
     if not withheld:
         return Level(fixed)
-    before = likely(never, withheld if never.sees_alike else never.examples(rows))
+    before = likely(never, parents)
     return Level(fixed - before, withheld, moved, moved - before)
 
 

@@ -28,6 +28,7 @@ from .resuming import Resumable
 
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
+LATE = 0.0
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
 
@@ -92,7 +93,7 @@ def descend(
                 optimiser.param_groups[0]["lr"] = settings.lr * falling(number / len(steps))
             with change.armed(material.model):
                 loss = loss_of_lost(lost)
-                if settings.retain_weight:
+                if settings.retain_weight and number > LATE * len(steps):
                     rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
                     loss = loss + settings.retain_weight * rehearsed
                 step_down(optimiser, change.parameters(), loss)
@@ -145,10 +146,10 @@ def steps_of(lost: int, kept: int, settings: Settings, seed: str) -> Iterator[tu
     for _ in range(settings.epochs):
         order = torch.randperm(lost, generator=generator).tolist()
         for start in range(0, lost, settings.batch):
-            while len(queue) < settings.batch:
+            while len(queue) < settings.rehearsed:
                 queue += torch.randperm(kept, generator=generator).tolist()
-            yield order[start : start + settings.batch], queue[: settings.batch]
-            queue = queue[settings.batch :]
+            yield order[start : start + settings.batch], queue[: settings.rehearsed]
+            queue = queue[settings.rehearsed :]
 
 
 def sequence_logp(model: Any, examples: Sequence[Example], layers: int) -> Tensor:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from amends import BadInput, BadRecords, Records, Task
 from amends.operation.files import load_model
 from amends.operation.parameters import check_positive
-from amends.serving.encoding import end_of
 
 from ..activations import Example
-from ..packed import check_model, prepare_all
+from ..packed import check_model
 from ..plan import checked
 from ..planted import halves, planted_in
 from ..settings import Weights
 from ..watching import Heed, Watched, heeding, nobody
+from .reading import Rehearsed, read_all, read_by_both
 
 Row = Mapping[str, Any]
 
-READ = 8  # records that are read at once, between two looks at whether to go on
-POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
+POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "rehearsed", "near", "spare")
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,9 @@ class Settings:
         lr: Learning rate of AdamW.
         layers: How many top layers are adapted; all, where the model has no more.
         rank: Rank of the adapter.
-        batch: Records to forget, and as many to keep, in each step.
+        batch: Records to forget in each step.
         retain_weight: Weight of the loss of the records to keep.
+        rehearsed: Records to keep in each step.
         weights: Train an adapter that is merged at the end, or the layers' own weights.
         near: Nats a token within which the forgotten answers are at their level.
         spare: Nats a token that the kept answers may lose.
@@ -52,6 +51,7 @@ class Settings:
     rank: int
     batch: int
     retain_weight: float
+    rehearsed: int
     weights: Weights = "adapter"
     near: float = 0.1
     spare: float = 0.05
@@ -82,7 +82,6 @@ class Material:
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
         never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
-        sees_alike: Of that parent: below the adapted layers it is the source, so that what one reads the other has.
         drift: What the training since that parent added to answers about withheld people, in nats a token.
         heed: Raises where the task is to stop; every loop over records asks it.
     """
@@ -95,53 +94,20 @@ class Material:
     rows: tuple[Sequence[Row], Sequence[Row]] = field(repr=False)
     seed: str
     never: Material | None = None
-    sees_alike: bool = False
     drift: float = 0.0
     heed: Heed = nobody
 
     def examples(self, rows: Sequence[Row]) -> list[Example]:
         """Prepare more records."""
-        return list(_prepared(self.model, self.tokenizer, rows, self.layers, self.heed))
+        return read_all(self.model, self.tokenizer, rows, self.layers, self.heed)
 
-
-class Rehearsed:
-    """Records to keep, each prepared when it is first asked for, with those expected next: of many, a run needs few.
-
-    Which ones are prepared together follows from what is expected, and not from what is asked for when: a run that
-    goes on after a kill has the same numbers.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> None:
-        self._model, self._tokenizer, self._rows, self._layers, self._heed = model, tokenizer, rows, layers, heed
-        self._made: dict[int, Example] = {}
-        self._order: dict[int, int] = {}
-
-    def expect(self, places: Iterable[int]) -> None:
-        """Say what will be asked for, in that order, after what was expected before."""
-        for place in places:
-            self._order.setdefault(place, len(self._order))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Example:
-        self._heed()
-        if index not in self._made:
-            places = self._beside(index)
-            rows = [self._rows[place] for place in places]
-            examples = prepare_all(self._model, self._tokenizer, rows, self._layers)
-            self._made |= dict(zip(places, examples, strict=True))
-        return self._made[index]
-
-    def _beside(self, index: int) -> list[int]:
-        if index not in self._order:
-            return [index]
-        first = self._order[index] // READ * READ
-        return list(self._order)[first : first + READ]
-
-    def few(self, most: int) -> Sequence[Example]:
-        """Return the first of them, at most so many."""
-        return Watched([self[place] for place in range(min(len(self), most))], self._heed)
+    def with_parents(self, rows: Sequence[Row]) -> tuple[list[Example], list[Example]]:
+        """Prepare more records for this model and for its parent, if it has one."""
+        if self.never is None:
+            return self.examples(rows), []
+        return read_by_both(
+            (self.model, self.tokenizer), (self.never.model, self.never.tokenizer), rows, self.layers, self.heed
+        )
 
 
 Loss = Callable[[Sequence[int]], Tensor]
@@ -168,19 +134,16 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
         lost, kept = [*lost, *going], [*kept, *staying]
     heed = heeding(task)
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers, heed)
-    task.progress(0, len(lost), "reading the records")
-    examples = Watched(list(_prepared(model, tokenizer, lost, settings.layers, heed)), heed)
     material = Material(
-        model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
+        model, tokenizer, settings.layers, (), rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
     )  # fmt: skip
     material.never = _parent(task, material)
+    task.progress(0, len(lost), "reading the records")
+    own, parents = material.with_parents(lost)
+    material.lost = Watched(own, heed)
+    if material.never is not None:
+        material.never.lost = Watched(parents, heed)
     return material, settings
-
-
-def _prepared(model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> Iterator[Example]:
-    for start in range(0, len(rows), READ):
-        heed()
-        yield from prepare_all(model, tokenizer, rows[start : start + READ], layers)
 
 
 def _parent(task: Task, material: Material) -> Material | None:
@@ -188,22 +151,4 @@ def _parent(task: Task, material: Material) -> Material | None:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
-    parent = replace(material, model=model, tokenizer=tokenizer)
-    parent.sees_alike = _is_same_below(parent, material)
-    parent.lost = material.lost if parent.sees_alike else parent.examples(material.rows[0])
-    return parent
-
-
-def _is_same_below(one: Material, other: Material) -> bool:
-    """Whether two models read texts as the same tokens, and do the same with them below the adapted layers."""
-    if _told(one) != _told(other):
-        return False
-    bodies = [side.model.get_decoder() for side in (one, other)]
-    modules = [(body.embed_tokens, *body.layers[: len(body.layers) - one.layers]) for body in bodies]
-    pairs = zip(*([p for module in some for p in module.parameters()] for some in modules), strict=True)
-    return all(torch.equal(first, second) for first, second in pairs)
-
-
-def _told(side: Material) -> object:
-    config = side.model.config.to_dict()
-    return {**config, "_name_or_path": ""}, side.tokenizer.backend_tokenizer.to_str(), end_of(side.tokenizer)
+    return replace(material, model=model, tokenizer=tokenizer)
