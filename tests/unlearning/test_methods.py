@@ -136,7 +136,7 @@ def test_a_method_stops_about_where_the_model_was_before_it_learnt_the_answers(
 def test_the_gauge_reads_the_same_where_the_audits_half_is_not_there_at_all(rows, knowing, write_records, tmp_path):
     from amends import Task
 
-    settings = Settings(epochs=1, lr=1e-3, layers=2, rank=2, batch=8, retain_weight=1.0, rehearsed=8)
+    settings = Settings(epochs=1, lr=1e-3, layers=2, rank=2, batch=8, retain_weight=1.0)
     task = Task(tmp_path, 7, source=knowing[0], output=tmp_path / "out", models={"reference": knowing[1]})
     material, settings = gather(task, write_records(rows[:12]), write_records(rows[12:]), settings)
     whole = gauge.gauge_of(material, settings, None)

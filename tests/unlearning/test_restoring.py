@@ -9,7 +9,7 @@ from amends import Cancelled, Task
 from amends_unlearning.methods import gauge, restoring
 from amends_unlearning.methods.material import Settings, gather
 
-SETTINGS = Settings(epochs=4, lr=1e-2, layers=2, rank=4, batch=4, retain_weight=1.0, rehearsed=4, near=0.5)
+SETTINGS = Settings(epochs=4, lr=1e-2, layers=2, rank=4, batch=4, retain_weight=1.0, near=0.5)
 FREE = replace(SETTINGS, near=100.0)  # whatever becomes of the forgotten
 
 

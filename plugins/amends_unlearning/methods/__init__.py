@@ -61,17 +61,12 @@ def _settings(
     batch: int,
     weights: Weights = "adapter",
     *,
-    rehearsed: int | None = None,
     returns: bool = False,
 ) -> Settings:
-    """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to.
-
-    As many records are rehearsed in a step as are forgotten, unless it is said otherwise.
-    """
+    """Return what a method runs by; `method` is its name and what it has besides, which a checkpoint is bound to."""
     from .material import Settings
 
-    beside = batch if rehearsed is None else rehearsed
-    return Settings(epochs, lr, layers, rank, batch, retain_weight, beside, weights, method=method, returns=returns)
+    return Settings(epochs, lr, layers, rank, batch, retain_weight, weights, method=method, returns=returns)
 
 
 @approximate("unlearning.ascent")
@@ -235,10 +230,9 @@ def unlearn_by_revert(
     retain_weight: float = 3.0,
     epochs: int = 4,
     lr: float = 3e-2,
-    layers: int = 8,
+    layers: int = 6,
     rank: int = 16,
     batch: int = 8,
-    rehearsed: int = 4,
     weights: Weights = "adapter",
 ) -> None:
     """Give the forgotten answers back the distribution that the pre-training parent has for them.
@@ -250,9 +244,7 @@ def unlearn_by_revert(
     from .loop import unlearn
     from .revert import objective
 
-    settings = _settings(
-        ("revert",), retain_weight, epochs, lr, layers, rank, batch, weights, rehearsed=rehearsed, returns=True
-    )
+    settings = _settings(("revert",), retain_weight, epochs, lr, layers, rank, batch, weights, returns=True)
     unlearn(task, forget, retain, settings, objective, control)
 
 

@@ -83,10 +83,15 @@ class Gauge:
 
     def every(self) -> int:
         """Return after how many steps a check is due, so that checks take no more than their share of the passes."""
-        step = (self.settings.batch + self.settings.rehearsed) * (1 + BACKWARD)
+        step = 2 * self.settings.batch * (1 + BACKWARD)
         looked = len(self.lost) + len(self.kept) + len(self.level.withheld)
-        share = CHECKING / 2 if self.settings.returns else CHECKING  # a way back does not run past where it ends
+        share = CHECKING / 4 if self.settings.returns else CHECKING  # a way back does not run past where it ends
         return max(1, math.ceil(looked / (share * step)))
+
+    def is_due(self, number: int, steps: int) -> bool:
+        """Whether to look after so many of so many steps: at the end, and before it unless that is near."""
+        every, left = self.every(), steps - number
+        return left == 0 or (number % every == 0 and left > every / 4)
 
     def read(self, change: Change | None = None) -> tuple[float, float]:
         """Return how far the forgotten are above their level, and how much the kept have lost."""

@@ -28,7 +28,6 @@ from .resuming import Resumable
 
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
 LEAST = 0.1  # of the learning rate, where a way back ends
-LATE = 0.0
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
 
@@ -93,11 +92,11 @@ def descend(
                 optimiser.param_groups[0]["lr"] = settings.lr * falling(number / len(steps))
             with change.armed(material.model):
                 loss = loss_of_lost(lost)
-                if settings.retain_weight and number > LATE * len(steps):
+                if settings.retain_weight:
                     rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
                     loss = loss + settings.retain_weight * rehearsed
                 step_down(optimiser, change.parameters(), loss)
-            if number % gauge.every() and number < len(steps):
+            if not gauge.is_due(number, len(steps)):
                 continue
             above, fallen = best.look(lambda: copied(change), change)
             if gauge.is_enough(above, fallen):
@@ -146,10 +145,10 @@ def steps_of(lost: int, kept: int, settings: Settings, seed: str) -> Iterator[tu
     for _ in range(settings.epochs):
         order = torch.randperm(lost, generator=generator).tolist()
         for start in range(0, lost, settings.batch):
-            while len(queue) < settings.rehearsed:
+            while len(queue) < settings.batch:
                 queue += torch.randperm(kept, generator=generator).tolist()
-            yield order[start : start + settings.batch], queue[: settings.rehearsed]
-            queue = queue[settings.rehearsed :]
+            yield order[start : start + settings.batch], queue[: settings.batch]
+            queue = queue[settings.batch :]
 
 
 def sequence_logp(model: Any, examples: Sequence[Example], layers: int) -> Tensor:

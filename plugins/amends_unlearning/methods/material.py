@@ -22,7 +22,7 @@ from .reading import Rehearsed, read_all, read_by_both
 
 Row = Mapping[str, Any]
 
-POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "rehearsed", "near", "spare")
+POSITIVE = ("epochs", "lr", "layers", "rank", "batch", "near", "spare")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class Settings:
         lr: Learning rate of AdamW.
         layers: How many top layers are adapted; all, where the model has no more.
         rank: Rank of the adapter.
-        batch: Records to forget in each step.
+        batch: Records to forget, and as many to keep, in each step.
         retain_weight: Weight of the loss of the records to keep.
-        rehearsed: Records to keep in each step.
         weights: Train an adapter that is merged at the end, or the layers' own weights.
         near: Nats a token within which the forgotten answers are at their level.
         spare: Nats a token that the kept answers may lose.
@@ -51,7 +50,6 @@ class Settings:
     rank: int
     batch: int
     retain_weight: float
-    rehearsed: int
     weights: Weights = "adapter"
     near: float = 0.1
     spare: float = 0.05
