@@ -230,7 +230,7 @@ def unlearn_by_revert(
     retain_weight: float = 3.0,
     epochs: int = 4,
     lr: float = 3e-2,
-    layers: int = 6,
+    layers: int = 8,
     rank: int = 16,
     batch: int = 8,
     weights: Weights = "adapter",
