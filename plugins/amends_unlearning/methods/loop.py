@@ -27,6 +27,7 @@ from .restoring import batches_of, restore
 from .resuming import Resumable
 
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
+RESUMABLE = 5  # steps of a way back, which is looked at seldom; it never narrows, and so goes on from anywhere
 LEAST = 0.1  # of the learning rate, where a way back ends
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
@@ -97,6 +98,8 @@ def descend(
                     loss = loss + settings.retain_weight * rehearsed
                 step_down(optimiser, change.parameters(), loss)
             if not gauge.is_due(number, len(steps)):
+                if settings.returns and number % RESUMABLE == 0:
+                    run.keep(number)
                 continue
             above, fallen = best.look(lambda: copied(change), change)
             if gauge.is_enough(above, fallen):
