@@ -3,7 +3,7 @@
 A second adapter learns the kept records once more. It reads its inputs through a projector that closes what the
 forgotten records use (orthogonal weight modification: Zeng et al., 2019), the other way round from the adapter that
 forgot, and is only taken where the method's half shows that the kept gained, and that the forgotten stayed near their
-level or regained no more than the kept may lose. Where the kept lost little, it is not tried.
+level or regained no more than the kept may lose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from .gauge import Gauge
 from .material import Material, Settings
 
 LR = 2e-3  # that of `training.finetune`
-WORTH = 0.5  # of what the kept may lose: where they lost no more, they are left as they are
 
 
 def restore(task: Task, material: Material, settings: Settings, gauge: Gauge, reading: tuple[float, float]) -> bool:
@@ -42,8 +41,8 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge, re
         AmendsError: A loss or a reading is not finite.
     """
     before, lost = reading
-    if lost <= WORTH * settings.spare:
-        return False
+    if reading == (gauge.first, 0.0):
+        return False  # nothing was changed
     seed = _own(material.seed)
     change = change_of(material.model, settings.layers, settings.rank, "adapter", seed, list(material.lost))
     optimiser = adamw(change.parameters(), LR)
