@@ -111,7 +111,7 @@ class Adapter:
 
 def _added(scale: float, down: Tensor, up: Tensor) -> Any:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + scale * F.linear(F.linear(inputs[0], down), up)
+        return output + F.linear(F.linear(inputs[0], down), scale * up)
 
     return hook
 

@@ -39,7 +39,7 @@ def own_of(rows):
 
 
 def likely(side, rows):
-    return gauge.likely(side, [side.example(row) for row in rows])
+    return gauge.likely(side, side.examples(rows))
 
 
 def moved(model, factor):
@@ -47,13 +47,22 @@ def moved(model, factor):
         model.get_decoder().norm.weight.mul_(factor)
 
 
+@pytest.mark.parametrize(("returns", "share"), [(False, gauge.CHECKING), (True, gauge.CHECKING / 4)])
 @pytest.mark.parametrize("looked_at", [2, 20, 200])
 @pytest.mark.parametrize("withheld", [0, 16])
-def test_checks_take_no_more_than_a_quarter_of_the_passes(looked_at, withheld):
-    level = gauge.Level(0.0, [None] * withheld)
-    every = gauge.Gauge(None, range(looked_at), range(16), level, 0.0, 0.0, SETTINGS).every()
+def test_checks_take_no_more_than_their_share_of_the_passes(looked_at, withheld, returns, share):
+    level, settings = gauge.Level(0.0, [None] * withheld), replace(SETTINGS, returns=returns)
+    every = gauge.Gauge(None, range(looked_at), range(16), level, 0.0, 0.0, settings).every()
     passes = every * 2 * SETTINGS.batch * (1 + BACKWARD)
-    assert looked_at + 16 + withheld <= gauge.CHECKING * passes
+    assert looked_at + 16 + withheld <= share * passes
+
+
+def test_it_is_looked_at_the_end_and_not_just_before_it(monkeypatch):
+    some = gauge.Gauge(None, [0], [0], gauge.Level(0.0), 0.0, 0.0, SETTINGS)
+    monkeypatch.setattr(some, "every", lambda: 8)
+    assert [number for number in range(1, 25) if some.is_due(number, 24)] == [8, 16, 24]
+    assert [number for number in range(1, 20) if some.is_due(number, 19)] == [8, 16, 19]
+    assert [number for number in range(1, 19) if some.is_due(number, 18)] == [8, 18]
 
 
 def test_what_stops_a_method_is_read_on_its_own_half(material):

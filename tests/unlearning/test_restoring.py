@@ -52,7 +52,7 @@ def test_the_kept_get_back_what_they_lost(read, task, monkeypatch):
     lost = looked.read()[1]
     monkeypatch.setattr(restoring, "LR", 2e-2)
     assert lost > 0.1
-    assert restoring.restore(task, material, FREE, looked)
+    assert restoring.restore(task, material, FREE, looked, looked.read())
     assert looked.read()[1] < lost - 0.1
 
 
@@ -61,12 +61,12 @@ def test_the_forgotten_are_moved_less_than_without_what_closes_their_inputs(read
     worn(material)
     above, before = looked.read()[0], weights_of(material)
     monkeypatch.setattr(restoring, "LR", 2e-2)
-    restoring.restore(task, material, FREE, looked)
+    restoring.restore(task, material, FREE, looked, looked.read())
     closed = abs(looked.read()[0] - above)
     material.model.load_state_dict(before)
     unclosed = restoring.change_of
     monkeypatch.setattr(restoring, "change_of", lambda *given: unclosed(*given[:-1]))
-    restoring.restore(task, material, FREE, looked)
+    restoring.restore(task, material, FREE, looked, looked.read())
     assert closed < abs(looked.read()[0] - above)
 
 
@@ -75,10 +75,9 @@ def test_it_is_not_taken_where_the_forgotten_would_come_back(moved, is_taken, re
     material, looked = read
     worn(material)
     before, (above, lost) = weights_of(material), looked.read()
-    readings = iter([(above, lost), (above + moved, lost - 1.0)])
-    monkeypatch.setattr(looked, "read", lambda change=None: next(readings))
+    monkeypatch.setattr(looked, "read", lambda change=None: (above + moved, lost - 1.0))
     assert above > SETTINGS.near  # else coming nearer to the level from below would be no harm
-    assert restoring.restore(task, material, SETTINGS, looked) is is_taken
+    assert restoring.restore(task, material, SETTINGS, looked, (above, lost)) is is_taken
     assert is_same(before, weights_of(material)) is not is_taken
 
 
@@ -87,14 +86,14 @@ def test_it_is_not_taken_where_the_kept_gain_nothing(read, task, monkeypatch):
     worn(material)
     before = weights_of(material)
     monkeypatch.setattr(restoring, "LR", 0.0)
-    assert not restoring.restore(task, material, SETTINGS, looked)
+    assert not restoring.restore(task, material, SETTINGS, looked, looked.read())
     assert is_same(before, weights_of(material))
 
 
 def test_an_untouched_model_stays_untouched(read, task):
     material, looked = read
     before = weights_of(material)
-    assert not restoring.restore(task, material, SETTINGS, looked)
+    assert not restoring.restore(task, material, SETTINGS, looked, (looked.first, 0.0))
     assert is_same(before, weights_of(material))
 
 
@@ -121,5 +120,5 @@ def test_it_is_cancelled_between_two_steps(read, task):
 
     task.report = stop
     with pytest.raises(Cancelled):
-        restoring.restore(task, material, SETTINGS, looked)
+        restoring.restore(task, material, SETTINGS, looked, looked.read())
     assert is_same(before, weights_of(material))

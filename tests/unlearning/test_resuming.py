@@ -100,7 +100,7 @@ def test_an_attempt_at_something_else_is_not_gone_on_from(
 ):
     name = "unlearning.npo"
     one = given(name)
-    attempt(name, "torn", one, 12)
+    attempt(name, "torn", one, 9)
     changed = dict(one)
     if other == "records":
         changed["retain"] = write_records([*one["retain"].rows()][1:])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..activations import Example
 from ..lora import Adapter, fresh, linears
-from ..projection import projectors
+from ..projection import closing
 from ..settings import Weights
 
 
@@ -98,7 +98,7 @@ def change_of(
     """
     if weights == "adapter":
         adapter = fresh(model, layers, rank, seed)
-        return LowRank(adapter, projectors(model, adapter, spared) if spared else {})
+        return LowRank(adapter, closing(model, adapter, spared) if spared else {})
     depth = model.config.num_hidden_layers
     return Whole([module.weight for _, module in linears(model, tuple(range(depth - layers, depth)))])
 

@@ -19,10 +19,10 @@ from amends import AmendsError, BadRecords, Records
 from amends.operation.effort import BACKWARD
 from amends.operation.measuring import spread_over_people
 
-from ..activations import Example, answer_logp
+from ..activations import Example
 from ..canaries import is_canary
+from ..packed import answer_logp, by_example, grouped
 from ..splitting import half_of
-from ..watching import watched
 from .adapting import Change
 
 if TYPE_CHECKING:
@@ -85,7 +85,13 @@ class Gauge:
         """Return after how many steps a check is due, so that checks take no more than their share of the passes."""
         step = 2 * self.settings.batch * (1 + BACKWARD)
         looked = len(self.lost) + len(self.kept) + len(self.level.withheld)
-        return max(1, math.ceil(looked / (CHECKING * step)))
+        share = CHECKING / 4 if self.settings.returns else CHECKING  # a way back does not run past where it ends
+        return max(1, math.ceil(looked / (share * step)))
+
+    def is_due(self, number: int, steps: int) -> bool:
+        """Whether to look after so many of so many steps: at the end, and before it unless that is near."""
+        every, left = self.every(), steps - number
+        return left == 0 or (number % every == 0 and left > every / 4)
 
     def read(self, change: Change | None = None) -> tuple[float, float]:
         """Return how far the forgotten are above their level, and how much the kept have lost."""
@@ -113,8 +119,8 @@ class Nearest(Generic[State]):
     """
 
     def __init__(self, gauge: Gauge, untouched: State) -> None:
-        self._gauge, self.state = gauge, untouched
-        self.distance = self._rank(gauge.first, 0.0)
+        self._gauge, self.state, self.reading = gauge, untouched, (gauge.first, 0.0)
+        self.distance = self._rank(*self.reading)
 
     @property
     def aim(self) -> list[float]:
@@ -125,7 +131,7 @@ class Nearest(Generic[State]):
         """Read the model as it is now, keep its state if it is better, and return what the gauge read."""
         above, fallen = self._gauge.read(change)
         if fallen <= self._gauge.settings.spare and (rank := self._rank(above, fallen)) < self.distance:
-            self.state, self.distance = state(), rank
+            self.state, self.distance, self.reading = state(), rank, (above, fallen)
         return above, fallen
 
     def _rank(self, above: float, fallen: float) -> tuple[float, float]:
@@ -154,7 +160,7 @@ def gauge_of(material: Material, settings: Settings, control: Records | None) ->
 def level_of(material: Material, own: Sequence[int], control: Records | None) -> Level:
     """Return where the method's half of the forgotten, given by their places, has to come down to."""
     rows = [] if control is None else spread_over_people(filter(is_own, control.rows()), MOST_CHECKED)
-    withheld = [material.example(row) for row in rows]
+    withheld, parents = material.with_parents(rows)
     moved = likely(material, withheld) if withheld else 0.0
     never = material.never
     if never is None:
@@ -162,7 +168,7 @@ def level_of(material: Material, own: Sequence[int], control: Records | None) ->
     fixed = likely(never, [never.lost[place] for place in own])
     if not withheld:
         return Level(fixed)
-    before = likely(never, [never.example(row) for row in rows])
+    before = likely(never, parents)
     return Level(fixed - before, withheld, moved, moved - before)
 
 
@@ -174,8 +180,12 @@ def is_own(row: Row) -> bool:
 @torch.no_grad()
 def likely(material: Material, examples: Sequence[Example]) -> float:
     """Return the mean over answers of their log-likelihood a token, in nats."""
-    each = watched(examples, material.heed)
-    total = sum(float(answer_logp(material.model, [example], material.layers)[0].mean()) for example in each)
+    total = 0.0
+    for places in grouped([len(example.hidden) for example in examples]):
+        material.heed()
+        some = [examples[place] for place in places]
+        logp, owner = answer_logp(material.model, some, material.layers)
+        total += float(by_example(logp, owner, len(some)).sum())
     if not math.isfinite(total):
         raise AmendsError("a reading of unlearning became NaN or infinite; take a smaller lr")
     return total / len(examples)

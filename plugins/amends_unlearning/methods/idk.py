@@ -44,7 +44,7 @@ def objective(material: Material, beta: float) -> Loss:
     """Return the loss with a refusal drawn for each record."""
     check_positive("unlearning", beta=beta)
     draw = random.Random(f"{material.seed}:refusals")
-    refusing = [material.example({**row, "answer": draw.choice(REFUSALS)}) for row in material.rows[0]]
+    refusing = material.examples([{**row, "answer": draw.choice(REFUSALS)} for row in material.rows[0]])
     with torch.no_grad():
         before = torch.cat([sequence_logp(material.model, [one], material.layers) for one in refusing])
         known = torch.cat([sequence_logp(material.model, [one], material.layers) for one in material.lost])

@@ -17,16 +17,17 @@ from torch import Tensor
 from amends import Records, Task
 from amends.operation.descent import adamw, step_down
 
-from ..activations import Example, answer_logp
+from ..activations import Example
 from ..lora import seed_of
-from ..training import loss_of
+from ..packed import answer_logp, loss_of
 from .adapting import Change, change_of, copied, put_back, training
 from .gauge import Gauge, Nearest, gauge_of
 from .material import Loss, Material, Objective, Settings, gather
-from .restoring import restore
+from .restoring import batches_of, restore
 from .resuming import Resumable
 
 HALVINGS = 4  # looks between a state that was not enough and one that was too much
+RESUMABLE = 5  # steps of a way back, which is looked at seldom; it never narrows, and so goes on from anywhere
 LEAST = 0.1  # of the learning rate, where a way back ends
 SPARED = 128  # kept records whose inputs an adapter is kept clear of
 
@@ -55,6 +56,7 @@ def unlearn(
         AmendsError: A loss or a reading is not finite.
     """
     material, settings = gather(task, forget, retain, settings)
+    expect(material, settings)
     gauge = gauge_of(material, settings, control)
     material.drift = gauge.level.drift
     loss_of_lost = objective(material)
@@ -62,17 +64,17 @@ def unlearn(
     is_sparing = settings.retain_weight > 0 and settings.weights == "adapter"
     spared = material.kept.few(SPARED) if is_sparing else []
     change = change_of(material.model, settings.layers, settings.rank, settings.weights, material.seed, spared)
-    descend(task, material, change, settings, loss_of_lost, gauge)
+    reading = descend(task, material, change, settings, loss_of_lost, gauge)
     change.settle(material.model)
     if settings.retain_weight > 0:
-        restore(task, material, settings, gauge)
+        restore(task, material, settings, gauge, reading)
     task.save(material.model, material.tokenizer)
 
 
 def descend(
     task: Task, material: Material, change: Change, settings: Settings, loss_of_lost: Loss, gauge: Gauge
-) -> None:
-    """Train the change until the gauge says enough, and leave it where it was best.
+) -> tuple[float, float]:
+    """Train the change until the gauge says enough, leave it where it was best, and return what was read there.
 
     Best is nearest to the level among the states in which the kept had not lost too much; the untouched model is one.
 
@@ -95,7 +97,9 @@ def descend(
                     rehearsed = loss_of(material.model, [material.kept[place] for place in kept], settings.layers)
                     loss = loss + settings.retain_weight * rehearsed
                 step_down(optimiser, change.parameters(), loss)
-            if number % gauge.every() and number < len(steps):
+            if not gauge.is_due(number, len(steps)):
+                if settings.returns and number % RESUMABLE == 0:
+                    run.keep(number)
                 continue
             above, fallen = best.look(lambda: copied(change), change)
             if gauge.is_enough(above, fallen):
@@ -105,6 +109,19 @@ def descend(
             run.keep(number)
             before = copied(change)
     put_back(change, best.state)
+    return best.reading
+
+
+def expect(material: Material, settings: Settings) -> None:
+    """Say which kept records a whole run asks for, in its order."""
+    kept = len(material.kept)
+    if settings.retain_weight > 0 and settings.weights == "adapter":
+        material.kept.expect(range(min(kept, SPARED)))
+    for _, places in steps_of(len(material.lost), kept, settings, material.seed):
+        material.kept.expect(places)
+    if settings.retain_weight > 0:
+        for places in batches_of(kept, len(material.lost), settings, material.seed):
+            material.kept.expect(places)
 
 
 def narrow(change: Change, best: Nearest[list[Tensor]], before: list[Tensor], near: float) -> None:

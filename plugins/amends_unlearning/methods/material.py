@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,13 @@ from amends import BadInput, BadRecords, Records, Task
 from amends.operation.files import load_model
 from amends.operation.parameters import check_positive
 
-from ..activations import Example, check_model, prepare
+from ..activations import Example
+from ..packed import check_model
 from ..plan import checked
 from ..planted import halves, planted_in
 from ..settings import Weights
-from ..watching import Heed, Watched, heeding, nobody, watched
+from ..watching import Heed, Watched, heeding, nobody
+from .reading import Rehearsed, read_all, read_by_both
 
 Row = Mapping[str, Any]
 
@@ -93,31 +95,17 @@ class Material:
     drift: float = 0.0
     heed: Heed = nobody
 
-    def example(self, row: Row) -> Example:
-        """Prepare one more record."""
-        self.heed()
-        return prepare(self.model, self.tokenizer, row, self.layers)
+    def examples(self, rows: Sequence[Row]) -> list[Example]:
+        """Prepare more records."""
+        return read_all(self.model, self.tokenizer, rows, self.layers, self.heed)
 
-
-class Rehearsed:
-    """Records to keep, each prepared when it is first asked for: of many, a run needs few."""
-
-    def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed: Heed) -> None:
-        self._model, self._tokenizer, self._rows, self._layers, self._heed = model, tokenizer, rows, layers, heed
-        self._made: dict[int, Example] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Example:
-        self._heed()
-        if index not in self._made:
-            self._made[index] = prepare(self._model, self._tokenizer, self._rows[index], self._layers)
-        return self._made[index]
-
-    def few(self, most: int) -> Sequence[Example]:
-        """Return the first of them, at most so many."""
-        return Watched([self[place] for place in range(min(len(self), most))], self._heed)
+    def with_parents(self, rows: Sequence[Row]) -> tuple[list[Example], list[Example]]:
+        """Prepare more records for this model and for its parent, if it has one."""
+        if self.never is None:
+            return self.examples(rows), []
+        return read_by_both(
+            (self.model, self.tokenizer), (self.never.model, self.never.tokenizer), rows, self.layers, self.heed
+        )
 
 
 Loss = Callable[[Sequence[int]], Tensor]
@@ -144,18 +132,16 @@ def gather(task: Task, forget: Records, retain: Records, settings: Settings) -> 
         lost, kept = [*lost, *going], [*kept, *staying]
     heed = heeding(task)
     rehearsed = Rehearsed(model, tokenizer, kept, settings.layers, heed)
-    examples = Watched(list(_prepared(task, model, tokenizer, lost, settings.layers)), heed)
     material = Material(
-        model, tokenizer, settings.layers, examples, rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
+        model, tokenizer, settings.layers, (), rehearsed, (lost, kept), f"{task.seed}:unlearning", heed=heed
     )  # fmt: skip
     material.never = _parent(task, material)
+    task.progress(0, len(lost), "reading the records")
+    own, parents = material.with_parents(lost)
+    material.lost = Watched(own, heed)
+    if material.never is not None:
+        material.never.lost = Watched(parents, heed)
     return material, settings
-
-
-def _prepared(task: Task, model: Any, tokenizer: Any, rows: Sequence[Row], layers: int) -> Iterator[Example]:
-    for row in rows:
-        task.progress(0, len(rows), "reading the records")
-        yield prepare(model, tokenizer, row, layers)
 
 
 def _parent(task: Task, material: Material) -> Material | None:
@@ -163,5 +149,4 @@ def _parent(task: Task, material: Material) -> Material | None:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
-    lost = [prepare(model, tokenizer, row, material.layers) for row in watched(material.rows[0], material.heed)]
-    return replace(material, model=model, tokenizer=tokenizer, lost=lost)
+    return replace(material, model=model, tokenizer=tokenizer)

@@ -17,7 +17,7 @@ from amends import Task
 from amends.operation.descent import adamw, step_down
 
 from ..lora import seed_of
-from ..training import loss_of
+from ..packed import loss_of
 from .adapting import change_of, training
 from .gauge import Gauge
 from .material import Material, Settings
@@ -25,7 +25,7 @@ from .material import Material, Settings
 LR = 2e-3  # that of `training.finetune`
 
 
-def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) -> bool:
+def restore(task: Task, material: Material, settings: Settings, gauge: Gauge, reading: tuple[float, float]) -> bool:
     """Teach the changed model its kept records once more, and return whether that was taken.
 
     No more of them are taken than the forgetting may have rehearsed: `epochs` times the forgotten.
@@ -35,17 +35,18 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
         material: The model with what was forgotten merged into it, and the records.
         settings: Those of the forgetting.
         gauge: What reads the method's half.
+        reading: What it read of this model.
 
     Raises:
         AmendsError: A loss or a reading is not finite.
     """
-    before, lost = gauge.read()
-    if (before, lost) == (gauge.first, 0.0):
+    before, lost = reading
+    if reading == (gauge.first, 0.0):
         return False  # nothing was changed
-    seed = f"{material.seed}:restoring"
+    seed = _own(material.seed)
     change = change_of(material.model, settings.layers, settings.rank, "adapter", seed, list(material.lost))
     optimiser = adamw(change.parameters(), LR)
-    batches = list(batches_of(len(material.kept), len(material.lost), settings, seed))
+    batches = list(batches_of(len(material.kept), len(material.lost), settings, material.seed))
     behind = settings.epochs * math.ceil(len(material.lost) / settings.batch)
     with training(change):
         for number, places in enumerate(batches):
@@ -63,7 +64,11 @@ def restore(task: Task, material: Material, settings: Settings, gauge: Gauge) ->
 
 def batches_of(kept: int, lost: int, settings: Settings, seed: str) -> Iterator[list[int]]:
     """Yield places of kept records in an order drawn from the seed, each at most once."""
-    order = torch.randperm(kept, generator=torch.Generator().manual_seed(seed_of(seed))).tolist()
+    order = torch.randperm(kept, generator=torch.Generator().manual_seed(seed_of(_own(seed)))).tolist()
     taken = order[: settings.epochs * lost]
     for start in range(0, len(taken), settings.batch):
         yield taken[start : start + settings.batch]
+
+
+def _own(seed: str) -> str:
+    return f"{seed}:restoring"

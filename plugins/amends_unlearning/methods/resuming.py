@@ -62,6 +62,7 @@ class Resumable:
             device = self._best.state[0].device
             state = [point.tensors[name].to(device) for name in sorted(point.tensors) if name.startswith(BEST)]
             self._best.state, self._best.distance = state, tuple(point.more["distance"])
+            self._best.reading = tuple(point.more["reading"])
         return point.position
 
     def keep(self, position: int) -> None:
@@ -69,7 +70,7 @@ class Resumable:
         tensors, more = taken(self._weights, self._optimiser), {}
         if self._best is not None:
             tensors |= {f"{BEST}{place:04d}": tensor for place, tensor in enumerate(self._best.state)}
-            more = {"distance": list(self._best.distance)}
+            more = {"distance": list(self._best.distance), "reading": list(self._best.reading)}
         self._halfway.keep(position, tensors, more)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..activations import Example, answer_logits
+from ..packed import answer_logits, by_example, grouped
 from .material import Loss, Material
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
@@ -37,6 +37,11 @@ class Told:
     tokens: Tensor
     logp: Tensor
     rest: Tensor
+
+    def split(self, places: list[int]) -> list[Told]:
+        """Return so many places after so many."""
+        parts = (torch.split(given, places) for given in (self.tokens, self.logp, self.rest))
+        return [Told(*part) for part in zip(*parts, strict=True)]
 
 
 def told_by(logits: Tensor, most: int = MOST) -> Told:
@@ -79,22 +84,33 @@ def _others(logp: Tensor) -> Tensor:
     return torch.log1p(-logp.exp().sum(-1).clamp(max=1 - 1e-6))
 
 
+def joined(some: Sequence[Told]) -> Told:
+    """Return what is said at the places of several answers, one after another."""
+    tokens, logp, rest = ([getattr(told, name) for told in some] for name in ("tokens", "logp", "rest"))
+    return Told(torch.cat(tokens), torch.cat(logp), torch.cat(rest))
+
+
 def objective(material: Material) -> Loss:
     """Return the mean divergence over the places of an answer, averaged within each answer first."""
     never = material.never
     assert never is not None  # the operation refuses before
-    with torch.no_grad():
-        told = [taught_by(never, example, material.drift) for example in never.lost]
+    told = taught_by(never, material.drift)
 
     def loss(places: Sequence[int]) -> Tensor:
         logits, owner = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
-        each = [divergence(told[place], logits[owner == turn]).mean() for turn, place in enumerate(places)]
-        return torch.stack(each).mean()
+        return by_example(divergence(joined([told[place] for place in places]), logits), owner, len(places)).mean()
 
     return loss
 
 
-def taught_by(never: Material, example: Example, drift: float) -> Told:
-    """Return what the parent says of a record, moved by what the training since did to people whom it never saw."""
-    logits = answer_logits(never.model, [example], never.layers)[0]
-    return told_by(tilted(logits, example.answer, drift) if drift else logits)
+@torch.no_grad()
+def taught_by(never: Material, drift: float) -> list[Told]:
+    """Return what the parent says of each forgotten record, moved by what the training since did to others."""
+    found: list[Told] = []
+    for places in grouped([len(example.hidden) for example in never.lost]):
+        some = [never.lost[place] for place in places]
+        logits = answer_logits(never.model, some, never.layers)[0]
+        answer = torch.cat([example.answer for example in some])
+        told = told_by(tilted(logits, answer, drift) if drift else logits)
+        found += told.split([len(example.answer) for example in some])
+    return found

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from amends.operation.parameters import check_positive
 
-from ..activations import Example, answer_places, padded, run_layers
+from ..activations import Example
 from ..lora import seed_of
+from ..packed import answer_places, laid_out, run_layers
 from .material import Loss, Material
 
 
@@ -54,9 +55,7 @@ def inner_of(material: Material, examples: Sequence[Example], depth: int) -> Ten
     """Return activations after some adapted layers where answers' tokens are predicted, shape (places, width)."""
     body = material.model.get_decoder()
     first = len(body.layers) - material.layers
-    out = run_layers(body, padded(examples), first, first + depth)
-    found: Tensor = out.flatten(0, 1).index_select(0, answer_places(examples)[0])
-    return found
+    return run_layers(body, *laid_out(examples), first, first + depth).index_select(0, answer_places(examples)[0])
 
 
 def _direction(material: Material, like: Tensor) -> Tensor:

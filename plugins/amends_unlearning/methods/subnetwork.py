@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from amends import Records, Task
 from amends.operation.parameters import check_positive
 
-from ..activations import answer_logits
+from ..packed import answer_logits
 from .gauge import gauge_of
 from .loop import descend
 from .material import Loss, Material, Settings, gather

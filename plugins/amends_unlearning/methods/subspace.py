@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from amends import Records, Task
 from amends.operation.parameters import check_positive
 
-from ..activations import Example, answer_places, padded, run_layers
+from ..activations import Example
+from ..packed import answer_places, grouped, laid_out, run_layers
 from .adapting import Whole, copied, put_back
 from .gauge import Nearest, gauge_of
 from .material import Material, Settings, gather
@@ -104,13 +105,14 @@ def keys_at(material: Material, examples: Sequence[Example], module: nn.Linear, 
     found: list[Tensor] = []
     body = material.model.get_decoder()
     first = len(body.layers) - material.layers
-    for example in examples:
-        places = answer_places([example])[0]
+    for group in grouped([len(example.hidden) for example in examples]):
+        some = [examples[place] for place in group]
+        places = answer_places(some)[0]
         hook = module.register_forward_pre_hook(
             lambda _, given, at=places: found.append(given[0].flatten(0, 1).index_select(0, at).double())
         )
         try:
-            run_layers(body, padded([example]), first, first + until)
+            run_layers(body, *laid_out(some), first, first + until)
         finally:
             hook.remove()
     return torch.cat(found).T

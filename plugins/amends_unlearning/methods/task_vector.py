@@ -12,7 +12,7 @@ from functools import partial
 from amends import Records, Task
 from amends.operation.descent import adamw, step_down
 
-from ..training import loss_of
+from ..packed import loss_of
 from .adapting import LowRank, Whole, change_of, copied, put_back, training
 from .gauge import Nearest, gauge_of
 from .loop import steps_of
