@@ -1,10 +1,10 @@
 """Measure knowledge editing on CounterFact: quality and CPU-seconds an edit, beside the papers' plain procedure.
 
 By default 200 facts edited one at a time, 100 in one update, 20 beside the weights, 200 in a row of four batches, 40
-erased; `full` edits 1,000 in a row and erases 100. `apart` and `patches` do the same one at a time, at once and in a row
-with patches beside the weights, and `namesakes` says whom these take for whom. Facts are those that the model ranks right, P(true) > P(new), in an
-order drawn by the seed; hyper-parameters were chosen on counterfact-val alone. Text for covariances is WikiText-2's
-validation part.
+erased; `full` edits 1,000 in a row and erases 100. `apart` and `patches` do the same one at a time, at once and in a
+row with patches beside the weights, and `namesakes` says whom these take for whom. Facts are those that the model ranks
+right, P(true) > P(new), in an order drawn by the seed; hyper-parameters were chosen on counterfact-val alone. Text for
+covariances is WikiText-2's validation part.
 """
 
 from __future__ import annotations
