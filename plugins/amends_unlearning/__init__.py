@@ -201,17 +201,19 @@ def measure_equivalence(
     forget: Records,
     control: Records,
     margin: float = 0.1,
+    auc_margin: float = 0.1,
     rungs: int = 1,
     half: Literal["audit", "method", "all"] = "audit",
 ) -> list[Reading]:
     """Read how far forgotten people are from people who were never trained on; equivalent is within the margin.
 
-    Intervals cover 1 - 2 * 0.05 / rungs, so that with any of so many methods a pass is wrong in one of twenty cases.
+    An AUC is never as sure as a mean of so many people, so that its margin is given by itself, `auc_margin`. Intervals
+    cover 1 - 2 * 0.05 / rungs, so that with any of so many methods a pass is wrong in one of twenty cases.
     """
     from .auditing import read_equivalence
     from .equivalence import Margin
 
-    return read_equivalence(task, forget, control, Margin(margin, rungs), half)
+    return read_equivalence(task, forget, control, Margin(margin, rungs), Margin(auc_margin, rungs), half)
 
 
 @amends.probe("unlearning.drill", memory_gb=2.0)
