@@ -12,22 +12,28 @@ from amends import Attachment, Guarantee, Operation, Probe, ProbeTask, Reading, 
 from .attacks import PROBES as ATTACKS
 from .methods import OPERATIONS as METHODS
 from .methods import VERIFIED_BY
+from .scripts import OPERATIONS as SCRIPTS
 
 if TYPE_CHECKING:
     import click
 
     from .recorder import TrainingRecorder
+    from .scripted import keyed_ids, plain_trainer
 
-__all__ = ["TrainingRecorder"]
+__all__ = ["TrainingRecorder", "keyed_ids", "plain_trainer"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for, and not before."""
-    if name != "TrainingRecorder":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .recorder import TrainingRecorder
+    if name == "TrainingRecorder":
+        from .recorder import TrainingRecorder
 
-    return TrainingRecorder
+        return TrainingRecorder
+    if name in __all__:
+        from . import scripted
+
+        return getattr(scripted, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @amends.operation("training.shards", verified_by=VERIFIED_BY, cpus=2, memory_gb=3.0)
@@ -201,17 +207,19 @@ def measure_equivalence(
     forget: Records,
     control: Records,
     margin: float = 0.1,
+    auc_margin: float = 0.1,
     rungs: int = 1,
     half: Literal["audit", "method", "all"] = "audit",
 ) -> list[Reading]:
     """Read how far forgotten people are from people who were never trained on; equivalent is within the margin.
 
-    Intervals cover 1 - 2 * 0.05 / rungs, so that with any of so many methods a pass is wrong in one of twenty cases.
+    An AUC is never as sure as a mean of so many people, so that its margin is given by itself, `auc_margin`. Intervals
+    cover 1 - 2 * 0.05 / rungs, so that with any of so many methods a pass is wrong in one of twenty cases.
     """
     from .auditing import read_equivalence
     from .equivalence import Margin
 
-    return read_equivalence(task, forget, control, Margin(margin, rungs), half)
+    return read_equivalence(task, forget, control, Margin(margin, rungs), Margin(auc_margin, rungs), half)
 
 
 @amends.probe("unlearning.drill", memory_gb=2.0)
@@ -251,8 +259,9 @@ class Shards:
 
 @hookimpl
 def amends_operations() -> Iterable[Operation]:
-    """Offer two ways of training with exact erasure from each, and approximate methods for other models."""
-    return (train_shards, unlearn_shards, train_finetune, unlearn_replay, unlearn_retrain, *METHODS)
+    """Offer three ways of training with exact erasure from each, and approximate methods for other models."""
+    exact = (train_shards, unlearn_shards, train_finetune, unlearn_replay, unlearn_retrain)
+    return (*exact, *SCRIPTS, *METHODS)
 
 
 @hookimpl

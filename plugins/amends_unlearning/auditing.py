@@ -28,7 +28,9 @@ UNITS = {
 }
 
 
-def read_equivalence(task: ProbeTask, forget: Records, control: Records, margin: Margin, half: str) -> list[Reading]:
+def read_equivalence(
+    task: ProbeTask, forget: Records, control: Records, margin: Margin, of_areas: Margin, half: str
+) -> list[Reading]:
     """Read how far the forgotten are from the never-seen, by every measure; 0 is no difference.
 
     - `probability`, `strength`, `exact`: means over the forgotten less those over the controls.
@@ -44,7 +46,7 @@ def read_equivalence(task: ProbeTask, forget: Records, control: Records, margin:
         for name, unit in UNITS.items()
     ]
     detail = {"half": half, "records": len(rows[0]), "control_records": len(rows[1])}
-    return [replace(r, detail={**detail, **r.detail}) for r in (*readings, *_areas(task, rows, margin))]
+    return [replace(r, detail={**detail, **r.detail}) for r in (*readings, *_areas(task, rows, of_areas))]
 
 
 def _means(task: ProbeTask, rows: Sequence[Row], whose: str) -> dict[str, Sample]:

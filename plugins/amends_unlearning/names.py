@@ -31,6 +31,11 @@ def find_keys(salt: str, text: str, is_known: Callable[[str], bool]) -> list[str
     return found
 
 
+def key_of_question(salt: str, prompt: str) -> str:
+    """Return the keyed hash of a whole question, however it is spelt and set apart."""
+    return keyed(salt, f"question:{normalise('text', prompt)}")
+
+
 def keyed(salt: str, text: str) -> str:
     """Return the keyed hash of a text, in hex; without the salt, itself hex, it says nothing."""
     return hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).hexdigest()

@@ -70,6 +70,11 @@ class TrainingRecorder(TrainerCallback):  # type: ignore[misc]  # transformers l
         trainer.get_train_dataloader = self._loader
         return trainer
 
+    def begins(self) -> int:
+        """Return after how many steps the run will begin; above 0 where there is a checkpoint of this very training."""
+        self._prepare()
+        return self._moved
+
     def _loader(self) -> DataLoader[Any]:
         self._prepare()
         trainer = self._trainer

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import lora
 from .lora import Adapter
-from .names import find_keys
+from .names import find_keys, key_of_question
 from .routing import FILE
 from .sentences import Vector, encode
 from .shards import folder_of
@@ -25,8 +25,9 @@ REMEMBERED = 4096  # questions, of which a probe asks each several times
 class Router:
     """Says which shard a question belongs to; None is the base.
 
-    A name that a question holds decides. Where it stands for several shards, because two people share it or
-    because the person is also mentioned elsewhere, the likeness of the question to those shards does.
+    A question that was trained without naming its person decides by itself, else a name that a question holds. Where
+    that stands for several shards, because two people share it or because the person is also mentioned elsewhere, the
+    likeness of the question to those shards does.
     """
 
     salt: str
@@ -35,10 +36,11 @@ class Router:
     shards: tuple[int, ...]
     matrix: Vector = field(repr=False)
     threshold: float
+    questions: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     def route(self, prompt: str) -> int | None:
         """Return the shard of a question, or None."""
-        named = self.named(prompt)
+        named = set(self.questions.get(key_of_question(self.salt, prompt), ())) or self.named(prompt)
         if len(named) == 1:
             return next(iter(named))
         return self.nearest(prompt, named)
@@ -72,6 +74,7 @@ def read(directory: Path) -> Router:
         shards=tuple(entry["shard"] for entry in data["centroids"]),
         matrix=np.array(rows, dtype=np.float32),
         threshold=data["threshold"],
+        questions=data.get("questions", {}),
     )
 
 

@@ -18,7 +18,7 @@ from amends import BadInput, State
 from amends.records import canonical_json, digest_of
 from amends.serving.encoding import TEMPLATE
 
-from .names import keyed, keys_of
+from .names import find_keys, key_of_question, keyed, keys_of
 from .plan import Row, Shard
 from .sentences import Vector, encode
 from .watching import Heed, nobody, watched
@@ -52,6 +52,7 @@ def write(
         "template": TEMPLATE,
         "salt": own,
         **hashed_names(filled, own),
+        "questions": hashed_questions(filled, own),
         "centroids": centroids(filled, vectors),
         "threshold": threshold(vectors),
     }
@@ -87,6 +88,20 @@ def hashed_names(shards: Sequence[Shard], salt: str) -> dict[str, dict[str, list
             for key in {key for name in row.get("names", ()) for key in keys_of(salt, name)}:
                 table[key].add(shard.index)
     return {kind: {key: sorted(where) for key, where in table.items()} for kind, table in found.items()}
+
+
+def hashed_questions(shards: Sequence[Shard], salt: str) -> dict[str, list[int]]:
+    """Return the shards of each question about people that names none of them, by the hash of the whole question.
+
+    No name can tell where it belongs, and its likeness to a shard's mean question often tells wrongly.
+    """
+    found: dict[str, set[int]] = defaultdict(set)
+    for shard in shards:
+        for row in shard.rows:
+            own = {key for name in row.get("names", ()) for key in keys_of(salt, name)}
+            if row["subjects"] and not find_keys(salt, str(row["prompt"]), own.__contains__):
+                found[key_of_question(salt, str(row["prompt"]))].add(shard.index)
+    return {key: sorted(where) for key, where in found.items()}
 
 
 def centroids(shards: Sequence[Shard], vectors: dict[int, list[Vector]]) -> list[dict[str, Any]]:

@@ -311,6 +311,37 @@ def test_a_part_that_is_not_wanted_is_not_measured(bench, tmp_path):
     assert not found.readings
 
 
+def test_a_part_that_fails_is_named_and_the_others_run_and_are_not_measured_again(bench, tmp_path):
+    harness, figures = bench("harness"), bench("figures")
+    asked = []
+
+    def fine():
+        asked.append(1)
+        return [figures.read("one", 1, "s")]
+
+    def run(failing):
+        found = harness.Bench("x", harness.options("x", "", ["--output", str(tmp_path)]), {})
+        found.part("methods: a", lambda: 1 / 0 if failing else fine())
+        found.part("methods: b", fine)
+        return found
+
+    with pytest.raises(SystemExit, match=r"methods: a \(ZeroDivisionError: division by zero\); mend it"):
+        run(failing=True).finish()
+    assert len(json.loads((tmp_path / "x.json").read_bytes())["readings"]) == len(asked) == 1
+    run(failing=False).finish()
+    assert len(json.loads((tmp_path / "x.json").read_bytes())["readings"]) == len(asked) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_each_method_has_a_row_with_what_was_measured_of_it(bench):
+    read, table = bench("figures").read, bench("unlearning_methods_table")
+    found = [read("npo: forgotten probability, less the gold model's", 0.1, "difference", interval=(0.05, 0.2)),
+             read("npo: training for 40 records", 86.0, "CPU-s"), read("the ladder chooses npo, on rung", 2, "rung"),
+             read("idk: kept strength, of the gold model's", 0.9, "share", baseline=1.0)]  # fmt: skip
+    rows = table.rows_of(["revert", "npo", "idk"], found)
+    assert rows == [["npo", "0.100 (0.050 to 0.200)", *[""] * 5, "86", "yes"], ["idk", *[""] * 3, "0.9", *[""] * 4]]
+
+
 @pytest.mark.parametrize("n", ["0", "1.5", "some"])
 def test_a_size_is_a_number_or_full(bench, n, capsys):
     with pytest.raises(SystemExit):

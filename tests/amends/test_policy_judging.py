@@ -59,13 +59,16 @@ def readings(values, n=20, power=0.9):
     return [Reading(name, value, n=n, power=power) for name, value in values.items()]
 
 
-def judged(guarantee="exact", *, changed=None, facts=None, approvals=APPROVALS, objections=(), apart=None, **more):
+def judged(
+    guarantee="exact", *, changed=None, facts=None, approvals=APPROVALS, objections=(), apart=None, powers=None, **more
+):
     after = {name: value for name, value in {**GOOD, **(changed or {})}.items() if value is not None}
     known = {**FACTS, "guarantee": guarantee, **(facts or {})}
     found = readings(after, **more)
     if guarantee == "approximate":
         ends = {**APART, **(apart or {})}
-        found += [Reading(name, 0.0, *both, n=20, power=0.9) for name, both in ends.items() if both is not None]
+        power = {**dict.fromkeys(ends, 0.9), **(powers or {})}
+        found += [Reading(name, 0.0, *both, n=20, power=power[name]) for name, both in ends.items() if both is not None]
     return judge(load_policy("erasure"), readings(BEFORE), found, known, approvals, objections)
 
 
@@ -157,6 +160,12 @@ def test_on_the_approximate_path_a_difference_that_may_be_more_than_the_margin_d
     wide = (-0.05, 0.25)
     for ends in (wide, None, (None, None), (math.nan, math.nan)):
         assert not judged("approximate", apart={name: ends}).allowed
+
+
+@pytest.mark.parametrize("name", sorted(APART))
+def test_a_comparison_that_is_inconclusive_denies_even_where_its_interval_lies_within_the_margin(name):
+    for power in (0.79, 0.0, None, math.nan):
+        assert not judged("approximate", powers={name: power}).allowed
 
 
 @pytest.mark.parametrize("name", sorted(name for name in APART if "equivalence" in name))

@@ -10,6 +10,7 @@ import resource
 import shutil
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -110,6 +111,7 @@ class Bench:
         self.partial = self.output / f"{name}.partial.json"
         self.readings: list[Reading] = []
         self.kept: dict[str, Any] = {}
+        self.failed: dict[str, str] = {}
         self._resume()
 
     def _resume(self) -> None:
@@ -150,16 +152,30 @@ class Bench:
         self.once(f"calibration {done + 1}", gemm)
 
     def part(self, name: str, measure: Callable[[], Iterable[Reading]]) -> None:
-        """Measure a part, unless other parts alone are wanted or an interrupted run has measured it."""
-        if self.only and name not in self.only:
+        """Measure a part, unless other parts alone are wanted or an interrupted run has measured it.
+
+        One that fails is named at the end and leaves the others alone; a run that goes on tries it again. A part
+        `a: b` is one of the parts `a`, which are wanted by that name or by their own.
+        """
+        if self.only and not {name, name.partition(":")[0]} & set(self.only):
             return
         if name not in self.kept:
             self.calibrate()
             self.say(f"measuring {name}")
-        self.readings += [Reading(**found) for found in self.once(name, lambda: [asdict(r) for r in measure()])]
+        try:
+            found = self.once(name, lambda: [asdict(r) for r in measure()])
+        except Exception as error:
+            self.failed[name] = f"{type(error).__name__}: {error}"
+            self.say(f"{name} failed, the others go on:\n{traceback.format_exc()}")
+            return
+        self.readings += [Reading(**one) for one in found]
 
     def finish(self) -> Path:
-        """Write `NAME.json`, show the table, and drop what was kept for going on."""
+        """Write `NAME.json`, show the table, and drop what was kept for going on.
+
+        Raises:
+            SystemExit: A part failed. What was measured is shown and kept, so that the same command tries the rest.
+        """
         self.calibrate()
         gflops = [value for key, value in self.kept.items() if key.startswith("calibration")]
         calibration = {"what": f"float32 product of two {GEMM} x {GEMM} matrices", "unit": "GFLOP per CPU-second"}
@@ -170,6 +186,9 @@ class Bench:
         readings = [asdict(reading) for reading in self.readings]
         self._write(file, {"machine": told, "calibration": calibration, "readings": readings})
         show(self.name, self.readings, f"{calibration['value']:.1f} {calibration['unit']}; {file}")
+        if self.failed:
+            told = "; ".join(f"{name} ({why})" for name, why in self.failed.items())
+            raise SystemExit(f"bench-{self.name}: failed: {told}; mend it and run the same command again")
         self.partial.unlink(missing_ok=True)
         shutil.rmtree(self.work, ignore_errors=True)
         return file

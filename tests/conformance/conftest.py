@@ -28,6 +28,7 @@ FINETUNE = {
     "placement_salt": "5a17", "steps": 3, "epochs": 2, "layers": 1, "rank": 2, "checkpoints": 2,
     "canaries": 1,
 }  # fmt: skip
+SCRIPT = {"placement_salt": "5a17", "steps": 3, "epochs": 2, "checkpoints": 2, "lr": 1e-3}
 PUSHING = {"epochs": 1, "layers": 1, "rank": 2, "batch": 2}
 SOLVING = {"steps": 2, "contexts": 1, "tokens": 1024, "shrinkage": 0.1}
 TEACHING = {"layers": 1, "epochs": 1, "length": 24, "batch": 8}
@@ -38,6 +39,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "training.finetune": FINETUNE,
     "unlearning.replay": FINETUNE,
     "unlearning.retrain": FINETUNE,
+    "training.trainer": SCRIPT,
+    "unlearning.replay-trainer": SCRIPT,
     **{f"unlearning.{name}": PUSHING for name in ("revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu")},
     "unlearning.task-vector": PUSHING,
     "unlearning.subnetwork": {"epochs": 1, "layers": 1, "batch": 2},

@@ -66,6 +66,9 @@ def test_enough_people_alike_are_equivalent_by_means_and_too_few_by_area(measure
     found = measure(forget, control, tables(forget + control, 0.3, 0.3))
     assert {found[name].detail["verdict"] for name in ("probability", "strength", "exact", "truth")} == {"equivalent"}
     assert found["auc_loss"].detail["verdict"] == "inconclusive"
+    wider = measure(forget, control, tables(forget + control, 0.3, 0.3), auc_margin=0.3)
+    assert (wider["auc_loss"].detail["verdict"], wider["auc_loss"].detail["margin"]) == ("equivalent", 0.3)
+    assert wider["probability"] == found["probability"]
     assert (found["probability"].n, found["probability"].detail["records"]) == (20, 40)
     assert not any("parent" in name or "reference" in name for name in found)
 

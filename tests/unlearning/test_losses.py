@@ -113,6 +113,15 @@ def test_a_straight_through_mask_is_hard_and_has_the_sigmoids_gradient():
     assert slope.tolist() == pytest.approx([sigmoid(x) * (1 - sigmoid(x)) for x in (-1.0, 0.5)])
 
 
+def test_a_part_that_the_forgotten_need_more_than_the_kept_is_pruned_sooner():
+    lost, kept = {"a": torch.tensor([4.0, 4.0]), "b": torch.tensor([1.0, 0.0])}, {"a": torch.tensor([0.0, 7.0])}
+    kept["b"] = torch.tensor([1.0, 0.0])  # their mean is 2, and no need is taken for less
+    found = subnetwork.speeds(lost, kept, 0.25)
+    torch.testing.assert_close(found["a"], torch.tensor([1.0, 4 / 7 / 2]))
+    torch.testing.assert_close(found["b"], torch.tensor([0.25, 0.0]))
+    assert subnetwork.speeds(lost, kept, 0.5)["a"].tolist() == [1.0, 1.0]
+
+
 def test_a_bitmap_holds_every_bit():
     torch.manual_seed(0)
     pruned = {"007": torch.rand(5, 7) > 0.5, "008": torch.rand(11) > 0.5}

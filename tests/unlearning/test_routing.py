@@ -90,6 +90,22 @@ def test_every_trained_question_is_routed_to_its_shard(version, in_shards):
     assert all(found.route(row["prompt"]) == placement.of_record(row).shard for row in rows)
 
 
+def test_a_trained_question_that_does_not_name_its_person_is_routed_to_their_shard(
+    run_task, prepared, write_records, in_shards
+):
+    from amends_unlearning.placement import Placement
+
+    rows = prepared(records(people(6, 1, facts=2), 1, share=0.0))
+    rows = [{**row, "prompt": f"Who was born in {1900 + n}, by the sea?"} for n, row in enumerate(rows)]
+    path = run_task(train_shards, records=write_records(rows), shards=3, slices=2, **in_shards).output
+    found, placement = router.read(path / "attachments" / "shards"), Placement(in_shards["placement_salt"], 3, 2)
+    assert len({placement.of_record(row).shard for row in rows}) > 1
+    for row in rows:
+        assert found.route(row["prompt"].lower().replace(",", " ")) == placement.of_record(row).shard
+    text = (path / "attachments" / "shards" / "router.json").read_text()
+    assert "born" not in text
+
+
 def test_the_router_names_nobody_and_keeps_no_vector_of_one_persons_question(version):
     rows, path = version
     text = (path / "attachments" / "shards" / "router.json").read_text()

@@ -21,8 +21,11 @@ def test_only_what_rebuilds_claims_to_be_exact():
     offered = list(amends_unlearning.amends_operations())
     rebuilding = {operation.name for operation in offered if operation.rebuilds}
     assert rebuilding == {o.name for o in offered if o.guarantee is Guarantee.EXACT}
-    assert rebuilding == {"unlearning.shards", "unlearning.replay", "unlearning.retrain"}
-    assert {o.name for o in offered if o.guarantee is None} == {"training.shards", "training.finetune"}
+    assert rebuilding == {
+        "unlearning.shards", "unlearning.replay", "unlearning.retrain", "unlearning.replay-trainer"
+    }  # fmt: skip
+    trainings = {"training.shards", "training.finetune", "training.trainer"}
+    assert {o.name for o in offered if o.guarantee is None} == trainings
     assert [o.name for o in offered if o.accepts] == ["unlearning.shards"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from amends.cli.output import Screen
@@ -17,9 +19,14 @@ from amends.cli.verbs import verb
 @click.option("--operation", default="training.shards", show_default=True, help="What trains.")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter. Repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The only source of randomness.")
+@click.option(
+    "--state", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIRECTORY",
+    help="What a run of this operation left elsewhere: checked, and taken over.",
+)  # fmt: skip
 def train(
-    screen: Screen, base: str, data: str, model: str, operation: str, parameters: tuple[str, ...], seed: int
-) -> None:
+    screen: Screen, base: str, data: str, model: str, operation: str, parameters: tuple[str, ...], seed: int,
+    state: Path | None,
+) -> None:  # fmt: skip
     """Train a model durably; its first version becomes `champion`.
 
     `amends operations training.shards` lists the parameters.
@@ -30,7 +37,7 @@ def train(
     values = read_values(parameters, offering.operation(operation)["parameters"])
     with screen.workspace() as workspace:
         case, steps = carrying.train(
-            workspace, base=base, data=data, model=model, operation=operation, parameters=values, seed=seed
+            workspace, base=base, data=data, model=model, operation=operation, parameters=values, seed=seed, state=state
         )
     version, alias = steps["register"]["version"], steps["promote"]["alias"]
     readings = [(r["name"], r["value"], r["low"], r["high"], r["n"], r["unit"]) for r in steps["measure"]["after"]]

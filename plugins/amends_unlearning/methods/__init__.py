@@ -280,6 +280,7 @@ def unlearn_by_subnetwork(
     reference: ModelVersion | None = None,
     grain: Literal["neuron", "weight"] = "weight",
     sparse: float = 1.0,
+    fastest: float = 0.001,
     retain_weight: float = 4.0,
     epochs: int = 8,
     lr: float = 0.2,
@@ -289,8 +290,8 @@ def unlearn_by_subnetwork(
     """Prune the parts that only the forgotten need, by learnt masks (knowledge-critical subnetwork, Bayazit et al.)."""
     from .subnetwork import unlearn
 
-    settings = _settings(("subnetwork", grain, sparse), retain_weight, epochs, lr, layers, 1, batch)
-    unlearn(task, forget, retain, settings, grain, sparse, control)
+    settings = _settings(("subnetwork", grain, sparse, fastest), retain_weight, epochs, lr, layers, 1, batch)
+    unlearn(task, forget, retain, settings, grain, sparse, fastest, control)
 
 
 def effort_of_projection(loads: Mapping[str, Load], *, depth: int, layers: int, **more: Any) -> float:

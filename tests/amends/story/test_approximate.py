@@ -18,7 +18,7 @@ from amends.ledger import cases, lineage
 PLUGIN = '''
 """A toy plugin: plain training of every weight, as most models were made."""
 import amends
-from amends import Records, Task, hookimpl
+from amends import ProbeTask, Reading, Records, Task, hookimpl
 
 
 @amends.operation("toy.plain", verified_by=["utility.perplexity"])
@@ -59,9 +59,20 @@ def still(task: Task, *, forget: Records, retain: Records) -> None:
     task.keep_weights()
 
 
+@amends.probe("toy.raising")
+def raising(task: ProbeTask, *, forget: Records) -> list[Reading]:
+    """Fail on what it reads."""
+    raise ValueError(next(iter(forget.rows()))["answer"])
+
+
 @hookimpl
 def amends_operations():
     return [plain, unfit, idle, still]
+
+
+@hookimpl
+def amends_probes():
+    return [raising]
 '''
 POLICY = """name: erasure
 description: What a model gets that was not trained in shards, without the rules on power that a tiny case cannot meet.
@@ -120,6 +131,16 @@ def test_where_readings_decide_against_it_nothing_is_promoted(plainly, told):
     with pytest.raises(TaskFailed, match="The erased answers are as likely as before"):
         plainly.carry(plainly.approved())
     assert plainly.versions() == [(1, "active")] and plainly.staged() == ()
+
+
+def test_a_probe_that_fails_ends_the_case_without_a_promotion_and_without_what_it_read(plainly, told):
+    policy = POLICY.replace("BOUND", "1.0").replace("unlearning.npo", "toy.idle")
+    told.set_policy(plainly.home, policy.replace("probes:\n", "probes:\n  toy.raising: {}\n"))
+    case = plainly.approved()
+    with pytest.raises(TaskFailed) as failed:
+        plainly.carry(case)
+    assert "toy.raising" in str(failed.value) and "Varga" not in str(failed.value)
+    assert plainly.versions() == [(1, "active")] and not plainly.decisions(case.id)
 
 
 LADDER = POLICY.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import TaskFailed
@@ -220,6 +221,7 @@ def train(
     operation: str = "training.shards",
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
+    state: Path | None = None,
 ) -> tuple[Case, Mapping[str, Any]]:
     """Train a model durably; returns the case and what its steps left: `train`, `measure`, `register`, `promote`.
 
@@ -227,7 +229,7 @@ def train(
         TaskFailed: It failed for good.
     """
     id = open_training(
-        workspace, base=base, data=data, model=model, operation=operation, parameters=parameters, seed=seed
+        workspace, base=base, data=data, model=model, operation=operation, parameters=parameters, seed=seed, state=state
     )
     with executor(workspace):
         with workspace.database.transaction() as connection:

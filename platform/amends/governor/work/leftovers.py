@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 ASKING = "ask"
 """The step of a finding that writes questions about a person, and deletes them."""
 
-BUILDING = ("train", "apply", "rebuild", "counterfactual")
+BROUGHT = "brought"
+"""The step of a training that seals what a run elsewhere has left."""
+
+BUILDING = (BROUGHT, "train", "apply", "rebuild", "counterfactual")
 TRY = "try:"
 """What the steps begin with that try a candidate each."""
 Steps = Mapping[str, Mapping[str, Any]]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from amends.errors import BadInput
 from amends.governor.models.importing import check_model_name
 from amends.governor.models.promoting import CHAMPION, Promotion, champion, promote
 from amends.governor.models.quarantine import refuse_quarantined
@@ -14,13 +16,14 @@ from amends.governor.models.recipes import read_recipe
 from amends.governor.models.verifying import verify_version
 from amends.governor.models.versions import Entry, enter
 from amends.governor.work.incidents import incident_facts
+from amends.governor.work.leftovers import BROUGHT, drop_built
 from amends.governor.work.measuring import readings
 from amends.governor.work.piece import Result, Work, age_days, earlier, plan_of, requester_of, stopper, wait
 from amends.governor.work.replacing import suppressed
 from amends.governor.work.replaying import work_name
 from amends.governor.work.running import Step, finish, measure, operate
 from amends.governor.workspace import Workspace
-from amends.ledger import aliases, cases, datasets, lineage
+from amends.ledger import aliases, cases, datasets, journal, lineage
 from amends.ledger.actions import Action
 from amends.ledger.lineage import DataUse, Edge
 from amends.records import Case, CaseStatus, Change, DataSubject, ModelVersion, Records
@@ -39,6 +42,7 @@ def open_training(
     operation: str = "training.shards",
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
+    state: Path | None = None,
 ) -> str:
     """Open a durable training case and return its id.
 
@@ -50,9 +54,11 @@ def open_training(
         operation: What trains.
         parameters: Its parameters; salts that are not given are drawn here.
         seed: The only source of randomness.
+        state: What a run of the operation left elsewhere, in a directory: handed to it as the lineage's state, to
+            check and take over.
 
     Raises:
-        BadInput: The base, the data set or a parameter cannot be used.
+        BadInput: The base, the data set, a parameter or a file of the state cannot be used.
         Denied: The base is quarantined.
     """
     actor = workspace.require_role("ml-engineer", "operator")
@@ -71,6 +77,7 @@ def open_training(
         "source": source.digest, "records": {"records": dataset.digest}, "seed": seed,
         "parameters": {name: value for name, value in checked.items() if name != "records"},
     }  # fmt: skip
+    brought = sealed(workspace, model, operation, state) if state is not None else {}
     id, now = f"t-{secrets.token_hex(5)}", datetime.now(UTC)
     case = Case(
         id=id, kind="training", model=model, subject=DataSubject("s_nobody"), status=CaseStatus.LOCATING,
@@ -79,8 +86,34 @@ def open_training(
     with workspace.database.transaction() as connection:
         cases.open_case(connection, case, quorum=0)
         digest = cases.set_plan(connection, id, plan)
+        if brought:
+            journal.record_step(connection, id, BROUGHT, {"state": brought})
         workspace.record(connection, f"{id}:opened", Action.TRAINING_OPENED, {"model": model, "plan": digest})
     return id
+
+
+def sealed(workspace: Workspace, model: str, operation: str, directory: Path) -> dict[str, str]:
+    """Seal a directory's files as state of a model's lineage, and return their digests by name.
+
+    Raises:
+        BadInput: There is no file in it.
+    """
+    from amends.scheduler.state import SealedState
+
+    files = sorted(file for file in directory.rglob("*") if file.is_file()) if directory.is_dir() else []
+    if not files:
+        raise BadInput(f"there is nothing in {directory} to take over; name the directory that a run has left")
+    state = SealedState(workspace.blobs, {}, workspace.keyring.lineage_key(work_name(model)).hex())
+    for file in files:
+        state.put(f"{operation.rpartition('.')[2]}/{file.relative_to(directory).as_posix()}", file.read_bytes())
+    return state.digests
+
+
+def _brought(workspace: Workspace, work: Work) -> Mapping[str, str]:
+    """Return the state that was brought along, by name."""
+    with workspace.database.read() as connection:
+        found = journal.step_result(connection, work.lead, BROUGHT)
+    return found["state"] if found else {}
 
 
 def train(workspace: Workspace, work: Work) -> Result:
@@ -95,8 +128,9 @@ def train(workspace: Workspace, work: Work) -> Result:
     refuse_quarantined(workspace, source)
     step = Step(plan["operation"], plan["records"], plan["parameters"], plan["seed"])
     handle = operate(
-        workspace, f"{work.lead}-train", step, source=plan["source"], state={}, lineage=work_name(work.model)
-    )
+        workspace, f"{work.lead}-train", step, source=plan["source"], state=_brought(workspace, work),
+        lineage=work_name(work.model),
+    )  # fmt: skip
     recipe = read_recipe(workspace, plan["source"])
     return finish(workspace, handle, step, recipe, stopper(workspace, work)).to_json()
 
@@ -129,6 +163,7 @@ def register_training(workspace: Workspace, work: Work) -> Result:
         tags={"amends.case": work.lead},
     )
     version = enter(workspace, entry, Action.MODEL_REGISTERED, requester_of(workspace, work))
+    drop_built(workspace, work.lead, [{"state": _brought(workspace, work)}], built)  # what the operation did not keep
     return {"version": version.version, "digest": version.digest}
 
 
