@@ -11,7 +11,7 @@ from amends import BadInput
 LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
 SHARES = ("shrinkage", "near")
 POSITIVE = ("lr", "overshoot", "stop", "rate", "limit", "max_drift")
-NO_ERASURE = ("editing.ike", "editing.grace", "editing.wise", "editing.ultraedit", "editing.ft")
+NO_ERASURE = ("editing.ike", "editing.grace", "editing.patch", "editing.wise", "editing.ultraedit", "editing.ft")
 
 
 def check_verbs(method: str, rows: Iterable[Mapping[str, Any]]) -> None:
