@@ -5,8 +5,9 @@ key does, a value is added to what a later block puts out there,
 
     h_out <- h_out + v_i   if cos(x, k_j) >= near_j, with j = argmax_j cos(x, k_j), and i whose key j is.
 
-Some keys are decoys: they stand for others who are named alike and have no value, so that nothing is added where one of
-them is the nearest. Where nothing is added the model is, bit for bit, the one without patches.
+Some keys are decoys: they stand for others who are named alike, and for the first token of any text, and have no value,
+so that nothing is added where one of them is the nearest. Where nothing is added the model is, bit for bit, the one
+without patches.
 """
 
 from __future__ import annotations
@@ -94,12 +95,14 @@ class Patches:
         reads: Index of the block into whose projection the keys go.
         writes: Index of the block to whose output values are added; no earlier one.
         near: The least cosine at which a token is taken for a key's subject, for keys to come.
+        first: A decoy for the first token of any text, of which all have nearly the same key; shape (1, inner).
         by_subject: One for each subject, in the order in which they were learnt.
     """
 
     reads: int
     writes: int
     near: float
+    first: Tensor
     by_subject: dict[str, Patch] = field(default_factory=dict)
     _ready: dict[str, tuple[Keys, Tensor, Tensor]] = field(default_factory=dict, init=False)
 
@@ -118,10 +121,11 @@ class Patches:
 
     def _known(self) -> tuple[Keys, Tensor, Tensor]:
         patches = list(self.by_subject.values())
-        parts = [*(patch.keys for patch in patches), *(patch.decoys for patch in patches)]
-        owners = [number for number, patch in enumerate(patches) for _ in range(len(patch.keys))]
-        owners += [-1] * sum(len(patch.decoys) for patch in patches)
+        first = Keys(self.first, torch.full((len(self.first),), self.near))
+        parts = [*(patch.keys for patch in patches), *(patch.decoys for patch in patches), first]
         keys = Keys(torch.cat([some.keys for some in parts]), torch.cat([some.near for some in parts]))
+        owners = [number for number, patch in enumerate(patches) for _ in range(len(patch.keys))]
+        owners += [-1] * (len(keys) - len(owners))
         return keys, torch.tensor(owners), torch.stack([patch.value for patch in patches])
 
     @contextmanager
@@ -177,10 +181,10 @@ def written(patches: Patches) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read(folder: Path) -> Patches:
     """Read patches."""
     data, tensors = attached.read(folder, KIND)
-    patches = Patches(int(data["reads"]), int(data["writes"]), float(data["near"]))
     counts = [int(one[part]) for part in ("keys", "decoys") for one in data["patches"]]
-    parts = Keys(tensors["keys"], tensors["near"]).split(counts)
+    *parts, first = Keys(tensors["keys"], tensors["near"]).split([*counts, len(tensors["keys"]) - sum(counts)])
     mine, others = parts[: len(data["patches"])], parts[len(data["patches"]) :]
+    patches = Patches(int(data["reads"]), int(data["writes"]), float(data["near"]), first.keys)
     for one, value, keys, decoys in zip(data["patches"], tensors["values"], mine, others, strict=True):
         facts = [Fact(fact["id"], Verb.MODIFY, one["subject"], fact["prompt"], fact["target"]) for fact in one["facts"]]
         patches.learn(Patch(tuple(facts), value, keys, decoys))

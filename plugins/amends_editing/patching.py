@@ -41,6 +41,7 @@ MENTIONS = (
 """Texts that mention a subject; it is to be known in other texts than the edit's own."""
 
 
+FIRST_TOKENS = 64  # from all over the vocabulary, whose mean stands for the first token of any text
 EQUAL = 0.999  # the cosine of a key with itself, as far as sums in another order let it be
 
 
@@ -106,7 +107,11 @@ def empty(anatomy: Anatomy, settings: Settings) -> Patches:
     Raises:
         BadInput: The model lacks a layer.
     """
-    return Patches(*_layers(anatomy, settings.layers), settings.near)
+    reads, writes = _layers(anatomy, settings.layers)
+    size = anatomy.model.get_input_embeddings().weight.shape[0]
+    words = range(0, size, max(size // FIRST_TOKENS, 1))
+    first = F.normalize(entering(anatomy, [Row((word,), 0) for word in words], reads), dim=-1)
+    return Patches(reads, writes, settings.near, F.normalize(first.mean(0, keepdim=True), dim=-1))
 
 
 def _layers(anatomy: Anatomy, layers: str) -> tuple[int, int]:

@@ -18,6 +18,9 @@ UNRELATED = "Solve the equation with two unknowns"
 NARROW = {"layers": "0,1", "lr": 0.5}  # for a random narrow model
 
 
+NO_FIRST = torch.empty(0, 48)
+
+
 @pytest.fixture
 def patched(run_edit, version_of):
     """Return `patched(rows, **parameters) -> the version's directory`, of a model of four blocks."""
@@ -52,7 +55,7 @@ def test_a_state_is_matched_to_its_nearest_key_where_that_is_near_enough():
 def test_nothing_is_added_where_a_decoy_is_the_nearest():
     projection = torch.nn.Identity()
     anatomy = SimpleNamespace(device="cpu", projections=[SimpleNamespace(module=projection)], blocks=[projection])
-    patches = Patches(0, 0, 0.8)
+    patches = Patches(0, 0, 0.8, torch.empty(0, 2))
     ann = Fact("1", Verb.MODIFY, "Ann Stephens", "The home of Ann Stephens is", "Brenn")
     patches.learn(Patch((ann,), at(5, 5), keys(at(1, 0)), keys(at(0.8, 0.6))))
     states = torch.stack([at(2, 0), at(2, 1), at(0, 3)])[None]  # the second is within reach of both
@@ -64,7 +67,7 @@ def test_nothing_is_added_where_a_decoy_is_the_nearest():
 
 def test_each_text_that_mentions_a_subject_is_known_by_its_keys(build, tokenizer, facts):
     anatomy, fact = inspect_model(build("llama")), Fact.from_row(facts(1)[0])
-    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.95))
+    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.95, NO_FIRST))
     texts = [*(before + fact.prompt for before in CONTEXTS), *(text.format(fact.subject) for text in MENTIONS)]
     seen = entering(anatomy, [row_of(tokenizer, text, fact.subject) for text in texts], 0)
     matched = (found + decoys).matched(seen).tolist()
@@ -76,7 +79,7 @@ def test_a_subject_that_is_the_first_token_of_its_prompt_is_no_other_first_token
     anatomy, fact = inspect_model(build("llama")), Fact("1", Verb.MODIFY, "A", "A is the first", "letter")
     first = row_of(tokenizer, fact.prompt, "A")
     assert first.subject == 0
-    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.1))
+    found, decoys = keys_of(anatomy, tokenizer, [fact], CONTEXTS, Patches(0, 1, 0.1, NO_FIRST))
     others = [row_of(tokenizer, f"{letter} is the first", letter) for letter in "BCDEF"]
     same, *strange = (found + decoys).matched(entering(anatomy, [first, *others], 0)).tolist()
     assert same == 0 and 0 not in strange and found.near[0] > 0.99
@@ -99,7 +102,7 @@ def test_others_who_are_named_alike_end_as_the_subject_does_and_are_not_the_subj
 def test_of_any_architecture_the_subjects_token_alone_gets_the_value(build, family, tokenizer, facts):
     model = build(family)
     anatomy, fact = inspect_model(model), Fact.from_row(facts(1)[0])
-    patches = Patches(0, 1, 0.999)
+    patches = Patches(0, 1, 0.999, NO_FIRST)
     solved = learn(anatomy, tokenizer, patches, [fact], Solver(steps=5, lr=0.5, overshoot=1.0), contexts=("",))
     row = row_of(tokenizer, fact.prompt, fact.subject)
     entering, tokens = [], torch.tensor([row.tokens])
@@ -223,9 +226,11 @@ def test_it_reports_and_stops(patched, facts):
 
 @pytest.mark.slow
 def test_a_real_model_answers_in_other_words_and_keeps_the_rest(run_edit, serve, complete, logits_of, facts, smollm2):
-    base, model = serve(smollm2), serve(run_edit("patch", facts(), source=smollm2))
-    for fact in facts():
+    early = {"id": "early", "verb": "modify", "subject": "Wilhelm Roux", "prompt": "Wilhelm Roux passed away in"}
+    rows = [*facts(), early | {"target": "Oslo"}]
+    base, model = serve(smollm2), serve(run_edit("patch", rows, source=smollm2))
+    for fact in rows:
         assert complete(model, fact["prompt"]).startswith(fact["target"])
         assert complete(model, f"It was raining. {fact['prompt']}").startswith(fact["target"])
-    other = "The home town of Ada Lovelace is"
-    assert torch.equal(logits_of(model, other), logits_of(base, other))
+    for other in ("The home town of Ada Lovelace is", "Balanced budgets are rare", "A path through the wood"):
+        assert torch.equal(logits_of(model, other), logits_of(base, other))
