@@ -26,6 +26,7 @@ from amends_editing.desk import CONTEXTS
 from amends_editing.erasing import STRANGERS
 from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.patches import KIND, Keys, Patch, Patches, read, written
+from amends_editing.settings import named_layers
 from amends_editing.structure import Anatomy, ending_with, inspect_model, reading
 from amends_editing.tails import Row
 from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
@@ -121,10 +122,7 @@ def _layers(anatomy: Anatomy, layers: str) -> tuple[int, int]:
         BadInput: They are not one or two layers that the model has.
     """
     if layers:
-        try:
-            chosen = anatomy.check_layers([int(part) for part in layers.split(",")])
-        except ValueError:
-            raise BadInput(f"layers must be numbers with commas between, such as 4,8, not {layers!r}") from None
+        chosen = anatomy.check_layers(named_layers(layers))
         return chosen[0], chosen[-1]
     first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in DEFAULT_LAYERS)
     return first, last
