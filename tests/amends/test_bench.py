@@ -175,12 +175,14 @@ def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_p
     check_schema(figures)
     by_name = {reading["name"]: reading for reading in figures["readings"]}
     assert by_name["unedited: efficacy"]["value"] == 0  # that is how they were picked
-    for name in ("one at a time", "plain procedure", "batch, memit", "batch, ultraedit", "6 in a row"):
+    beside = ("one patch at a time", "patches at once", "6 patches in a row")
+    for name in ("one at a time", "plain procedure", "batch, memit", "batch, ultraedit", "6 in a row", *beside):
         assert 0 <= by_name[f"{name}: efficacy"]["value"] <= 1
     assert by_name["one at a time: efficacy"]["value"] >= 0.5
     assert by_name["one at a time, beside the plain procedure: an edit"]["baseline"] > 0
     assert by_name["erased: extraction by paraphrase"]["n"] > 0
-    assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png"}
+    assert 0 <= by_name["patches, with decoys: namesakes taken for a subject"]["value"] <= 1
+    assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png", "editing-patches.png"}
 
 
 @pytest.mark.slow
