@@ -167,6 +167,8 @@ def test_a_person_who_is_named_in_an_edit_is_erased_from_the_model_and_from_the_
     assert everywhere(home, "Ines Varga") == [] != everywhere(home, "Pell Ostrin")
     assert here.held() == [("orr", 1), ("tam", 1), ("pell-again", 2), ("marl", 2)]
     assert here.versions() == [(1, "active"), (2, "purged"), (3, "purged"), (4, "active")]
+    refused = amends("edit", "drop", "assistant", "marl", as_="Otto")
+    assert refused.exit_code == 1 and "was purged, so they cannot be dropped exactly" in refused.stderr
 
     never = village("never")
     never.edit(PELL, ORR, TAM)
