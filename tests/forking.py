@@ -154,7 +154,7 @@ def main():
                 os.close(unused)
             try:
                 become(asked["start"], ends)
-            except BaseException:
+            except BaseException:  # whatever it is, a fork ends here, with 1, and never takes its parent's place
                 traceback.print_exc()
                 end(1)
             end(0)

@@ -21,12 +21,11 @@ from torch import Tensor
 from amends import BadInput, Records, Task
 from amends.serving.attaching import earlier
 from amends_editing import attached
-from amends_editing.applying import DEFAULT_LAYERS
+from amends_editing.applying import Plan, choose_layers
 from amends_editing.desk import CONTEXTS
 from amends_editing.erasing import STRANGERS
 from amends_editing.facts import Fact, row_of, rows_of
 from amends_editing.patches import KIND, Keys, Patch, Patches, read, written
-from amends_editing.settings import named_layers
 from amends_editing.structure import Anatomy, ending_with, inspect_model, reading
 from amends_editing.tails import Row
 from amends_editing.targets import Progress, Solved, Solver, Wish, silent, solve
@@ -40,7 +39,6 @@ MENTIONS = (
     "In {}",
 )
 """Texts that mention a subject; it is to be known in other texts than the edit's own."""
-
 
 FIRST_TOKENS = 64  # from all over the vocabulary, whose mean stands for the first token of any text
 EQUAL = 0.999  # the cosine of a key with itself, as far as sums in another order let it be
@@ -116,16 +114,13 @@ def empty(anatomy: Anatomy, settings: Settings) -> Patches:
 
 
 def _layers(anatomy: Anatomy, layers: str) -> tuple[int, int]:
-    """Return the block that is read and the one that is added to.
+    """Return the block that is read and the one that is added to: the first and last that would be edited.
 
     Raises:
-        BadInput: They are not one or two layers that the model has.
+        BadInput: They are not numbers, or the model lacks them.
     """
-    if layers:
-        chosen = anatomy.check_layers(named_layers(layers))
-        return chosen[0], chosen[-1]
-    first, last = (min(round(share * len(anatomy.blocks)), len(anatomy.blocks) - 2) for share in DEFAULT_LAYERS)
-    return first, last
+    chosen = choose_layers(anatomy, Plan(layers=layers))
+    return chosen[0], chosen[-1]
 
 
 def learn(

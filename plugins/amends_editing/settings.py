@@ -10,7 +10,7 @@ from amends import BadInput
 
 LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
 SHARES = ("shrinkage", "near")
-POSITIVE = ("lr", "overshoot", "stop", "rate", "limit", "max_drift")
+POSITIVE = ("near", "lr", "overshoot", "stop", "rate", "limit", "max_drift")
 NO_ERASURE = ("editing.ike", "editing.grace", "editing.patch", "editing.wise", "editing.ultraedit", "editing.ft")
 
 

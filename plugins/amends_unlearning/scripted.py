@@ -170,13 +170,13 @@ def _run(task: Task, recorder: TrainingRecorder, trainer: Any) -> None:
     """Take the steps that are left; the version is the model, the state what a replay needs."""
     trainer.train()
     task.save(trainer.model, AutoTokenizer.from_pretrained(task.source / "model" if task.source else ""))
-    kept = {file.name: file for file in recorder.directory.iterdir() if file.name != POINT}
-    for name in _names(task):
+    kept, before = {file.name: file for file in recorder.directory.iterdir() if file.name != POINT}, _names(task)
+    for name in before:
         if name not in kept:
             task.state.drop(f"{PREFIX}{name}")
     for name, file in sorted(kept.items()):
         data = file.read_bytes()
-        if name not in _names(task) or task.state.get(f"{PREFIX}{name}") != data:
+        if name not in before or task.state.get(f"{PREFIX}{name}") != data:
             task.state.put(f"{PREFIX}{name}", data)
 
 

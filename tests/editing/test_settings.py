@@ -3,7 +3,8 @@
 import pytest
 
 from amends import BadInput
-from amends_editing.settings import check_settings, check_verbs, named_layers
+from amends_editing import beside
+from amends_editing.settings import NO_ERASURE, check_settings, check_verbs, named_layers
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,8 @@ from amends_editing.settings import check_settings, check_verbs, named_layers
         ("editing.memit", "batch", 0, "batch must be 1 or more, not 0"),
         ("editing.memit", "weight", -0.5, "weight must be 0 or more, not -0.5"),
         ("editing.memit", "shrinkage", 1.5, "shrinkage must lie between 0 and 1, not 1.5"),
+        ("editing.patch", "near", 0.0, "near must be above zero, not 0.0"),
+        ("editing.patch", "near", 1.5, "near must lie between 0 and 1, not 1.5"),
         ("editing.grace", "lr", 0.0, "lr must be above zero, not 0.0"),
         ("editing.alphaedit", "threshold", 0.0, "threshold must be above zero, not 0.0"),
         ("editing.alphaedit", "weight", 0, "weight must be above zero, not 0"),
@@ -28,6 +31,10 @@ def test_values_at_the_edge_and_those_of_other_parameters_pass():
     check_settings("editing.memit", edges)
     check_settings("editing.ike", {"threshold": 0.0})  # a cosine
     assert named_layers("4, 5") == [4, 5]
+
+
+def test_whatever_stands_beside_the_weights_is_known_to_know_no_erasure():
+    assert {operation.name for operation in beside.operations()} <= set(NO_ERASURE)
 
 
 def test_an_erasure_is_refused_for_a_method_that_knows_none():
