@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -171,6 +172,10 @@ def counterfact_of_nobody(folder):
 @pytest.mark.slow
 def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_path):
     data, output = counterfact_of_nobody(tmp_path / "data"), tmp_path / "output"
+    asked = {"portability": {"Reasoning": [{"prompt": "The harbour of the town is by", "ground_truth": "Tarn"}]}}
+    taken = ("subject", "prompt", "target_new", "ground_truth")
+    known = [{**{key: row[key] for key in taken}, **asked} for row in json.loads(data.read_text())]
+    (data.parent / "knowedit_wiki_counterfact_test_cf.json").write_text(json.dumps(known))
     figures = measured("editing", output, "--n", "6", "--seed", "3", "--data", str(data))
     check_schema(figures)
     by_name = {reading["name"]: reading for reading in figures["readings"]}
@@ -182,6 +187,8 @@ def test_editing_in_miniature_gives_its_figures_beside_the_plain_procedure(tmp_p
     assert by_name["one at a time, beside the plain procedure: an edit"]["baseline"] > 0
     assert by_name["erased: extraction by paraphrase"]["n"] > 0
     assert 0 <= by_name["patches, with decoys: namesakes taken for a subject"]["value"] <= 1
+    assert by_name["alphaedit: portability/reasoning"]["n"] == 6 and by_name["patch: fluency/consistency"]["value"] > 0
+    assert by_name["erased by alphaedit: erasure/relearned"]["n"] == 6 and by_name["said: facts"]["value"] >= 0
     assert {path.name for path in output.iterdir()} == {"editing.json", "editing-sequence.png", "editing-patches.png"}
 
 
@@ -313,8 +320,10 @@ def test_a_part_that_is_not_wanted_is_not_measured(bench, tmp_path):
     assert not found.readings
 
 
-def test_a_part_that_fails_is_named_and_the_others_run_and_are_not_measured_again(bench, tmp_path):
+@pytest.mark.parametrize("what", ["ZeroDivisionError: division by zero", "ValueError: Out of range float .*"])
+def test_a_part_that_fails_is_named_and_the_others_run_and_are_not_measured_again(bench, tmp_path, what):
     harness, figures = bench("harness"), bench("figures")
+    failing = (lambda: 1 / 0) if "Zero" in what else lambda: [figures.read("one", math.nan, "s")]
     asked = []
 
     def fine():
@@ -323,14 +332,14 @@ def test_a_part_that_fails_is_named_and_the_others_run_and_are_not_measured_agai
 
     def run(failing):
         found = harness.Bench("x", harness.options("x", "", ["--output", str(tmp_path)]), {})
-        found.part("methods: a", lambda: 1 / 0 if failing else fine())
+        found.part("methods: a", lambda: failing() if failing else fine())
         found.part("methods: b", fine)
         return found
 
-    with pytest.raises(SystemExit, match=r"methods: a \(ZeroDivisionError: division by zero\); mend it"):
-        run(failing=True).finish()
+    with pytest.raises(SystemExit, match=r"methods: a \({what}\); mend it".replace("{what}", what)):
+        run(failing=failing).finish()
     assert len(json.loads((tmp_path / "x.json").read_bytes())["readings"]) == len(asked) == 1
-    run(failing=False).finish()
+    run(failing=None).finish()
     assert len(json.loads((tmp_path / "x.json").read_bytes())["readings"]) == len(asked) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 

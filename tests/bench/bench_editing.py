@@ -2,15 +2,17 @@
 
 By default 200 facts edited one at a time, 100 in one update, 20 beside the weights, 200 in a row of four batches, 40
 erased; `full` edits 1,000 in a row and erases 100. `apart` and `patches` do the same one at a time, at once and in a
-row with patches beside the weights, and `namesakes` says whom these take for whom. Facts are those that the model ranks
-right, P(true) > P(new), in an order drawn by the seed; hyper-parameters were chosen on counterfact-val alone. Text for
-covariances is WikiText-2's validation part.
+row with patches beside the weights, and `namesakes` says whom these take for whom. `said` edits facts that the model
+says by itself, `probes` reads what follows from edits (on KnowEdit, beside the data) and how the model speaks, and
+`relearning` teaches erased facts again. Facts are those that the model ranks right, P(true) > P(new), in an order drawn
+by the seed; hyper-parameters were chosen on counterfact-val alone. The text of covariances is WikiText-2's validation.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import editing_baseline
 import editing_beside
 import editing_erasure
 import editing_namesakes
+import editing_probes
 import editing_sequence
 import editing_time
 from editing_records import Subject, Tally, ask, known_facts, known_shares, open_subject
@@ -43,9 +46,11 @@ LATE = (18, 19, 20, 21, 22, 23)  # UltraEdit's
 TOKENS = 200_000
 TEXT = Path("text") / "wikitext2_valid.txt"
 PARTS = (
-    "records", "covariance", "single", "time", "plain", "batch", "beside", "sequence", "apart", "namesakes", "patches",
-    "erasure",
+    "records", "covariance", "single", "time", "plain", "batch", "said", "erasure", "relearning", "probes", "beside",
+    "apart", "namesakes", "sequence", "patches",
 )  # fmt: skip
+SOME = 32  # facts of the parts that ask them most
+TINY = {"layers": "0", "max_drift": 50.0}  # a model of a few thousand weights has no room to leave all else alone
 FIRST = "alphaedit"  # the first operation of policies/editing.yaml
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
 Targets = dict[str, float]
@@ -103,6 +108,7 @@ class Editing:
         deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
         self.layers, self.late = (LAYERS, LATE) if deep else ((0,), (0,))
         self.patience: dict[str, dict[str, Any]] = {} if deep else {"wise": {"steps": 200}}  # for a random tiny model
+        self.roomy: dict[str, dict[str, Any]] = {} if deep else {"alphaedit": TINY}
         self._setting: Setting | None = None
 
     @property
@@ -214,6 +220,33 @@ class Editing:
         facts = self.facts(self.size["sequence"])
         with patching(self.subject) as write:
             yield from self.curve(f"{len(facts)} patches in a row", write, facts, "editing-patches.png")
+
+    def said(self) -> Iterable[Reading]:
+        """Edit facts that the model says by itself, which are few, within the weights and as patches."""
+        facts = known_facts(self.subject, self.data, min(self.size["batch"], SOME), self.seed, said=True)
+        yield read("said: facts", len(facts), "facts")
+        if not facts:
+            return
+        yield from figures("said, unedited", ask(self.subject, facts), {})
+        yield from figures(f"said, {FIRST}", in_one_update(self.setting, facts, self.methods[FIRST]).tally, {})
+        yield from figures("said, patches", patches_at_once(self.subject, facts).tally, {})
+
+    @cached_property
+    def shop(self) -> editing_probes.Workshop:
+        """Where versions are made as a case makes them, with the text read once."""
+        return editing_probes.Workshop(
+            self.source, self.bench.work, text_beside(self.data), self.seed, self.roomy | self.patience
+        )
+
+    def probes(self) -> Iterable[Reading]:
+        """Read what follows from edits and how the model speaks after them."""
+        follows = editing_probes.knowedit(self.data, self.size["batch"], self.seed)
+        speaks = editing_probes.with_references(self.facts(min(self.size["batch"], SOME)), self.data)
+        return editing_probes.measure(self.shop, follows, speaks)
+
+    def relearning(self) -> Iterable[Reading]:
+        """Teach erased facts again."""
+        return editing_probes.taught_again(self.shop, self.facts(min(self.size["batch"], SOME)), FIRST)
 
     def curve(self, name: str, write: Any, facts: Sequence[Any], picture: str) -> Iterable[Reading]:
         """Follow the four shares and the perplexity over the facts."""

@@ -44,7 +44,7 @@ def measure(
         seed: The operations' randomness.
         more: Parameters of a method that are not its defaults.
     """
-    rows = [_row(fact) for fact in facts]
+    rows = [row_of(fact) for fact in facts]
     data = b"".join(canonical_json(row) + b"\n" for row in rows)
     file = work / "edits.jsonl"
     file.write_bytes(data)
@@ -63,7 +63,8 @@ def measure(
         yield name, ask(served, facts), seconds
 
 
-def _row(fact: Fact) -> dict[str, Any]:
+def row_of(fact: Fact) -> dict[str, Any]:
+    """Return a fact as a prepared row."""
     neighbours = [{"prompt": one.prompt, "answer": one.answer} for one in fact.neighbours]
     return {
         "id": fact.id, "verb": str(fact.verb), "subject": fact.subject, "prompt": fact.prompt, "target": fact.target,

@@ -88,13 +88,17 @@ def open_subject(version: Path) -> Subject:
     return Subject(inspect_model(model), tokenizer)
 
 
-def known_facts(subject: Subject, file: Path, count: int, seed: int) -> list[Fact]:
-    """Return facts that the model ranks right, P(true) > P(new), in an order that the seed draws."""
+def known_facts(subject: Subject, file: Path, count: int, seed: int, *, said: bool = False) -> list[Fact]:
+    """Return facts that the model ranks right, P(true) > P(new), in an order that the seed draws.
+
+    With `said` only those whose true answer the model says by itself.
+    """
     drawn, found = _drawn(file, seed), list[Fact]()
     for start in range(0, len(drawn), TOGETHER):
         facts = drawn[start : start + TOGETHER]
         scores = iter(subject.score([(f.prompt, answer) for f in facts for answer in (f.old, f.target)]))
-        found += [fact for fact, old, new in zip(facts, scores, scores, strict=False) if old[0] > new[0]]
+        known = zip(facts, scores, scores, strict=False)
+        found += [fact for fact, old, new in known if old[0] > new[0] and (old[1] or not said)]
         if len(found) >= count:
             break
     return found[:count]

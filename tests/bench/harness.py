@@ -137,10 +137,15 @@ class Bench:
         Console(stderr=True, highlight=False).print(f"{time.strftime('%H:%M:%S')} {sentence}", markup=False)
 
     def once(self, key: str, measure: Callable[[], Any]) -> Any:
-        """Return what `measure` gives as JSON; not measured again by a run that goes on after this one."""
+        """Return what `measure` gives as JSON; not measured again by a run that goes on after this one.
+
+        Raises:
+            ValueError: It is not JSON, such as NaN; nothing is kept.
+        """
         if key not in self.kept:
             with stopwatch() as watch:
                 value = measure()
+            json.dumps(value, allow_nan=False)  # what cannot be written must not stand in the way of what comes after
             self.kept[key] = value
             self._write(self.partial, {"run": self.run, "machine": machine(), "kept": self.kept})
             self.say(f"{key}: {watch.wall:.1f} s, {watch.cpu:.1f} CPU-s")

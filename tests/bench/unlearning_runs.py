@@ -18,6 +18,7 @@ from shard_runs import BASE_DIGEST, FolderState, link_base
 from amends import Records, host
 from amends.operation.measuring import extraction_strength, mean_logp, person_of
 from amends.operation.statistics import auc, bootstrap_by_person, percentiles, resample_auc_by_person
+from amends.operation.task import Memory
 from amends.scheduler.steady import steady
 
 LEVEL = 0.9  # of the intervals whose two ends are two one-sided tests at .05
@@ -54,7 +55,8 @@ class Answers:
 
 def run(
     name: str, source: Path, output: Path, records: Mapping[str, Sequence[Row]], *, seed: int = 7,
-    models: Mapping[str, Path] | None = None, state: Path | None = None, **parameters: Any,
+    models: Mapping[str, Path] | None = None, state: Path | None = None, memory: Memory | None = None,
+    **parameters: Any,
 ) -> float:  # fmt: skip
     """Run an operation unless its output is there, with those parameters that it has, and return its CPU-seconds."""
     from amends import ModelVersion, Task
@@ -74,6 +76,7 @@ def run(
         began = time.process_time()
         task = Task(output, seed, source=source, source_digest=BASE_DIGEST, output=output, state=kept)
         task.models = dict(models or {})
+        task.memory = memory or task.memory
         fitting = {key: value for key, value in parameters.items() if key in wanted}
         operation(task, **operation.check({**fitting, **files, **beside}))
         spent = time.process_time() - began
