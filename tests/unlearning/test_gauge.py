@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from amends import AmendsError, Task
+from amends import AmendsError, Load, Task
 from amends.operation.effort import BACKWARD
-from amends_unlearning.methods import gauge
+from amends_unlearning.methods import CHECKS, EXPECTED, effort, gauge
 from amends_unlearning.methods.material import Settings, gather
 from amends_unlearning.people import people, records
 from amends_unlearning.splitting import half_of
@@ -55,6 +55,16 @@ def test_checks_take_no_more_than_their_share_of_the_passes(looked_at, withheld,
     every = gauge.Gauge(None, range(looked_at), range(16), level, 0.0, 0.0, settings).every()
     passes = every * 2 * SETTINGS.batch * (1 + BACKWARD)
     assert looked_at + 16 + withheld <= share * passes
+
+
+def test_kept_records_cost_steps_only_where_they_are_rehearsed():
+    loads, given = {"forget": Load(4, 100.0), "retain": Load(10, 250.0)}, {"depth": 2, "epochs": 5, "layers": 1}
+    read = (100 + 250) / 2  # below the adapted half of the layers
+    of_a_step = EXPECTED * 5 * CHECKS * (1 + BACKWARD) / 2
+    assert effort(loads, **given) == pytest.approx(read + 100 * of_a_step)
+    assert effort(loads, retain_weight=0.0, **given) == effort(loads, **given)
+    restored = 250 * (1 + BACKWARD) / 2
+    assert effort(loads, retain_weight=3.0, **given) == pytest.approx(read + 200 * of_a_step + restored)
 
 
 def test_it_is_looked_at_the_end_and_not_just_before_it(monkeypatch):

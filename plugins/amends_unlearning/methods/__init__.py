@@ -33,15 +33,15 @@ TRIED = 6  # numbers of directions that a projection tries, as a rule
 def effort(loads: Mapping[str, Load], *, depth: int, epochs: int, layers: int, **more: Any) -> float:
     """Return the passes of a run: below the adapted layers once, above them forward and back in every step.
 
-    A method that rehearses the kept takes them once more at the end, see `restoring`; all but `unlearning.subnetwork`,
-    of which that much too much is foreseen.
+    A method that rehearses the kept takes them in each step, and once more at the end, see `restoring`; all but
+    `unlearning.subnetwork`, of which that much too much is foreseen.
     """
     lost, kept = loads["forget"], loads["retain"]
-    share = min(layers / depth, 1.0)
-    rehearsed = min(lost.records * epochs, kept.records) * (kept.tokens / max(kept.records, 1))
-    steps = EXPECTED * epochs * (lost.tokens + lost.records * kept.tokens / max(kept.records, 1))
-    restored = rehearsed if more.get("retain_weight") else 0.0
-    return (lost.tokens + rehearsed) * (1 - share) + (steps * CHECKS + restored) * share * (1 + BACKWARD)
+    share, each = min(layers / depth, 1.0), kept.tokens / max(kept.records, 1)
+    read = min(lost.records * epochs, kept.records) * each
+    beside, restored = (lost.records * each, read) if more.get("retain_weight") else (0.0, 0.0)
+    steps = EXPECTED * epochs * (lost.tokens + beside)
+    return (lost.tokens + read) * (1 - share) + (steps * CHECKS + restored) * share * (1 + BACKWARD)
 
 
 def approximate(name: str) -> Callable[[Callable[..., None]], Operation]:
