@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amends import BadInput
@@ -58,3 +58,34 @@ def named_layers(layers: str) -> list[int]:
         return [int(part) for part in layers.split(",")]
     except ValueError:
         raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {layers!r}") from None
+
+
+def layers_of(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Return layers that an edit may be written into, in order; the last block is left as it is.
+
+    Args:
+        layers: Their numbers, from 0.
+        depth: How many blocks the model has.
+
+    Raises:
+        BadInput: There is none, or one that the model does not have.
+    """
+    found = tuple(sorted(set(layers)))
+    if not found or found[0] < 0 or found[-1] >= depth - 1:
+        raise BadInput(f"layers must be some of 0 to {depth - 2} (the last block is left as it is), not {list(layers)}")
+    return found
+
+
+def block_of(layer: int, depth: int) -> int:
+    """Return a block beside which edits may stand; what enters the first is a token without its context.
+
+    Args:
+        layer: Its number, from 0.
+        depth: How many blocks the model has.
+
+    Raises:
+        BadInput: The model has no such block.
+    """
+    if not 1 <= layer < depth:
+        raise BadInput(f"layer must be 1 to {depth - 1}, not {layer}")
+    return layer
