@@ -8,9 +8,12 @@ from typing import Any
 
 from amends import BadInput
 
-LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
-SHARES = ("shrinkage", "near")
-POSITIVE = ("near", "lr", "overshoot", "stop", "rate", "limit", "max_drift")
+LEAST = {
+    "batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "demonstrations": 0, "weight": 0,
+    "weight_per_fact": 0, "alpha": 0,
+}  # fmt: skip
+SHARES = ("shrinkage", "near", "density")
+POSITIVE = ("near", "lr", "overshoot", "stop", "rate", "limit", "max_drift", "radius", "density")
 NO_ERASURE = ("editing.ike", "editing.grace", "editing.patch", "editing.wise", "editing.ultraedit", "editing.ft")
 
 
@@ -46,6 +49,8 @@ def check_settings(method: str, given: Mapping[str, Any]) -> None:
             raise BadInput(f"{name} must be above zero, not {value}")
         if name in SHARES and not 0 <= value <= 1:
             raise BadInput(f"{name} must lie between 0 and 1, not {value}")
+        if name == "threshold" and method == "editing.ike" and not -1 <= value <= 1:
+            raise BadInput(f"threshold must be a cosine, between -1 and 1, not {value}")
 
 
 def named_layers(layers: str) -> list[int]:
