@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from amends import BadInput
 from amends.operation.task import NoState
@@ -242,3 +243,21 @@ def test_a_fact_that_is_written_again_is_not_held_by_its_own_earlier_key(build, 
     WRITERS[name](desk)(desk, [second])
     missing = float((solved.values - solved.read(1)[2]).norm() / solved.residuals.norm())
     assert missing < 0.1 and desk.keys_before(1).shape[1] == 2  # held by it, half would be missing
+
+
+def test_recursion_takes_as_much_work_for_a_fact_however_many_came_before(build, tokenizer, row_about):
+    """The subjects have as many tokens each, so that what differs is what an earlier key costs: for the one a product of
+    two keys, to see whether a fact is written again, for the other a part of the system as large as the layer."""
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    wishes = [Wish(Fact.from_row(row_about(subject=f"{name} Quill"))) for name in ("Pell", "Marl", "Ruvo")]
+    work = {}
+    for name in ("rls", "memit"):
+        anatomy, solver = inspect_model(build("llama")), Solver(steps=0)
+        desk = Desk(anatomy, tokenizer, (1,), solver, Moments({1: some.T @ some / 300}, 300), contexts=("",))
+        write, work[name] = WRITERS[name](desk), []
+        for wish in wishes:
+            with FlopCounterMode(display=False) as counter:
+                write(desk, [wish])
+            work[name].append(counter.get_total_flops())
+    more = {name: done[2] - done[1] for name, done in work.items()}
+    assert more == {"rls": 2 * 48, "memit": 2 * 48 + 2 * 48 * 48}

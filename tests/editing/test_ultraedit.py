@@ -67,3 +67,19 @@ def test_each_batch_is_the_papers_with_statistics_over_all_batches_so_far(build,
             torch.testing.assert_close(
                 anatomy.projections[factors.layer].weight, before[factors.layer] + found.float(), atol=1e-6, rtol=1e-5
             )
+
+
+def test_a_batch_is_one_pass_forward_and_one_back(build, tokenizer, batches):
+    anatomy = inspect_model(build("llama"))
+    passes = {"forward": 0, "back": 0}
+
+    def count(way):
+        def note(*_):
+            passes[way] += 1
+
+        return note
+
+    anatomy.blocks[1].register_forward_hook(count("forward"))  # it lies between the edited ones
+    anatomy.blocks[1].register_full_backward_hook(count("back"))
+    ultraedit.prepare(RATE)(Desk(anatomy, tokenizer, LAYERS), [Wish(fact) for facts in batches for fact in facts])
+    assert passes == {"forward": 1, "back": 1}
