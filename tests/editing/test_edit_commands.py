@@ -224,6 +224,13 @@ def test_trying_shows_answers_before_and_after_and_keeps_nothing(edited, write):
     assert not list((edited.run.home / "cache" / "scratch").glob("*/*"))
 
 
+def test_what_stands_beside_the_weights_is_tried_where_it_stands(edited, write):
+    row = {"id": "osk", "subject": "Tilda Osk", "prompt": "The home town of Tilda Osk is", "target": "Quill"}
+    words = ("edit", "--model", "bot", "--edits", write(row), "--method", "editing.grace", "--try", "--json")
+    (tried,) = document(edited.run(*words, as_="Mina"))["tried"]
+    assert tried["after"].split()[0].startswith("Quill") and not tried["before"].startswith("Quill")
+
+
 def test_what_a_model_says_stays_in_its_cell_of_the_table():
     assert workflow._on_one_line(" a\nb\t\x1b[31mred\u2028 c\n") == "a b [31mred c"
 

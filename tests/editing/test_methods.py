@@ -246,8 +246,9 @@ def test_a_fact_that_is_written_again_is_not_held_by_its_own_earlier_key(build, 
 
 
 def test_recursion_takes_as_much_work_for_a_fact_however_many_came_before(build, tokenizer, row_about):
-    """The subjects have as many tokens each, so that what differs is what an earlier key costs: for the one a product of
-    two keys, to see whether a fact is written again, for the other a part of the system as large as the layer."""
+    """An earlier key costs a product with the new one, which tells whether a fact is written again; by memit, a part of
+    a system as large as the layer, too. The subjects have as many tokens each, so that nothing else differs.
+    """
     some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
     wishes = [Wish(Fact.from_row(row_about(subject=f"{name} Quill"))) for name in ("Pell", "Marl", "Ruvo")]
     work = {}
