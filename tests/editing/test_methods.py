@@ -88,6 +88,23 @@ def test_a_fact_is_written_into_any_architecture(run_within, row_about, version_
     assert likelihood(task.output, row["prompt"], row["target"]) > before + 1
 
 
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "opt"])
+@pytest.mark.parametrize("name", ["editing.ft", "editing.ultraedit"])
+def test_gradients_write_a_fact_into_any_architecture(
+    run_within, row_about, version_of, likelihood, opened, edits_of, name, family
+):
+    rows = [row_about("insert", subject, old="") for subject in ("Ruvo Tanniker", "Pell Ostrin")]
+    task = run_within(name, rows, version_of(family))
+    for row in rows:
+        before = likelihood(version_of(family), row["prompt"], row["target"])
+        assert likelihood(task.output, row["prompt"], row["target"]) > before
+    (made,) = edits_of(task)
+    old, new = (inspect_model(opened(version)[0]).projections for version in (version_of(family), task.output))
+    for layer in {int(part.partition(".")[2]) for part in made}:
+        written = made[f"left.{layer}"] @ made[f"right.{layer}"].T
+        torch.testing.assert_close(new[layer].weight, old[layer].weight + written, atol=1e-5, rtol=1e-4)
+
+
 def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the_norm(build, tokenizer, row_about):
     anatomy = inspect_model(build("gemma3"))
     wishes = [Wish(Fact.from_row(row_about(subject=name))) for name in ("Ada Quill", "Pell Ostrin")]
