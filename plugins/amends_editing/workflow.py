@@ -54,10 +54,12 @@ def check_request(workspace: Workspace, request: Request, rows: Rows) -> None:
     """Refuse what the method would refuse, whoever chose it: better now than after two people approved.
 
     Raises:
-        BadInput: It cannot do what an edit asks for, reads no text and is given some, or the model lacks a layer that
-            is named.
+        BadInput: It takes no edits or cannot do what one asks for, reads no text and is given some, or the model lacks
+            a layer that is named.
     """
     method, declared = _method(workspace, request)
+    if holding.EDITS not in declared:
+        raise BadInput(f"{method} takes no edits; name a method that does, such as editing.memit")
     check_verbs(method, rows)
     if request.text is not None and TEXT not in declared:
         raise BadInput(f"{method} reads no running text; leave --text out")

@@ -262,6 +262,7 @@ def test_an_edit_that_fails_says_why_and_the_parent_stands(village, row, paramet
 
 REFUSED = {
     "method": ({"--method": "editing.wish"}, "editing.wish"),
+    "no method of edits": ({"--method": "editing.forget"}, "editing.forget takes no edits; name a method that does"),
     "file": ({"--edits": "nowhere.jsonl"}, "nowhere.jsonl is not a file; give a file of edits"),
     "conflict": ({"--edits": "conflict.jsonl"}, "edits ines and other ask for different answers to one prompt"),
     "text": ({"--text": "nowhere.txt"}, "nowhere.txt cannot be read"),
