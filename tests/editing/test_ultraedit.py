@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from amends import BadInput
 from amends_editing import ultraedit
 from amends_editing.desk import Desk
 from amends_editing.facts import Fact, row_of
@@ -83,3 +84,12 @@ def test_a_batch_is_one_pass_forward_and_one_back(build, tokenizer, batches):
     anatomy.blocks[1].register_full_backward_hook(count("back"))
     ultraedit.prepare(RATE)(Desk(anatomy, tokenizer, LAYERS), [Wish(fact) for facts in batches for fact in facts])
     assert passes == {"forward": 1, "back": 1}
+
+
+def test_one_token_that_nothing_can_be_normalised_over_is_refused(build, tokenizer, batches):
+    anatomy = inspect_model(build("llama"))
+    before = anatomy.projections[0].weight.clone()
+    (alone,) = [fact for fact in batches[0] if fact.target == "capital"]  # one token
+    with pytest.raises(BadInput, match="normalises over the tokens of its answers, and there is one"):
+        ultraedit.prepare(RATE)(Desk(anatomy, tokenizer, LAYERS), [Wish(alone)])
+    assert torch.equal(anatomy.projections[0].weight, before)
