@@ -15,6 +15,7 @@ from amends.records import canonical_json
 from amends.serving.attaching import attach
 from amends.serving.encoding import encode_answer, encode_prompt
 from amends_editing.facts import Fact, Verb, row_of
+from amends_editing.settings import block_of
 from amends_editing.structure import Anatomy
 from amends_editing.tails import Row
 
@@ -55,11 +56,8 @@ def pick_layer(anatomy: Anatomy, layer: int | None, depth: float) -> int:
     Raises:
         BadInput: The model has no such layer.
     """
-    last = len(anatomy.blocks) - 1
-    found = min(int(depth * (last + 1)), last) if layer is None else layer
-    if not 1 <= found <= last:
-        raise BadInput(f"layer must be 1 to {last}, not {found}")
-    return found
+    blocks = len(anatomy.blocks)
+    return block_of(min(int(depth * blocks), blocks - 1) if layer is None else layer, blocks)
 
 
 def finish(task: Task, kind: str, data: Any, tensors: dict[str, Tensor]) -> None:

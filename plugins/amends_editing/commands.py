@@ -57,7 +57,7 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
     CounterFact, KnowEdit and zsRE are read as they are. Leaves with 3 while somebody has to approve the plan.
     """
     from amends_editing import screening, workflow
-    from amends_editing.settings import check_settings, check_verbs
+    from amends_editing.settings import check_settings
 
     if "@" in model and not is_trial:
         raise BadInput("edits are made to a model's champion; give the model's name alone")
@@ -66,8 +66,8 @@ def apply(screen: Screen, model: str, file: Path, format: str | None, is_trial: 
         check_settings(given["method"], values)
         checked = screening.checked_rows(screen, workspace, model, file, format or "", given["leave_out"])
         rows, contradictions = checked
-        check_verbs(given["method"], rows)
         request = workflow.Request(model, given["method"], values, given["seed"], given["text"], given["trace"])
+        workflow.check_request(workspace, request, rows)
         if is_trial:
             return workflow.show_trial(screen, workspace, request, rows[:TRIED])
         name = given["name"] or file.stem

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amends import BadInput
 
-LEAST = {"batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "weight": 0, "weight_per_fact": 0}
-SHARES = ("shrinkage", "near")
-POSITIVE = ("near", "lr", "overshoot", "stop", "rate", "limit", "max_drift")
+LEAST = {
+    "batch": 1, "steps": 1, "tokens": 1, "shards": 1, "contexts": 0, "demonstrations": 0, "weight": 0,
+    "weight_per_fact": 0, "alpha": 0,
+}  # fmt: skip
+SHARES = ("shrinkage", "near", "density")
+POSITIVE = ("near", "lr", "overshoot", "stop", "rate", "limit", "max_drift", "radius", "density")
 NO_ERASURE = ("editing.ike", "editing.grace", "editing.patch", "editing.wise", "editing.ultraedit", "editing.ft")
 
 
@@ -46,6 +49,8 @@ def check_settings(method: str, given: Mapping[str, Any]) -> None:
             raise BadInput(f"{name} must be above zero, not {value}")
         if name in SHARES and not 0 <= value <= 1:
             raise BadInput(f"{name} must lie between 0 and 1, not {value}")
+        if name == "threshold" and method == "editing.ike" and not -1 <= value <= 1:
+            raise BadInput(f"threshold must be a cosine, between -1 and 1, not {value}")
 
 
 def named_layers(layers: str) -> list[int]:
@@ -58,3 +63,34 @@ def named_layers(layers: str) -> list[int]:
         return [int(part) for part in layers.split(",")]
     except ValueError:
         raise BadInput(f"layers must be numbers with commas between, such as 4,5,6, not {layers!r}") from None
+
+
+def layers_of(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Return layers that an edit may be written into, in order; the last block is left as it is.
+
+    Args:
+        layers: Their numbers, from 0.
+        depth: How many blocks the model has.
+
+    Raises:
+        BadInput: There is none, or one that the model does not have.
+    """
+    found = tuple(sorted(set(layers)))
+    if not found or found[0] < 0 or found[-1] >= depth - 1:
+        raise BadInput(f"layers must be some of 0 to {depth - 2} (the last block is left as it is), not {list(layers)}")
+    return found
+
+
+def block_of(layer: int, depth: int) -> int:
+    """Return a block beside which edits may stand; what enters the first is a token without its context.
+
+    Args:
+        layer: Its number, from 0.
+        depth: How many blocks the model has.
+
+    Raises:
+        BadInput: The model has no such block.
+    """
+    if not 1 <= layer < depth:
+        raise BadInput(f"layer must be 1 to {depth - 1}, not {layer}")
+    return layer

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from amends import BadInput
+from amends_editing.settings import layers_of
 
 PROBE_TOKENS = 6
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest value
@@ -92,11 +93,7 @@ class Anatomy:
         Raises:
             BadInput: There is none, or one that the model does not have.
         """
-        found = tuple(sorted(set(layers)))
-        if not found or found[0] < 0 or found[-1] >= len(self.blocks) - 1:
-            last = len(self.blocks) - 2
-            raise BadInput(f"layers must be some of 0 to {last} (the last block is left as it is), not {list(layers)}")
-        return found
+        return layers_of(layers, len(self.blocks))
 
 
 def inspect_model(model: Any) -> Anatomy:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amends import BadInput
 from amends_editing.answering import answer_loss, pack
 from amends_editing.desk import Desk, Factors
 from amends_editing.facts import row_of
@@ -76,6 +77,9 @@ def edit(desk: Desk, wishes: Sequence[Wish], seen: dict[int, tuple[Running, Runn
         wishes: The facts, none of them to be erased.
         seen: By layer, what keys and gradients were like so far; brought up to date.
         rate: η.
+
+    Raises:
+        BadInput: There is one token in all so far: it is its own mean, and nothing would be written.
     """
     caught = _backward(desk, wishes)
     made = []
@@ -84,6 +88,11 @@ def edit(desk: Desk, wishes: Sequence[Wish], seen: dict[int, tuple[Running, Runn
         about_keys, about_gradients = seen.setdefault(layer, (Running(), Running()))
         about_keys.take(keys)
         about_gradients.take(gradients)
+        if about_keys.count < 2:
+            raise BadInput(
+                "editing.ultraedit normalises over the tokens of its answers, and there is one; take more facts at "
+                "once, or editing.memit"
+            )
         coefficients = -rate * (keys * about_keys.normalise(keys)).sum(1, keepdim=True)
         values = coefficients * about_gradients.normalise(gradients)
         small = keys @ keys.T

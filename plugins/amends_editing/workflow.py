@@ -18,7 +18,8 @@ from amends.governor.data.rows import rows_of
 from amends.governor.models.promoting import standing
 from amends.governor.models.recipes import read_recipe
 from amends.governor.workspace import Workspace
-from amends_editing import holding, proposals
+from amends_editing import depth, holding, proposals
+from amends_editing.settings import check_verbs
 
 POLICY = "editing"
 TEXT = "text"  # the parameter by which a method takes running text
@@ -49,6 +50,23 @@ class Request:
     trace: bool = True
 
 
+def check_request(workspace: Workspace, request: Request, rows: Rows) -> None:
+    """Refuse what the method would refuse, whoever chose it: better now than after two people approved.
+
+    Raises:
+        BadInput: It takes no edits or cannot do what one asks for, reads no text and is given some, or the model lacks
+            a layer that is named.
+    """
+    method, declared = _method(workspace, request)
+    if holding.EDITS not in declared:
+        raise BadInput(f"{method} takes no edits; name a method that does, such as editing.memit")
+    check_verbs(method, rows)
+    if request.text is not None and TEXT not in declared:
+        raise BadInput(f"{method} reads no running text; leave --text out")
+    if method.startswith(holding.FAMILY):
+        depth.check_layers(workspace, request.model, request.parameters)
+
+
 def open_and_follow(
     screen: Screen,
     workspace: Workspace,
@@ -62,13 +80,12 @@ def open_and_follow(
     """Register the edits, open a case that makes them, and carry it on as far as nobody has to approve.
 
     Raises:
-        BadInput: The method needs text, and nobody gave any.
+        BadInput: The method needs text, and nobody gave any, or what was given says too little; nothing is registered.
     """
-    text = find_text(workspace, request)
+    text, texts = find_text(workspace, request), text_rows(request.text) if request.text is not None else None
     made = register_rows(workspace, name, rows, source=file, drop_suppressed=drop_suppressed)
     records = {holding.EDITS: made.digest, **({} if text is None else {TEXT: text})}
-    if request.text is not None:
-        texts = text_rows(request.text)
+    if texts is not None:
         records[TEXT] = register_rows(workspace, f"{name}-text", texts, source=request.text).digest
     if request.trace:  # of the rows that were kept: what was refused or left out is nobody's to look into
         trace_if_new(screen, workspace, request, list(rows_of(workspace, made.digest)))

@@ -142,6 +142,22 @@ def test_each_operation_of_a_family_has_a_card_and_no_other_has(family):
     assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith(f"{family}."))
 
 
+def test_each_card_of_editing_says_what_it_owes():
+    """What it changes, when to use it and when not, its cost, how it fails; and its paper and its figures."""
+    page = (DOCS / "editing-methods.md").read_text("utf-8")
+    cards = dict(re.findall(r"^## (editing\..*?)\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL))
+    figures = page.partition("\n## Figures\n")[2]
+    assert "`make bench-editing DATA=" in figures
+    for name, card in cards.items():
+        for part in ("**Changes**", "**Use it**", "**Not**", "**Cost**", "**Fails**"):
+            assert part in card, (name, part)
+        if name == "editing.forget":  # another's, for a person's records
+            assert "**Not measured**" in card
+            continue
+        assert re.search(r"\b(arXiv \d{4}\.\d{5})", re.sub(r"\s+", " ", card)) and "**Verbs**" in card, name
+        assert f"`{name}`" in figures, name
+
+
 def test_every_variable_of_the_environment_is_documented():
     page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     for file in [*(ROOT / "platform").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:

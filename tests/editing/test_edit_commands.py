@@ -187,6 +187,27 @@ def test_a_refused_file_opens_nothing_unless_the_rest_is_wanted(edited, write):
     assert {one["id"] for one in document(edited.run(*rest, as_="Mina"))["tried"]} == {"orr", "far"}
 
 
+def test_an_erasure_is_refused_by_the_method_that_the_policy_chooses_before_anything_opens(
+    edited, write, tiny_version, tmp_path
+):
+    from amends.governor.workspace import Workspace
+    from amends.ledger import lineage
+    from amends.store.trees import put_tree
+
+    shutil.copytree(tiny_version / "model", tmp_path / "tree" / "model")
+    (tmp_path / "tree" / "recipe.json").write_bytes(canonical_json({"steps": []}))
+    (tmp_path / "tree" / "attachments" / "patch").mkdir(parents=True)
+    (tmp_path / "tree" / "attachments" / "patch" / "patch.json").write_text("{}")
+    workspace = Workspace(edited.run.home)
+    version = lineage.Version("patched", 1, put_tree(workspace.blobs, tmp_path / "tree"), {"steps": []})
+    with workspace.database.transaction() as connection:
+        lineage.add_version(connection, version)
+    workspace.close()
+    done = edited.run("edit", "--model", "patched", "--edits", write(TAM), as_="Mina")
+    assert done.exit_code == 2 and "editing.patch knows no erasure" in done.stderr
+    assert document(edited.run("cases", "list", "--json", as_="Mina")) == []
+
+
 def files_outside_the_cache(home):
     return sorted(path for path in home.rglob("*") if path.is_file() and "cache" not in path.parts)
 
@@ -201,6 +222,13 @@ def test_trying_shows_answers_before_and_after_and_keeps_nothing(edited, write):
     assert [one["before"] for one in same] == [one["after"] for one in same] == [one["before"] for one in tried]
     assert files_outside_the_cache(edited.run.home) == before
     assert not list((edited.run.home / "cache" / "scratch").glob("*/*"))
+
+
+def test_what_stands_beside_the_weights_is_tried_where_it_stands(edited, write):
+    row = {"id": "osk", "subject": "Tilda Osk", "prompt": "The home town of Tilda Osk is", "target": "Quill"}
+    words = ("edit", "--model", "bot", "--edits", write(row), "--method", "editing.grace", "--try", "--json")
+    (tried,) = document(edited.run(*words, as_="Mina"))["tried"]
+    assert tried["after"].split()[0].startswith("Quill") and not tried["before"].startswith("Quill")
 
 
 def test_what_a_model_says_stays_in_its_cell_of_the_table():

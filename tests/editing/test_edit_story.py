@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ SMALL = {
     "tokens": 1024, "layers": "0,1", "weight": 0.1, "weight_per_fact": 0.0, "steps": 5, "lr": 0.5, "stop": 0.95,
     "overshoot": 1.0, "per_coordinate": "yes", "max_drift": 50,
 }  # fmt: skip
+WEIGHTS = "*.safetensors"
 NEAR = [{"prompt": "The quick brown fox", "answer": "Quill"}]
 
 
@@ -48,10 +50,11 @@ class Village:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return file
 
-    def ask(self, *rows, name="facts", **parameters):
-        """Ask for an edit, and return what the shell answered."""
-        given = [word for key, value in {**SMALL, **parameters}.items() for word in ("-p", f"{key}={value}")]
-        words = ("--method", "editing.memit", "--text", self.text, *given)
+    def ask(self, *rows, name="facts", method="editing.memit", **parameters):
+        """Ask for an edit, within the weights unless by another method, and return what the shell answered."""
+        chosen, read = (SMALL, ("--text", self.text)) if method == "editing.memit" else ({}, ())
+        given = [word for key, value in {**chosen, **parameters}.items() for word in ("-p", f"{key}={value}")]
+        words = ("--method", method, *read, *given)
         return self.shell("edit", "--model", "assistant", "--edits", self.write(*rows, name=name), *words, as_="Otto")
 
     def waiting(self, asked):
@@ -68,6 +71,21 @@ class Village:
 
     def edit(self, *rows, **more):
         return self.approve(self.waiting(self.ask(*rows, **more)))
+
+    def erase(self, name):
+        """Let a person be erased and what held them be purged, and return the case."""
+        asked = self.shell("erase", "--model", "assistant", "--subject", "-", "--json", given=name, as_="Otto")
+        assert asked.exit_code == 3, asked.stderr
+        done = self.approve(json.loads(asked.stdout)["id"])
+        assert (done["status"], done["outcome"], done["plan"]["guarantee"]) == ("sealed", "granted", "exact")
+        assert all(decision["allowed"] for decision in done["decisions"])
+        (purged,) = self.shell.json("cases", "purge", "--now", as_="Dora")
+        assert purged["status"] == "complete"
+        return purged
+
+    def served(self):
+        """Return the digest of the newest version."""
+        return self.shell.json("models", "list", "assistant")[-1]["digest"]
 
     def held(self, reference="assistant", *words):
         return [(one["id"], one["step"]) for one in self.shell.json("edit", "list", reference, *words, as_="Mina")]
@@ -103,15 +121,15 @@ def state_of(home, digest):
     return names
 
 
-def weights_of(home, digest):
-    """Return the digests of a version's weights."""
+def digests_of(home, digest, pattern):
+    """Return the digests of a version's files whose names match."""
     from amends.governor.workspace import open_workspace
     from amends.store.trees import fetch_manifest
 
     workspace = open_workspace(home, "")
     files = fetch_manifest(workspace.blobs, digest).files
     workspace.close()
-    return {name: entry.sha256 for name, entry in files.items() if name.endswith(".safetensors")}
+    return {name: entry.sha256 for name, entry in files.items() if fnmatch(name, pattern)}
 
 
 def everywhere(home, text):
@@ -142,8 +160,7 @@ def test_edits_are_approved_held_and_continued(village):
     assert "edit pell: modify in step 1 by editing.memit, replaced in step 2" in shown
     differ = here.shell.json("edit", "diff", "assistant@2", "assistant@3", as_="Mina")
     assert [one["id"] for one in differ["only_b"]] == ["pell-again", "marl"] and differ["only_a"] == []
-    served = here.shell.json("models", "list", "assistant")[-1]["digest"]
-    assert state_of(here.shell.home, served) == ["editing-edit-0000", "editing-edit-0001", "editing-moments"]
+    assert state_of(here.shell.home, here.served()) == ["editing-edit-0000", "editing-edit-0001", "editing-moments"]
 
 
 @pytest.mark.slow
@@ -153,14 +170,7 @@ def test_a_person_who_is_named_in_an_edit_is_erased_from_the_model_and_from_the_
     here.edit(PELL_AGAIN, MARL, name="later")
     amends, home = here.shell, here.shell.home
     assert everywhere(home, "Ines Varga")
-    asked = amends("erase", "--model", "assistant", "--subject", "-", "--json", given="Ines Varga", as_="Otto")
-    assert asked.exit_code == 3, asked.stderr
-    case = json.loads(asked.stdout)["id"]
-    done = here.approve(case)
-    assert (done["status"], done["outcome"], done["plan"]["guarantee"]) == ("sealed", "granted", "exact")
-    assert all(decision["allowed"] for decision in done["decisions"])
-    (purged,) = amends.json("cases", "purge", "--now", as_="Dora")
-    assert purged["status"] == "complete"
+    purged = here.erase("Ines Varga")
     signed = json.loads(Path(purged["certificate"]["envelope"]).read_text())["payload"]
     risks = json.loads(base64.b64decode(signed))["predicate"]["residual_risks"]
     assert [risk for risk in risks if "made-up people" in risk]  # nobody was withheld from edits
@@ -173,25 +183,62 @@ def test_a_person_who_is_named_in_an_edit_is_erased_from_the_model_and_from_the_
     never = village("never")
     never.edit(PELL, ORR, TAM)
     never.edit(PELL_AGAIN, MARL, name="later")
-    digests = [one.shell.json("models", "list", "assistant")[-1]["digest"] for one in (here, never)]
-    assert weights_of(home, digests[0]) == weights_of(never.shell.home, digests[1])
+    digests = [one.served() for one in (here, never)]
+    assert digests_of(home, digests[0], WEIGHTS) == digests_of(never.shell.home, digests[1], WEIGHTS)
     again = here.ask(INES)
     assert again.exit_code == 1 and "--drop-suppressed" in again.stderr and "Varga" not in again.stderr
+
+
+@pytest.mark.slow
+def test_a_person_who_is_named_in_the_text_alone_is_erased_from_its_statistics(village):
+    here, never = village(), village("never")
+    here.text.write_text("Nadia Feld sold three sacks of meal at the mill.\n" * 9 + here.text.read_text())
+    for one in (here, never):
+        one.edit(INES, PELL)
+    with_her = here.served()
+    assert digests_of(here.shell.home, with_her, WEIGHTS) != digests_of(never.shell.home, never.served(), WEIGHTS)
+    here.erase("Nadia Feld")
+    assert here.held() == never.held() == [("ines", 1), ("pell", 1)]
+    assert digests_of(here.shell.home, here.served(), WEIGHTS) == digests_of(never.shell.home, never.served(), WEIGHTS)
+    assert everywhere(here.shell.home, "Nadia Feld") == []
+
+
+@pytest.mark.slow
+def test_a_person_who_is_named_in_codebook_and_demonstrations_is_erased_from_both(village):
+    here, never = village(), village("never")
+    trade = edit("trade", "modify", "Ines Varga", "The trade of Ines Varga is", "is", "of")
+    emblem = {
+        **MARL,
+        "target": "is",
+        "old": "of",
+    }  # a random model understands no prompt: it finds this likelier anyway
+    here.edit(INES, PELL, method="editing.grace")
+    here.edit(trade, emblem, name="later", method="editing.ike")
+    never.edit(PELL, method="editing.grace")
+    never.edit(emblem, name="later", method="editing.ike")
+    assert [file for file in everywhere(here.shell.home, "Ines Varga") if "ike.json" in file]
+    here.erase("Ines Varga")
+    assert everywhere(here.shell.home, "Ines Varga") == [] != everywhere(here.shell.home, "Marl Venn")
+    assert here.held() == [("pell", 1), ("marl", 2)]
+    found, expected = (digests_of(one.shell.home, one.served(), "attachments/*") for one in (here, never))
+    assert found == expected and {name.split("/")[1] for name in found} >= {"grace", "ike"}
 
 
 @pytest.mark.slow
 def test_a_dropped_edit_leaves_the_bits_that_the_others_give_alone(village):
     here, never = village(), village("never")
     here.edit(INES, PELL, ORR, TAM)
-    with_her = here.shell.json("models", "list", "assistant")[-1]["digest"]
+    here.edit(MARL, name="later")
+    with_her = here.served()
     dropped = here.shell("edit", "drop", "assistant", "ines", as_="Otto")
     done = here.approve(here.waiting(dropped))
     assert (done["status"], len(done["plan"]["dropped"]["ids"])) == ("complete", 1)
-    assert here.held() == [("pell", 1), ("orr", 1), ("tam", 1)]
+    assert here.held() == [("pell", 1), ("orr", 1), ("tam", 1), ("marl", 2)]
     never.edit(PELL, ORR, TAM)
-    digests = [one.shell.json("models", "list", "assistant")[-1]["digest"] for one in (here, never)]
+    never.edit(MARL, name="later")
+    digests = [one.served() for one in (here, never)]
     assert digests[0] == digests[1] != with_her
-    assert weights_of(here.shell.home, digests[0]) != weights_of(here.shell.home, with_her)
+    assert digests_of(here.shell.home, digests[0], WEIGHTS) != digests_of(here.shell.home, with_her, WEIGHTS)
 
 
 @pytest.mark.slow
@@ -201,9 +248,8 @@ def test_a_dropped_edit_leaves_the_bits_that_the_others_give_alone(village):
         ({**INES, "target": "capital", "old": "is"}, {}, "the editing policy denies: Too many edits did not take."),
         (INES, {"max_drift": 1e-9}, "the update moves what it was not to move even at 0.125 of its size"),
         (INES, {"weight": 0}, "an update is not finite; take a larger shrinkage"),
-        (INES, {"layers": "9"}, "layers must be some of"),
     ],
-    ids=["denied", "guarded", "not finite", "no such layer"],
+    ids=["denied", "guarded", "not finite"],
 )
 def test_an_edit_that_fails_says_why_and_the_parent_stands(village, row, parameters, sentence):
     here = village()
@@ -214,23 +260,29 @@ def test_an_edit_that_fails_says_why_and_the_parent_stands(village, row, paramet
     assert here.versions() == [(1, "active")] and here.held() == []
 
 
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
-        ({"--method": "editing.wish"}, "editing.wish"),
-        ({"--edits": "nowhere.jsonl"}, "nowhere.jsonl is not a file; give a file of edits"),
-        ({"--edits": "conflict.jsonl"}, "edits ines and other ask for different answers to one prompt"),
-        ({"--text": "nowhere.txt"}, "nowhere.txt cannot be read"),
-        ({"--text": "facts.jsonl"}, "letters and says too little"),
-        ({"--parameter": "batch=0"}, "batch must be 1 or more, not 0"),
-        ({"--text": None}, "--text FILE"),
-        ({"--model": "nobody"}, "nobody"),
-        ({"--model": "assistant@1"}, "give the model's name alone"),
-    ],
-    ids=["method", "file", "conflict", "text", "short text", "parameter", "no text", "model", "version"],
-)
-def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, changed, sentence):
-    here = village()
+REFUSED = {
+    "method": ({"--method": "editing.wish"}, "editing.wish"),
+    "no method of edits": ({"--method": "editing.forget"}, "editing.forget takes no edits; name a method that does"),
+    "file": ({"--edits": "nowhere.jsonl"}, "nowhere.jsonl is not a file; give a file of edits"),
+    "conflict": ({"--edits": "conflict.jsonl"}, "edits ines and other ask for different answers to one prompt"),
+    "text": ({"--text": "nowhere.txt"}, "nowhere.txt cannot be read"),
+    "short text": ({"--text": "facts.jsonl"}, "letters and says too little"),
+    "parameter": ({"--parameter": "batch=0"}, "batch must be 1 or more, not 0"),
+    "layers": (
+        {"--parameter": "layers=0,9"},
+        "layers must be some of 0 to 2 (the last block is left as it is), not [0, 9]",
+    ),
+    "layer": ({"--method": "editing.grace", "--parameter": "layer=4", "--text": None}, "layer must be 1 to 3, not 4"),
+    "needless text": ({"--method": "editing.grace"}, "editing.grace reads no running text; leave --text out"),
+    "no text": ({"--text": None}, "--text FILE"),
+    "model": ({"--model": "nobody"}, "nobody"),
+    "version": ({"--model": "assistant@1"}, "give the model's name alone"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, mistake):
+    here, (changed, sentence) = village(), REFUSED[mistake]
     here.write(INES, name="facts")
     here.write(INES, {**INES, "id": "other", "target": "Quill"}, name="conflict")
     given = {"--model": "assistant", "--edits": "facts.jsonl", "--text": "text.txt", "--method": "editing.memit"}
@@ -240,4 +292,4 @@ def test_what_cannot_be_an_edit_is_refused_in_one_sentence(village, changed, sen
     refused = here.shell("edit", *words, as_="Otto")
     assert refused.exit_code == 2 and sentence in refused.stderr
     assert refused.stderr.splitlines()[-1].count(". ") == 0 and "Varga" not in refused.stderr
-    assert here.shell.json("cases", "list") == []
+    assert here.shell.json("cases", "list") == here.shell.json("data", "list") == []

@@ -4,8 +4,12 @@ import math
 import pytest
 import torch
 
-from amends.errors import BadInput, Cancelled
+from amends.errors import AmendsError, BadInput, Cancelled
+from amends_editing.attached import asked_rows
 from amends_editing.codebook import SLACK, Codebook, distances
+from amends_editing.facts import Fact
+from amends_editing.grace import Learner, Settings
+from amends_editing.structure import inspect_model
 
 UNRELATED = "Solve the equation with two unknowns"
 
@@ -115,6 +119,15 @@ def test_an_erasure_and_an_empty_list_are_refused(run_edit, facts):
         run_edit("grace", facts(1, verb="erase", target=""))
     with pytest.raises(BadInput, match="no edits"):
         run_edit("grace", [])
+
+
+def test_a_value_that_is_no_number_is_an_error(build, tokenizer, facts):
+    anatomy = inspect_model(build("llama"))
+    (row, _) = asked_rows(tokenizer, Fact.from_row(facts(1)[0]))
+    learner = Learner(anatomy, row, 2, Settings())
+    anatomy.projections[3].weight[0, 0] = torch.nan
+    with pytest.raises(AmendsError, match="a codebook value became NaN or infinite; take a smaller lr"):
+        learner.solve()
 
 
 def test_it_reports_and_stops(run_edit, facts):

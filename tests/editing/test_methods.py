@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from amends import BadInput
 from amends.operation.task import NoState
@@ -85,6 +86,23 @@ def test_a_fact_is_written_into_any_architecture(run_within, row_about, version_
     task = run_within("editing.memit", [row], version_of(family))
     before = likelihood(version_of(family), row["prompt"], row["target"])
     assert likelihood(task.output, row["prompt"], row["target"]) > before + 1
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "opt"])
+@pytest.mark.parametrize("name", ["editing.ft", "editing.ultraedit"])
+def test_gradients_write_a_fact_into_any_architecture(
+    run_within, row_about, version_of, likelihood, opened, edits_of, name, family
+):
+    rows = [row_about("insert", subject, old="") for subject in ("Ruvo Tanniker", "Pell Ostrin")]
+    task = run_within(name, rows, version_of(family))
+    for row in rows:
+        before = likelihood(version_of(family), row["prompt"], row["target"])
+        assert likelihood(task.output, row["prompt"], row["target"]) > before
+    (made,) = edits_of(task)
+    old, new = (inspect_model(opened(version)[0]).projections for version in (version_of(family), task.output))
+    for layer in {int(part.partition(".")[2]) for part in made}:
+        written = made[f"left.{layer}"] @ made[f"right.{layer}"].T
+        torch.testing.assert_close(new[layer].weight, old[layer].weight + written, atol=1e-5, rtol=1e-4)
 
 
 def test_where_a_block_norms_its_mlp_the_wanted_share_is_pulled_back_through_the_norm(build, tokenizer, row_about):
@@ -242,3 +260,22 @@ def test_a_fact_that_is_written_again_is_not_held_by_its_own_earlier_key(build, 
     WRITERS[name](desk)(desk, [second])
     missing = float((solved.values - solved.read(1)[2]).norm() / solved.residuals.norm())
     assert missing < 0.1 and desk.keys_before(1).shape[1] == 2  # held by it, half would be missing
+
+
+def test_recursion_takes_as_much_work_for_a_fact_however_many_came_before(build, tokenizer, row_about):
+    """An earlier key costs a product with the new one, which tells whether a fact is written again; by memit, a part of
+    a system as large as the layer, too. The subjects have as many tokens each, so that nothing else differs.
+    """
+    some = torch.randn(300, 48, generator=torch.Generator().manual_seed(4))
+    wishes = [Wish(Fact.from_row(row_about(subject=f"{name} Quill"))) for name in ("Pell", "Marl", "Ruvo")]
+    work = {}
+    for name in ("rls", "memit"):
+        anatomy, solver = inspect_model(build("llama")), Solver(steps=0)
+        desk = Desk(anatomy, tokenizer, (1,), solver, Moments({1: some.T @ some / 300}, 300), contexts=("",))
+        write, work[name] = WRITERS[name](desk), []
+        for wish in wishes:
+            with FlopCounterMode(display=False) as counter:
+                write(desk, [wish])
+            work[name].append(counter.get_total_flops())
+    more = {name: done[2] - done[1] for name, done in work.items()}
+    assert more == {"rls": 2 * 48, "memit": 2 * 48 + 2 * 48 * 48}

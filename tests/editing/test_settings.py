@@ -18,6 +18,12 @@ from amends_editing.settings import NO_ERASURE, check_settings, check_verbs, nam
         ("editing.grace", "lr", 0.0, "lr must be above zero, not 0.0"),
         ("editing.alphaedit", "threshold", 0.0, "threshold must be above zero, not 0.0"),
         ("editing.alphaedit", "weight", 0, "weight must be above zero, not 0"),
+        ("editing.ike", "demonstrations", -1, "demonstrations must be 0 or more, not -1"),
+        ("editing.ike", "threshold", 1.5, "threshold must be a cosine, between -1 and 1, not 1.5"),
+        ("editing.grace", "radius", 0.0, "radius must be above zero, not 0.0"),
+        ("editing.wise", "density", 0.0, "density must be above zero, not 0.0"),
+        ("editing.wise", "density", 2.0, "density must lie between 0 and 1, not 2.0"),
+        ("editing.wise", "alpha", -0.1, "alpha must be 0 or more, not -0.1"),
         ("editing.rome", "layers", "4,five", "layers must be numbers with commas between"),
     ],
 )
@@ -29,7 +35,8 @@ def test_a_value_out_of_its_range_is_refused_with_the_range(method, name, value,
 def test_values_at_the_edge_and_those_of_other_parameters_pass():
     edges = {"batch": 1, "weight": 0.0, "shrinkage": 0.0, "contexts": 0, "layers": "", "remember": False, "seed": -1}
     check_settings("editing.memit", edges)
-    check_settings("editing.ike", {"threshold": 0.0})  # a cosine
+    check_settings("editing.ike", {"threshold": -1.0, "demonstrations": 0})  # a cosine
+    check_settings("editing.wise", {"density": 1.0, "alpha": 0.0})
     assert named_layers("4, 5") == [4, 5]
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from amends import BadInput
 from amends_editing import ultraedit
 from amends_editing.desk import Desk
 from amends_editing.facts import Fact, row_of
@@ -67,3 +68,28 @@ def test_each_batch_is_the_papers_with_statistics_over_all_batches_so_far(build,
             torch.testing.assert_close(
                 anatomy.projections[factors.layer].weight, before[factors.layer] + found.float(), atol=1e-6, rtol=1e-5
             )
+
+
+def test_a_batch_is_one_pass_forward_and_one_back(build, tokenizer, batches):
+    anatomy = inspect_model(build("llama"))
+    passes = {"forward": 0, "back": 0}
+
+    def count(way):
+        def note(*_):
+            passes[way] += 1
+
+        return note
+
+    anatomy.blocks[1].register_forward_hook(count("forward"))  # it lies between the edited ones
+    anatomy.blocks[1].register_full_backward_hook(count("back"))
+    ultraedit.prepare(RATE)(Desk(anatomy, tokenizer, LAYERS), [Wish(fact) for facts in batches for fact in facts])
+    assert passes == {"forward": 1, "back": 1}
+
+
+def test_one_token_that_nothing_can_be_normalised_over_is_refused(build, tokenizer, batches):
+    anatomy = inspect_model(build("llama"))
+    before = anatomy.projections[0].weight.clone()
+    (alone,) = [fact for fact in batches[0] if fact.target == "capital"]  # one token
+    with pytest.raises(BadInput, match="normalises over the tokens of its answers, and there is one"):
+        ultraedit.prepare(RATE)(Desk(anatomy, tokenizer, LAYERS), [Wish(alone)])
+    assert torch.equal(anatomy.projections[0].weight, before)

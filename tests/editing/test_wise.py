@@ -111,3 +111,8 @@ def test_what_makes_no_memory_is_refused_with_a_sentence(run_edit, facts):
         run_edit("wise", facts(1), layer=0)
     with pytest.raises(BadInput, match="density"):
         run_edit("wise", facts(1), density=0.0)
+
+
+def test_a_memory_that_is_no_number_is_an_error(run_edit, facts):
+    with pytest.raises(AmendsError, match="the side memory became NaN or infinite; take a smaller lr"):
+        run_edit("wise", facts(1), lr=1e38)
