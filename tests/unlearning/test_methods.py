@@ -59,6 +59,27 @@ def test_the_forgotten_become_less_likely(name, run_task, parts, knowing, genero
     assert not (done.output / "attachments").exists()
 
 
+def defaults_of(name):
+    return {parameter.name: parameter.default for parameter in BY_NAME[name].parameters}
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_by_its_defaults_no_method_ruins_a_small_model(name, run_task, parts, knowing):
+    forget, given = parts
+    records = {part: given[part] for part in ("forget", "retain", "source", "models")}
+    kept = list(given["retain"].rows())
+    ways = [{}]
+    if "weights" in defaults_of(name):  # a step of the weights themselves is many times an adapter's
+        ways.append({"weights": "full", "lr": defaults_of(name)["lr"] / 10})
+    for way in ways:
+        done = run_task(BY_NAME[name], **records, **way)
+        lost, fallen = (
+            (likelihood(knowing[0], some) - likelihood(done.output, some)) / len(some) for some in (forget, kept)
+        )
+        assert fallen < 0.1  # nats a token; they may lose .05 on the method's half
+        assert lost >= fallen
+
+
 @pytest.mark.parametrize("name", ["unlearning.npo", "unlearning.simnpo", "unlearning.graddiff"])
 def test_rehearsal_spares_the_kept(name, run_task, parts, unreachable):
     given = parts[1]
