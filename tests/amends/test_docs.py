@@ -142,6 +142,18 @@ def test_each_operation_of_a_family_has_a_card_and_no_other_has(family):
     assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith(f"{family}."))
 
 
+PARTS = ("Changes", "Use it", "Not", "Cost", "Fails")
+
+
+def test_each_training_and_unlearning_has_a_card_with_all_its_parts():
+    pages = "\n".join((DOCS / f"unlearning-{page}.md").read_text("utf-8") for page in ("exact", "methods"))
+    cards = dict(re.findall(r"^## ((?:training|unlearning)\.\S+)\n(.*?)(?=^## |\Z)", pages, re.MULTILINE | re.DOTALL))
+    assert sorted(cards) == sorted(n for n in host.current().operations if n.startswith(("training.", "unlearning.")))
+    assert {name: [part for part in PARTS if f"**{part}**" not in card] for name, card in cards.items()} == {
+        name: [] for name in cards
+    }
+
+
 def test_every_variable_of_the_environment_is_documented():
     page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     for file in [*(ROOT / "platform").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
