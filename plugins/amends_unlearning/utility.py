@@ -64,7 +64,7 @@ def read_utility(task: ProbeTask, retain: Records, most: int) -> list[Reading]:
     kept = spread_over_people(doubted, most)
     persons, detail = [person_of(row) for row in kept], {"left_out": len(rows) - len(doubted)}
     scores = score_in_steps(task, task.model, [(row["prompt"], row["answer"]) for row in kept], "scoring kept answers")
-    measured = {
+    measured: dict[str, Sequence[float] | Array] = {
         "probability": [math.exp(mean_logp(score)) for score in scores],
         "rouge_l": [rouge_l(row["answer"], said).recall for row, said in zip(kept, _answers(task, kept), strict=True)],
         "truth": preference(log_ratios(task, task.model, kept, "scoring alternatives to kept answers")),
