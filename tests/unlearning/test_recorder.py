@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 
 import pytest
 
@@ -131,6 +132,26 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(script, rows, tmp_path):
     assert resumed.taken == [step for step in whole.taken if step >= STEPS]
     assert digest(resumed) == digest(whole)
     assert recording(tmp_path / "interrupted") == recording(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_script_s_run_that_is_killed_goes_on_to_the_same_bytes(in_a_child, rows, write_records, files_of, tmp_path):
+    given = dict(placement_salt="5a17", steps=STEPS, epochs=EPOCHS, lr=1e-3, checkpoints=3)
+    files = {"records": write_records(rows)}
+
+    def train(name, output, die_at=0):
+        return in_a_child("training.trainer", files, given, tmp_path / name, tmp_path / output, die_at)
+
+    code, whole = train("whole", "from-whole")
+    assert code == 0
+    for die_at in (len(whole) // 2 - 1, len(whole) - 1):  # in the first epoch, and in the last
+        name = f"killed-{die_at}"
+        assert train(name, f"torn-{die_at}", die_at)[0] == -signal.SIGKILL
+        log = (tmp_path / name / "recording" / "steps.jsonl").read_bytes()
+        assert 0 < len(log.splitlines()) < STEPS * EPOCHS
+        code, rest = train(name, f"from-{name}")
+        assert code == 0 and len(rest) < len(whole)
+        assert files_of(tmp_path / f"from-{name}") == files_of(tmp_path / "from-whole")
 
 
 def test_each_step_is_logged_once_and_empty_ones_too(script, rows, tmp_path):
