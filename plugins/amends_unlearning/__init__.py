@@ -200,6 +200,14 @@ def measure_truth_ratio(task: ProbeTask, *, forget: Records) -> list[Reading]:
     return read_truth_ratio(task, forget)
 
 
+@amends.probe("unlearning.utility", memory_gb=2.0)
+def measure_utility(task: ProbeTask, *, retain: Records, most: int = 16) -> list[Reading]:
+    """Read the model utility of what is kept: the harmonic mean of probability, ROUGE-L recall and truth (TOFU)."""
+    from .utility import read_utility
+
+    return read_utility(task, retain, most)
+
+
 @amends.probe("unlearning.equivalence", memory_gb=2.0)
 def measure_equivalence(
     task: ProbeTask,
@@ -267,7 +275,8 @@ def amends_operations() -> Iterable[Operation]:
 @hookimpl
 def amends_probes() -> Iterable[Probe]:
     """Offer the measurements of forgetting."""
-    return (measure_membership, measure_truth_ratio, measure_equivalence, measure_drill, measure_standing, *ATTACKS)
+    audit = (measure_membership, measure_truth_ratio, measure_utility, measure_equivalence, measure_drill)
+    return (*audit, measure_standing, *ATTACKS)
 
 
 @hookimpl

@@ -9,6 +9,7 @@ them, on one software stack with one number of threads.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ from .writeahead import WriteAhead, chain_at
 ARGUMENTS = (
     "learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "optim",
     "lr_scheduler_type", "warmup_steps", "seed", "num_train_epochs", "bf16", "fp16", "label_smoothing_factor",
+    "lr_scheduler_kwargs", "optim_args", "optim_target_modules", "neftune_noise_alpha", "torch_compile",
+    "torch_compile_backend", "torch_compile_mode", "use_liger_kernel",
 )  # fmt: skip
+PLACES = ("_name_or_path", "transformers_version")  # of a model's configuration: where it lay, and who wrote it
 
 
 class TrainingRecorder(TrainerCallback):  # type: ignore[misc]  # transformers leaves its base untyped
@@ -84,7 +88,7 @@ class TrainingRecorder(TrainerCallback):  # type: ignore[misc]  # transformers l
         """Lay the steps out and find where to begin; the weights are the base's still."""
         trainer, dataset = self._trainer, self._trainer.train_dataset
         arguments = {name: str(getattr(trainer.args, name)) for name in ARGUMENTS}
-        root = {"base": _weights_digest(trainer.model), "arguments": arguments}
+        root = {"base": _weights_digest(trainer.model), "arguments": arguments, "config": _config(trainer.model)}
         contents = {identity: _content(dataset[index]) for index, identity in enumerate(self.ids)}
         self._steps = self._schedule.lay_out(contents, root, lambda number: 0.0, trainer.args.seed)
         self._beginning = self._schedule.beginning(root)
@@ -191,7 +195,11 @@ def _check(trainer: Any) -> None:
         ("gradient_accumulation_steps", args.gradient_accumulation_steps != 1, "set it to 1 and take fewer steps"),
         ("dataloader_num_workers", args.dataloader_num_workers != 0, "set it to 0"),
         ("world_size", args.world_size != 1 or args.n_gpu > 1, "train in one process on one device"),
-        ("lr_scheduler_type", "plateau" in str(args.lr_scheduler_type), "take one that follows the step's number"),
+        (
+            "lr_scheduler_type",
+            "plateau" in str(args.lr_scheduler_type).lower(),
+            "take one that follows the step's number",
+        ),
     ]
     for name, is_wrong, way_out in wrong:
         if is_wrong:
@@ -206,6 +214,13 @@ def _learning(model: Any) -> dict[str, Tensor]:
     """Return all that training changes, by name: the weights that learn, and buffers."""
     fixed = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
     return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in fixed}
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """Return a model's configuration, such as its dropout, as JSON; empty where it has none."""
+    config = getattr(model, "config", None)
+    told = {} if config is None else json.loads(config.to_json_string(use_diff=False))
+    return {name: value for name, value in told.items() if name not in PLACES}
 
 
 def _weights_digest(model: Any) -> str:

@@ -159,9 +159,9 @@ def _attached(
     )  # fmt: skip
     trainer = script_of(settings.script)(task.source / "model", rows, arguments)
     trainer.remove_callback(PrinterCallback)  # what a command prints is for whoever asked
-    trainer.add_callback(_Told(task, settings.epochs * settings.steps))
     ids, salt = keyed_ids(settings.salt, rows), settings.salt
     recorder = TrainingRecorder(own, ids, salt=salt, steps=settings.steps, checkpoints=settings.checkpoints)
+    trainer.add_callback(_Told(task, recorder, settings.epochs * settings.steps))
     recorder.attach(trainer, replay_from=before)
     return recorder, trainer
 
@@ -188,10 +188,9 @@ def _names(task: Task) -> list[str]:
 class _Told(TrainerCallback):  # type: ignore[misc]  # transformers leaves its base untyped
     """Reports each step to the task, which raises where it is to stop."""
 
-    def __init__(self, task: Task, total: int) -> None:
-        self._task, self._total, self._done = task, total, 0
+    def __init__(self, task: Task, recorder: TrainingRecorder, total: int) -> None:
+        self._task, self._recorder, self._total = task, recorder, total
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Mapping[str, Any]) -> None:
-        """Say how far it is."""
-        self._task.progress(self._done, self._total, "training by a script")
-        self._done += 1
+        """Say how far it is, the steps with it that were behind when it began or that nobody fell into."""
+        self._task.progress(self._recorder.sampler.step.number, self._total, "training by a script")

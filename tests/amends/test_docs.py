@@ -142,6 +142,9 @@ def test_each_operation_of_a_family_has_a_card_and_no_other_has(family):
     assert sorted(headings) == sorted(name for name in host.current().operations if name.startswith(f"{family}."))
 
 
+PARTS = ("**Changes**", "**Use it**", "**Not**", "**Cost**", "**Fails**")
+
+
 def test_each_card_of_editing_says_what_it_owes():
     """What it changes, when to use it and when not, its cost, how it fails; and its paper and its figures."""
     page = (DOCS / "editing-methods.md").read_text("utf-8")
@@ -149,13 +152,20 @@ def test_each_card_of_editing_says_what_it_owes():
     figures = page.partition("\n## Figures\n")[2]
     assert "`make bench-editing DATA=" in figures
     for name, card in cards.items():
-        for part in ("**Changes**", "**Use it**", "**Not**", "**Cost**", "**Fails**"):
-            assert part in card, (name, part)
-        if name == "editing.forget":  # another's, for a person's records
-            assert "**Not measured**" in card
+        assert [part for part in PARTS if part not in card] == [], name
+        if name == "editing.forget":  # a person's records by the means of another: its figures are unlearning's
             continue
         assert re.search(r"\b(arXiv \d{4}\.\d{5})", re.sub(r"\s+", " ", card)) and "**Verbs**" in card, name
         assert f"`{name}`" in figures, name
+
+
+def test_each_training_and_unlearning_has_a_card_with_all_its_parts():
+    pages = "\n".join((DOCS / f"unlearning-{page}.md").read_text("utf-8") for page in ("exact", "methods"))
+    cards = dict(re.findall(r"^## ((?:training|unlearning)\.\S+)\n(.*?)(?=^## |\Z)", pages, re.MULTILINE | re.DOTALL))
+    assert sorted(cards) == sorted(n for n in host.current().operations if n.startswith(("training.", "unlearning.")))
+    assert {name: [part for part in PARTS if part not in card] for name, card in cards.items()} == {
+        name: [] for name in cards
+    }
 
 
 def test_every_variable_of_the_environment_is_documented():

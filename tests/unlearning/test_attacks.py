@@ -112,6 +112,35 @@ def test_an_attack_leaves_the_model_bit_for_bit_as_it_was(attacked, attack, by_h
 
 
 @names
+def test_an_attack_that_is_cancelled_anywhere_leaves_the_model_as_it_was(attacked, attack, by_heart, monkeypatch):
+    from amends import Cancelled, ProbeTask
+
+    model = open_version(by_heart, host.load([]), known=Known())
+    before = {name: weight.clone() for name, weight in model.hf_model.state_dict().items()}
+    flags = [weight.requires_grad for weight in model.hf_model.parameters()]
+    told = []
+
+    def stopping(at):
+        def progress(self, done, total, message=""):
+            told.append(message)
+            if len(told) == at:
+                raise Cancelled("the task was cancelled")
+
+        told.clear()
+        monkeypatch.setattr(ProbeTask, "progress", progress)
+
+    stopping(0)
+    attacked(attack, rows("f", 2), rows("c", 2), model)
+    moments = len(told)
+    for at in sorted({1, moments // 2, moments}):
+        stopping(at)
+        with pytest.raises(Cancelled):
+            attacked(attack, rows("f", 2), rows("c", 2), model)
+        assert all(torch.equal(before[name], weight) for name, weight in model.hf_model.state_dict().items())
+        assert [weight.requires_grad for weight in model.hf_model.parameters()] == flags
+
+
+@names
 def test_an_attack_gives_the_same_twice(attacked, attack):
     assert repr(attacked(attack, rows("f", 2), rows("c", 2))) == repr(attacked(attack, rows("f", 2), rows("c", 2)))
 

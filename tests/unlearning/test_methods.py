@@ -8,6 +8,7 @@ import torch
 
 import amends_unlearning
 from amends import AmendsError, BadInput, BadRecords, Cancelled, host
+from amends.operation import files
 from amends.operation.files import load_model
 from amends.serving import open_version
 from amends.serving.encoding import encode
@@ -59,6 +60,27 @@ def test_the_forgotten_become_less_likely(name, run_task, parts, knowing, genero
     assert not (done.output / "attachments").exists()
 
 
+def defaults_of(name):
+    return {parameter.name: parameter.default for parameter in BY_NAME[name].parameters}
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_by_its_defaults_no_method_ruins_a_small_model(name, run_task, parts, knowing):
+    forget, given = parts
+    records = {part: given[part] for part in ("forget", "retain", "source", "models")}
+    kept = list(given["retain"].rows())
+    ways = [{}]
+    if "weights" in defaults_of(name):  # a step of the weights themselves is many times an adapter's
+        ways.append({"weights": "full", "lr": defaults_of(name)["lr"] / 10})
+    for way in ways:
+        done = run_task(BY_NAME[name], **records, **way)
+        lost, fallen = (
+            (likelihood(knowing[0], some) - likelihood(done.output, some)) / len(some) for some in (forget, kept)
+        )
+        assert fallen < 0.1  # nats a token; they may lose .05 on the method's half
+        assert lost >= fallen
+
+
 @pytest.mark.parametrize("name", ["unlearning.npo", "unlearning.simnpo", "unlearning.graddiff"])
 def test_rehearsal_spares_the_kept(name, run_task, parts, unreachable):
     given = parts[1]
@@ -76,6 +98,20 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_parent_alone(
     assert files_of(first.output) == files_of(second.output)
     assert files_of(first.output)["model/model.safetensors"] != before["model/model.safetensors"]
     assert files_of(knowing[0]) == before
+
+
+def test_a_model_that_was_saved_and_loaded_again_is_unlearnt_and_read_the_same_to_the_bit(
+    run_task, parts, knowing, files_of, generous, tmp_path
+):
+    forget, given = parts
+    files.save_model(tmp_path / "again", *load_model(knowing[0]))
+    assert files_of(tmp_path / "again") == files_of(knowing[0])
+    first = run_task(BY_NAME["unlearning.npo"], epochs=2, **given)
+    second = run_task(BY_NAME["unlearning.npo"], epochs=2, **given | {"source": tmp_path / "again"})
+    assert files_of(first.output) == files_of(second.output)
+    files.save_model(tmp_path / "once-more", *load_model(first.output))
+    assert files_of(tmp_path / "once-more") == files_of(first.output)
+    assert likelihood(tmp_path / "once-more", forget) == likelihood(first.output, forget)
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))

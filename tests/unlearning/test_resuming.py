@@ -156,6 +156,21 @@ def test_cancelled_at_any_moment_it_stops_and_writes_no_version(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_process_with_as_many_threads_gives_the_same_bytes(
+    threads, attempt, given, unreachable, start_children, with_threads, files_of, tmp_path
+):
+    name = "unlearning.npo"
+    parameters = given(name)
+    with with_threads(threads):
+        here = attempt(name, "here", parameters)[0]
+    files = {key: parameters.pop(key) for key in ("forget", "retain")}
+    there = tmp_path / "there"
+    assert start_children(threads)(name, files, parameters, tmp_path / "scratch-there", there)[0] == 0
+    assert files_of(there / "model") == files_of(here.output / "model")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["unlearning.npo", "unlearning.subnetwork", "unlearning.task-vector", "unlearning.projection", "training.shards"],

@@ -130,13 +130,20 @@ def plan_lines(plan: View) -> Iterator[str]:
         for number, rung in enumerate(plan.get("ladder", [])[1:], start=1)
     )
     yield from (f"  {number}. {step}" for number, step in enumerate(_in_order(plan["steps"]), start=1))
-    yield (
-        f"cost: about {estimate['training_seconds']:g} s of training on {estimate['cpus']} cpus, "
-        f"{estimate['disk_bytes'] / 1e6:.0f} MB of disk"
-    )
+    yield f"cost: {_training(plan)} on {estimate['cpus']} cpus, {estimate['disk_bytes'] / 1e6:.0f} MB of disk"
     yield f"roll back to: {plan['rollback']}"
     days, retention = plan["purge_after_days"], plan["retention_days"]
     yield f"purged {days} days after promotion, traces destroyed after {retention} days"
+
+
+def _training(plan: View) -> str:
+    """Return what an exact erasure takes, built twice; an approximate one says it at each of its methods."""
+    seconds = plan["estimate"]["training_seconds"]
+    if plan.get("how") == "retire":
+        return "no training"
+    if plan["guarantee"] == "approximate":
+        return "what is said of each method"
+    return "training, for a time that is not known yet," if seconds is None else f"about {seconds:g} s of training"
 
 
 def _about(plan: View, rung: int) -> str:

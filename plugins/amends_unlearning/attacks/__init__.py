@@ -263,7 +263,7 @@ def attack_two_version(
     margin: float = 0.1,
     rungs: int = 1,
 ) -> list[Reading]:
-    """Read whether the difference between this version and the reference tells who was forgotten."""
+    """Read whether what this version lost against the reference tells who was erased; many at once hide each other."""
     from . import versions
 
     return versions.run(_sides(task, "two-version", forget, control, None, most, half, margin, rungs))

@@ -141,6 +141,18 @@ def test_focus_is_seen_and_the_skip_link_appears_with_it(told):
     assert re.search(r":focus-visible\{outline:3px", page) and ".skip:focus{left:1rem" in page
 
 
+def test_a_page_that_is_printed_shows_all_of_it_on_paper_and_tears_no_drawing(kind, told):
+    text = render_page(told.STATEMENTS[kind]())
+    assert re.search(r"@page\{size:A4", text)
+    rules = text[text.index("@media print{") + len("@media print{") : text.index("@page{")]
+    hidden = re.findall(r"([^{}]*)\{[^{}]*display:none[^{}]*\}", rules)
+    assert hidden == [".skip"]  # the link for keyboards is all that paper has no use for
+    whole = re.findall(r"([^{}]*)\{break-inside:avoid\}", rules)
+    assert {"svg", "tr"} <= {element for group in whole for element in group.split(",")}
+    page = Page(text)
+    assert not page.all("details") and not any("hidden" in attrs for _, attrs, _ in page.elements)
+
+
 EVIL = '<script>alert("x")</script>&'
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from story_promotable import meanwhile
 
+from amends.cli.casetext import plan_lines
 from amends.errors import BadInput, Denied, TaskFailed
 from amends.governor.cases.reporting import report_case
 from amends.governor.cases.viewing import certificate_of
@@ -157,6 +158,8 @@ def test_the_next_operation_is_tried_where_one_refuses_or_the_policy_denies_what
     case = plainly.approved()
     assert [rung["operation"] for rung in case.plan["ladder"]] == ["toy.unfit", "toy.idle", "unlearning.npo"]
     assert case.plan["ladder"][0]["seconds"] is None and 0 < case.plan["ladder"][1]["seconds"] < 60
+    assert case.plan["estimate"]["training_seconds"] is None
+    assert any("cost: what is said of each method on" in line for line in plan_lines(case.plan))
     assert plainly.carry(case).status == "sealed"
     steps = plainly.steps(case.id)
     unfit, idle = steps["tried:0"], steps["tried:1"]

@@ -63,6 +63,23 @@ def test_a_case_replays_a_fine_tune_and_certifies_it_as_exact(story, told, polic
         assert lineage.get(connection, "assistant", 3).guarantee == "exact"
 
 
+def test_a_plan_foresees_that_repeating_a_training_takes_as_long_as_it_took(story, told, policy):
+    from amends.cli.casetext import plan_lines
+
+    told.set_policy(story.home, policy("unlearning.replay"))
+    with story.workspace.database.read() as connection:
+        trained = lineage.get(connection, "assistant", 1)
+    seconds = story.steps(trained.case_id)["train"]["seconds"]
+    for name in ("Ines Varga", "Nadia Feld"):  # the second out of a version that no training made
+        case = story.approved(name)
+        [rung] = case.plan["ladder"]
+        assert rung["seconds"] == pytest.approx(seconds, rel=0.1)  # two digits
+        assert case.plan["estimate"]["training_seconds"] == pytest.approx(2 * seconds, abs=0.06)
+        said = "\n".join(plan_lines(case.plan))
+        assert f"guarantee exact, about {rung['seconds']:g} s" in said and "s of training on 1 cpus" in said
+        story.carry(case)
+
+
 def test_on_another_stack_it_is_exact_by_data_flow_and_no_more(story, told, policy, monkeypatch):
     text = policy("unlearning.retrain")
     told.set_policy(story.home, text.replace("    expr: facts", "    when: [exact]\n    expr: facts"))

@@ -8,6 +8,7 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from amends.cli.casetext import plan_lines
 from amends.errors import TaskFailed
 from amends.governor.data.registering import register
 from amends.governor.models.recipes import read_recipe
@@ -68,6 +69,8 @@ def test_a_case_replays_what_a_plain_trainer_made_elsewhere(untrained, told, out
     told.set_policy(untrained.home, told.LIGHT.replace("unlearning.shards", "unlearning.replay-trainer"))
     case = untrained.approved()
     assert (case.plan["operation"], case.plan["guarantee"]) == ("unlearning.replay-trainer", "exact")
+    assert case.plan["ladder"][0]["seconds"] is None  # it took its time elsewhere
+    assert any("a time that is not known yet" in line for line in plan_lines(case.plan))
     assert untrained.carry(case).status == "sealed"
     steps = untrained.steps(case.id)
     assert steps["rebuild"]["digest"] == steps["counterfactual"]["digest"] == untrained.champion().digest

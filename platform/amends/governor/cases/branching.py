@@ -110,7 +110,7 @@ def _plan(
         "holds": held_by(located, own),
         "parent_when_planned": str(target),
         "rollback": rollback_of(workspace, case.model, own),
-        "estimate": estimate_of(workspace, target.digest, own),
+        "estimate": estimate_of(workspace, target.digest, own, ladder if rebuilt else []),
         "descendants": [],
     }
 

@@ -1,4 +1,7 @@
-"""Foresee what each rung of a plan's ladder will take, from how fast the model reads on this machine."""
+"""Foresee what each rung of a plan's ladder will take: from the training that an exact one repeats, else by a probe.
+
+The probe times how fast the model reads on this machine; how much there is to read, the operation says.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from typing import Any
 
 from amends.errors import Cancelled, TaskFailed
 from amends.governor.data.rows import blobs_of, rows_of
+from amends.governor.work.leftovers import BROUGHT
 from amends.governor.work.piece import wait
 from amends.governor.work.running import measure
 from amends.governor.workspace import Workspace
-from amends.ledger import datasets
+from amends.ledger import datasets, journal, lineage
 from amends.operation import Load
 from amends.policy import Policy
 from amends.records import Guarantee, Records
@@ -41,18 +45,52 @@ def priced(
     wanted = [name for name, _ in rungs if workspace.host.operation(name).effort is not None]
     speed, depth = _speed(workspace, policy.throughput, case, target) if wanted and policy.throughput else (0.0, 1)
     loads = _loads(workspace, held) if speed else {}
+
+    def foreseen(name: str) -> float | None:
+        repeated = repeating(workspace, target, name)
+        return _seconds(workspace, name, loads, depth, speed) if repeated is None else repeated
+
     return [
-        {"operation": name, "guarantee": str(promised), "seconds": _seconds(workspace, name, loads, depth, speed)}
-        for name, promised in rungs
+        {"operation": name, "guarantee": str(promised), "seconds": _rounded(foreseen(name))} for name, promised in rungs
     ]
+
+
+def repeating(workspace: Workspace, target: str, operation: str) -> float | None:
+    """Return how many seconds an operation takes at most that repeats the training of a version.
+
+    That is as long as its model's last training here took, for one shard of it where it was in shards. None where
+    nobody knows: it repeats another step, or the training was taken over and took its time elsewhere.
+
+    Args:
+        workspace: Where the model is.
+        target: Tree digest of the version.
+        operation: Which is to repeat it.
+    """
+    with workspace.database.read() as connection:
+        version = lineage.by_digest(connection, target)[0]
+        own = [one.case_id for one in lineage.versions_of(connection, version.model) if one.number <= version.number]
+        done = [(case, journal.step_result(connection, case, "train")) for case in reversed(own) if case]
+        case, trained = next(((case, result) for case, result in done if result is not None), ("", None))
+        is_brought = trained is not None and journal.step_result(connection, case, BROUGHT) is not None
+    steps = version.recipe.get("steps", [])
+    is_repeated = bool(steps) and workspace.host.operation(operation).rebuilds == steps[0]["operation"]
+    if trained is None or is_brought or not is_repeated:
+        return None
+    return float(trained["seconds"]) / int(steps[0]["parameters"].get("shards", 1))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    """Return seconds to as many digits as a forecast can say, None where there are none."""
+    if seconds is None or not seconds > 0:
+        return None
+    return round(seconds, DIGITS - 1 - math.floor(math.log10(seconds)))
 
 
 def _seconds(workspace: Workspace, name: str, loads: Mapping[str, Load], depth: int, speed: float) -> float | None:
     operation = workspace.host.operation(name)
     wanted = {parameter.name for parameter in operation.parameters if parameter.kind is Records}
     given = {parameter: loads.get(parameter, Load()) for parameter in wanted}
-    found = operation.predict(given, {}, depth=depth, forward=speed) if speed else None
-    return None if found is None or not found > 0 else round(found, DIGITS - 1 - math.floor(math.log10(found)))
+    return operation.predict(given, {}, depth=depth, forward=speed) if speed else None
 
 
 def _speed(workspace: Workspace, probe: str, case: str, target: str) -> tuple[float, int]:

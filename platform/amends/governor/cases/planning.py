@@ -6,16 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amends.errors import BadInput, Denied
-from amends.governor.cases.costing import priced
+from amends.governor.cases.costing import priced, repeating
 from amends.governor.judging import find_policy
 from amends.governor.models.heirs import heirs_of, taught_by
 from amends.governor.models.promoting import champion
 from amends.governor.subjects.locating import Located, Reach, learnt_from
 from amends.governor.work.replaying import rebuilds_itself, runs_again
 from amends.governor.workspace import Workspace
-from amends.ledger import cases, datasets, journal, lineage
+from amends.ledger import cases, datasets, lineage
 from amends.ledger.actions import Action
-from amends.ledger.lineage import Version
 from amends.records import Case, CaseStatus, Guarantee
 from amends.store.trees import fetch_manifest
 
@@ -112,7 +111,7 @@ def make_plan(
         "holds": held_by(located, reached),
         "parent_when_planned": str(target),
         "rollback": rollback_of(workspace, case.model, reached),
-        "estimate": estimate_of(workspace, target.digest, reached),
+        "estimate": estimate_of(workspace, target.digest, reached, ladder),
         "approvals": {"count": max(QUORUM, erasure.approvals.count), "roles": list(erasure.approvals.roles)},
         "policies": {"erasure": erasure.digest, "promotion": promotion.digest},
         "purge_after_days": erasure.purge_after_days,
@@ -235,23 +234,18 @@ def rollback_of(workspace: Workspace, model: str, reached: Reach) -> str:
     return f"{model}@{alive[-1].number}" if alive else "none: every version of this model holds the subject"
 
 
-def training_seconds(workspace: Workspace, version: Version) -> tuple[float, int]:
-    """Return how long a version's training took and over how many shards, 0 where it is not known."""
-    with workspace.database.read() as connection:
-        trained = journal.step_result(connection, version.case_id, "train") if version.case_id else None
-    steps = version.recipe.get("steps", [])
-    shards = int(steps[0]["parameters"].get("shards", 1)) if steps else 1
-    return (float(trained["seconds"]), shards) if trained else (0.0, shards)
+def estimate_of(
+    workspace: Workspace, digest: str, reached: Reach, ladder: Sequence[tuple[str, Guarantee]]
+) -> dict[str, Any]:
+    """Return what erasing from a version will take, as far as anybody knows.
 
-
-def estimate_of(workspace: Workspace, digest: str, reached: Reach) -> dict[str, Any]:
-    """Return what erasing from a version will take, as far as anybody knows."""
+    `training_seconds` are those of an exact erasure, which is built twice; None where they are not known.
+    """
     with workspace.database.read() as connection:
-        version = lineage.by_digest(connection, digest)[0]
         records = [datasets.get(connection, use.dataset).records for use in lineage.data_of(connection, digest)]
-    seconds, shards = training_seconds(workspace, version)
+    seconds = repeating(workspace, digest, ladder[0][0]) if ladder else None
     return {
-        "training_seconds": round(2 * seconds / shards, 1),
+        "training_seconds": None if seconds is None else round(2 * seconds, 1),
         "disk_bytes": reached.bytes,
         "cpus": workspace.settings.cpus,
         "records_trained": sum(records),
