@@ -234,10 +234,26 @@ def test_unlearning_in_miniature_sets_every_method_beside_the_gold_model(tmp_pat
     for method in ("revert", "npo", "rmu", "task-vector", "subnetwork", "projection"):
         assert -1 <= by_name[f"{method}: forgotten probability, less the gold model's"]["value"] <= 1
         assert by_name[f"{method}: training for 40 records"]["value"] > 0
+    plain = by_name["plain: negative preference optimisation, 5 steps for 6 records"]
+    beside = by_name["revert: training, of the plain procedure's steps alone"]
+    assert 0 < plain["value"] == beside["baseline"] and beside["target"] == 1
     assert by_name["rung 1, revert: held comparisons of 8"]["value"] <= 8
     assert any(name.startswith("the ladder chooses") for name in by_name)
     assert by_name["revert after 4 bits: probability, less the gold model's"]["target"] == 0.1
     assert by_name["shards: kept probability, of a routed model without them"]["ratio"] == 1
+
+
+def test_the_timed_baseline_of_unlearning_learns_what_it_is_told(bench, tiny_version, tmp_path):
+    rows, baseline = (
+        bench("material").prepared(bench("material").raw_records(None, 6, 3, 4)),
+        bench("unlearning_baseline"),
+    )
+    found = baseline.timed(tiny_version, tmp_path, rows[:8], rows[8:16], layers=1)
+    assert found.steps == len(found.losses) == baseline.EPOCHS  # each step has the same sixteen records
+    assert found.losses == sorted(found.losses, reverse=True) and found.losses[-1] < found.losses[0]
+    assert 0 < found.stepping < found.whole
+    source = next(tiny_version.rglob("model.safetensors"))
+    assert (tmp_path / source.name).read_bytes() != source.read_bytes()
 
 
 @pytest.mark.slow

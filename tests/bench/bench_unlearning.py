@@ -15,20 +15,21 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from figures import Reading, read
 from harness import Bench, options
 from material import Row, base_model, prepared, raw_records, subjects_of
 from shard_runs import served_digest
+from unlearning_baseline import timed
 from unlearning_methods_table import show_methods
+from unlearning_readings import DELTA, compared, described, foreseen, withstood
 from unlearning_requests import Requests, measure
-from unlearning_runs import Answers, People, answers_of, apart, membership, membership_apart, opened, run
+from unlearning_runs import Answers, People, answers_of, opened, run
 
-DELTA = 0.1
 FIRST = 7  # the seed that begins with the first author
 FINETUNE: dict[str, Any] = {
     "placement_salt": "5a17",
@@ -139,6 +140,21 @@ class Unlearning:
             yield from described(name, self.asked(version))
         yield from described("base", self.asked(self.base))
 
+    def plain(self) -> Iterable[Reading]:
+        """Time the plain procedure on the version that knows everybody."""
+        found, count = self._plain(), len(self.people.forgotten)
+        name = f"plain: negative preference optimisation, {found['steps']} steps for {count} records"
+        yield read(name, found["stepping"], "CPU-s", found["steps"])
+        yield read(f"{name}, all in", found["whole"], "CPU-s", found["steps"])
+
+    def _plain(self) -> dict[str, Any]:
+        """Return what the plain procedure took, timed once."""
+        output, layers = self.bench.work / "plain", self.small.get("layers", FINETUNE["layers"])
+        people = self.people
+        measure = partial(timed, self.target, output, people.forgotten, people.retained, layers)
+        found: dict[str, Any] = self.bench.once("plain: timed", lambda: asdict(measure()))
+        return found
+
     def method(self, method: str) -> Iterable[Reading]:
         """Run a method from the version that knows everybody, and compare it with the gold model."""
         if not self.takes(method):
@@ -151,6 +167,10 @@ class Unlearning:
         each = 40 / len(self.people.forgotten)
         limit = BUDGET if method == METHODS[0] else None
         yield read(f"{method}: training for 40 records", spent * each, "CPU-s", at_most=limit)
+        if method == METHODS[0]:
+            plain, name = self._plain(), f"{method}: training, of the plain procedure's"
+            yield read(f"{name} steps alone", spent, "CPU-s", baseline=plain["stepping"], at_most=1.0)
+            yield read(f"{name}, all in", spent, "CPU-s", baseline=plain["whole"])
         yield foreseen(method, self.foresee(method, self._speed()), spent)
 
     def takes(self, method: str) -> bool:
@@ -311,54 +331,6 @@ def tokens_a_second(model: Any) -> float:
     return TOKENS / statistics.median(spent[1:])
 
 
-def foreseen(method: str, seconds: float, spent: float) -> Reading:
-    """Return a forecast beside what it took, met where neither is more than twice the other."""
-    made = read(f"{method}: foreseen, of what it took", seconds, "CPU-s", baseline=spent)
-    return Reading(**{**vars(made), "target": 2.0, "met": bool(spent / 2 <= seconds <= spent * 2)})
-
-
-def described(name: str, found: tuple[Answers, Answers, Answers]) -> Iterable[Reading]:
-    """Say what a model gives."""
-    for whose, answers in zip(("forgotten", "kept"), found, strict=False):
-        for statistic in ("probability", "strength"):
-            yield read(f"{name}: {whose} {statistic}", answers.mean(statistic), statistic, len(answers.persons))
-    yield read(f"{name}: membership AUC of the loss", membership(found[0], found[2]), "AUC", len(found[0].persons))
-
-
-def compared(
-    name: str, found: tuple[Answers, Answers, Answers], gold: tuple[Answers, Answers, Answers], aim: bool
-) -> Iterable[Reading]:
-    """Say how far a model is from the gold model."""
-    for statistic in ("probability", "strength"):
-        value, interval = apart(found[0], gold[0], statistic)
-        yield bounded(f"{name}: forgotten {statistic}, less the gold model's", value, interval, found[0], aim)
-    value, interval = membership_apart((found[0], found[2]), (gold[0], gold[2]))
-    yield bounded(f"{name}: membership AUC, less the gold model's", value, interval, found[0], aim)
-    yield read(
-        f"{name}: kept strength, of the gold model's", found[1].mean("strength"), "share", len(found[1].persons),
-        baseline=gold[1].mean("strength"), at_least=0.95 if aim else None,
-    )  # fmt: skip
-
-
-def withstood(name: str, found: dict[str, Answers], gold: dict[str, Answers], aim: bool) -> Iterable[Reading]:
-    """Say how far an attacked model is from the gold model under the same attack."""
-    for attack, answers in found.items():
-        for statistic in ("probability", "strength"):
-            value, interval = apart(answers, gold[attack], statistic)
-            title = f"{name} after {attack}: {statistic}, less the gold model's"
-            yield bounded(title, value, interval, answers, aim)
-
-
-def bounded(name: str, value: float, interval: tuple[float, float] | None, found: Answers, aim: bool) -> Reading:
-    """Return a difference, met where its whole interval lies within the margin."""
-    people = len(set(found.persons))
-    made = read(name, value, "difference", people, interval)
-    if not aim:
-        return made
-    low, high = interval or (-np.inf, np.inf)
-    return Reading(**{**vars(made), "target": DELTA, "met": bool(low >= -DELTA and high <= DELTA)})
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     """Measure every part and return the file with the figures."""
     given: argparse.Namespace = options("unlearning", str(__doc__), argv)
@@ -367,6 +339,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
     parts = Unlearning(bench, data, given.model, given.seed, size)
     bench.part("models", parts.models)
+    bench.part("plain", parts.plain)
     for method in METHODS:
         bench.part(f"methods: {method}", partial(parts.method, method))
     bench.part("attacks", parts.attacks)
