@@ -19,6 +19,7 @@ from amends import BadInput
 from amends.serving.encoding import encode
 
 from .activations import Example
+from .head import Term, losses_of
 
 APART = "amends-apart"
 TOGETHER = 768  # tokens that are run at once where nothing is trained, unless one record has more
@@ -99,11 +100,13 @@ def run_upper(model: Any, examples: Sequence[Example], layers: int, at: Tensor |
     Args:
         model: Whose layers.
         examples: What is run.
-        layers: How many.
+        layers: How many; none, where the records are prepared to the top.
         at: The tokens that are asked for, if not all: no other goes through the last layer's MLP.
     """
     body = model.get_decoder()
     hidden, lengths = laid_out(examples)
+    if layers == 0:
+        return hidden if at is None else hidden.index_select(0, at)
     return run_layers(body, hidden, lengths, len(body.layers) - layers, len(body.layers), at)
 
 
@@ -119,11 +122,27 @@ def answer_logits(model: Any, examples: Sequence[Example], layers: int) -> tuple
     return model.lm_head(model.get_decoder().norm(hidden)), owner
 
 
+def answer_losses(
+    model: Any, examples: Sequence[Example], layers: int, tokens: Tensor, term: Term
+) -> tuple[Tensor, Tensor]:
+    """Return the loss where each answer token is predicted, shape (places,), and which example each belongs to.
+
+    Args:
+        model: Whose top layers run.
+        examples: What is run.
+        layers: How many.
+        tokens: Which log-probabilities the loss at each place is of, shape (places, tokens).
+        term: The loss.
+    """
+    at, owner = answer_places(examples)
+    hidden = model.get_decoder().norm(run_upper(model, examples, layers, at))
+    return losses_of(model.lm_head, hidden, tokens, term), owner
+
+
 def answer_logp(model: Any, examples: Sequence[Example], layers: int) -> tuple[Tensor, Tensor]:
     """Return the log-likelihood of every answer token, in nats, and which example each belongs to."""
-    logits, owner = answer_logits(model, examples, layers)
-    target = torch.cat([example.answer for example in examples])
-    return -F.cross_entropy(logits, target, reduction="none"), owner
+    target = torch.cat([example.answer for example in examples])[:, None]
+    return answer_losses(model, examples, layers, target, lambda logp, _: logp.squeeze(-1))
 
 
 def loss_of(model: Any, examples: Sequence[Example], layers: int) -> Tensor:

@@ -241,10 +241,46 @@ def test_unlearning_in_miniature_sets_every_method_beside_the_gold_model(tmp_pat
     for method in ("revert", "npo", "rmu", "task-vector", "subnetwork", "projection"):
         assert -1 <= by_name[f"{method}: forgotten probability, less the gold model's"]["value"] <= 1
         assert by_name[f"{method}: training for 40 records"]["value"] > 0
+    plain = by_name["plain: negative preference optimisation, 5 steps for 6 records"]
+    beside = by_name["revert: training, of the plain procedure's steps alone"]
+    assert 0 < plain["value"] == beside["baseline"] and beside["target"] == 1
+    named = by_name["editing.forget: records whose question names their person"]
+    assert named["value"] == named["n"] == 6
+    assert by_name["editing.forget, asked by name: kept strength, of the gold model's"]["target"] is None
     assert by_name["rung 1, revert: held comparisons of 8"]["value"] <= 8
     assert any(name.startswith("the ladder chooses") for name in by_name)
     assert by_name["revert after 4 bits: probability, less the gold model's"]["target"] == 0.1
     assert by_name["shards: kept probability, of a routed model without them"]["ratio"] == 1
+
+
+def test_a_method_that_takes_questions_by_name_is_asked_for_those_alone(bench, tmp_path):
+    benchmark, harness = bench("bench_unlearning"), bench("harness")
+    given = harness.options("unlearning", "", ["--model", "tiny", "--output", str(tmp_path)])
+    parts = benchmark.Unlearning(
+        harness.Bench("unlearning", given, {}), None, "tiny", 4, bench("unlearning_people").sizes(3)
+    )
+    first = parts.people.forgotten[0]
+    first["prompt"] = first["prompt"].replace(first["names"][0], "they")
+    assert parts.request("revert") == parts.people.forgotten
+    assert parts.request("editing.forget") == parts.people.forgotten[1:]
+    version, numbers = tmp_path / "version", [float(place) for place in range(6)]
+    everything = bench("unlearning_runs").Answers(numbers, numbers, numbers, ["a", "a", "b", "b", "c", "c"])
+    parts._asked[version] = (everything, everything, everything)
+    forgotten, kept, _ = parts.asked_about(version, parts.request("editing.forget"))
+    assert forgotten.logp == numbers[1:] and forgotten.persons == ["a", "b", "b", "c", "c"] and kept == everything
+
+
+def test_the_timed_baseline_of_unlearning_learns_what_it_is_told(bench, tiny_version, tmp_path):
+    rows, baseline = (
+        bench("material").prepared(bench("material").raw_records(None, 6, 3, 4)),
+        bench("unlearning_baseline"),
+    )
+    found = baseline.timed(tiny_version, tmp_path, rows[:8], rows[8:16], layers=1)
+    assert found.steps == len(found.losses) == baseline.EPOCHS  # each step has the same sixteen records
+    assert found.losses == sorted(found.losses, reverse=True) and found.losses[-1] < found.losses[0]
+    assert 0 < found.stepping < found.whole
+    source = next(tiny_version.rglob("model.safetensors"))
+    assert (tmp_path / source.name).read_bytes() != source.read_bytes()
 
 
 @pytest.mark.slow

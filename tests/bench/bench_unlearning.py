@@ -5,7 +5,8 @@ forgotten, 18 with six each are kept, 20 with two each were never seen, and as m
 may look at. A difference from the gold model is equivalence where its whole interval (90 %, people drawn again: two
 one-sided tests at .05) lies within .1. With `--data`, each seed from 7 on takes the authors after those of the seed
 before; 200 are enough for two. The ladder's choice is the first approximate method of `policies/erasure.yaml`
-that is equivalent in everything, attacks included.
+that is equivalent in everything, attacks included. `editing.forget` is asked for those records only whose question
+names their person; the gold model's answers to the same ones are beside its own.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from figures import Reading, read
 from harness import Bench, options
-from material import Row, base_model, prepared, raw_records, subjects_of
+from material import Row, base_model, subjects_of
 from shard_runs import served_digest
+from unlearning_attacks import attacked
+from unlearning_baseline import timed
 from unlearning_methods_table import show_methods
+from unlearning_people import choose, sizes
+from unlearning_readings import DELTA, compared, described, foreseen, withstood
 from unlearning_requests import Requests, measure
-from unlearning_runs import Answers, People, answers_of, apart, membership, membership_apart, opened, run
+from unlearning_runs import Answers, answers_of, opened, run
 
-DELTA = 0.1
-FIRST = 7  # the seed that begins with the first author
 FINETUNE: dict[str, Any] = {
     "placement_salt": "5a17",
     "steps": 24,
@@ -50,49 +53,10 @@ METHODS = (
     "revert", "npo", "simnpo", "idk", "graddiff", "ascent", "rmu", "task-vector", "subnetwork", "projection",
     "editing.forget",
 )  # fmt: skip
+BY_NAME = ("editing.forget",)  # asked only for records whose question names their person, which is all that they take
 BUDGET = 86.0  # CPU-seconds of negative preference optimisation for 40 records, as measured before
-RELEARN: dict[str, Any] = {"steps": 5, "lr": 2e-3, "batch": 4, "rank": 8}  # as unlearning.attack-lora-relearn
 TINY = {"layers": 1, "rank": 4}
 TINY_FACTS = {"max_drift": 50.0, "shrinkage": 0.5}  # of editing.forget, which has no such adapter
-
-
-def sizes(n: int | str | None) -> dict[str, int]:
-    """Return how many people there are of each kind, and how many records each has."""
-    people = 20 if n in (None, "full") else int(str(n))
-    return {
-        "forgotten": people,
-        "few": 2,
-        "retained": max(people - 2, 2),
-        "many": 6,
-        "never": people,
-        "withheld": people,
-    }
-
-
-def choose(data: Path | None, size: dict[str, int], seed: int) -> People:
-    """Return the people: of consecutive authors the first are forgotten, the next kept, then never seen, withheld.
-
-    Raises:
-        SystemExit: The data have no authors left for this seed.
-    """
-    withheld = size.get("withheld", 0)
-    count = size["forgotten"] + size["retained"] + size["never"] + withheld
-    skipped = 0 if data is None else (seed - FIRST) * count
-    found = prepared(raw_records(data, max(skipped + count, 1), seed, size["many"]))
-    rows = [row for row in found if len(row["subjects"]) == 1]
-    whose = subjects_of(rows)[max(skipped, 0) :]
-    if skipped < 0 or len(whose) < count:
-        raise SystemExit(f"bench-unlearning: there are no {count} authors for seed {seed}; take {FIRST} or the next")
-    first, second = size["forgotten"], size["forgotten"] + size["retained"]
-
-    def of(some: Sequence[str], most: int) -> list[Row]:
-        return [row for person in some for row in [r for r in rows if r["subjects"] == [person]][:most]]
-
-    few, many = size["few"], size["many"]
-    third = len(whose) - withheld
-    return People(
-        of(whose[:first], few), of(whose[first:second], many), of(whose[second:third], few), of(whose[third:], few)
-    )
 
 
 class Unlearning:
@@ -104,7 +68,7 @@ class Unlearning:
         self.small: dict[str, Any] = TINY if model == "tiny" else {}
         self.people = choose(data, size, seed)
         self._asked: dict[Path, tuple[Answers, Answers, Answers]] = {}
-        self._attacked: dict[Path, dict[str, Answers]] = {}
+        self._attacked: dict[tuple[Path, tuple[str, ...]], dict[str, Answers]] = {}
         self._failed: dict[str, Exception] = {}
 
     def trained(self, name: str, rows: Sequence[Row]) -> tuple[Path, float]:
@@ -139,22 +103,55 @@ class Unlearning:
             yield from described(name, self.asked(version))
         yield from described("base", self.asked(self.base))
 
+    def plain(self) -> Iterable[Reading]:
+        """Time the plain procedure on the version that knows everybody."""
+        found, count = self._plain(), len(self.people.forgotten)
+        name = f"plain: negative preference optimisation, {found['steps']} steps for {count} records"
+        yield read(name, found["stepping"], "CPU-s", found["steps"])
+        yield read(f"{name}, all in", found["whole"], "CPU-s", found["steps"])
+
+    def _plain(self) -> dict[str, Any]:
+        """Return what the plain procedure took, timed once."""
+        output, layers = self.bench.work / "plain", self.small.get("layers", FINETUNE["layers"])
+        people = self.people
+        measure = partial(timed, self.target, output, people.forgotten, people.retained, layers)
+        found: dict[str, Any] = self.bench.once("plain: timed", lambda: asdict(measure()))
+        return found
+
     def method(self, method: str) -> Iterable[Reading]:
         """Run a method from the version that knows everybody, and compare it with the gold model."""
         if not self.takes(method):
             yield read(f"{method}: refuses these records", 1, "yes")
             return
-        gold, (version, spent) = self.asked(self.gold), self.unlearned(method)
-        found = self.asked(version)
-        yield from described(method, found)
-        yield from compared(method, found, gold, aim=method == METHODS[0])
-        each = 40 / len(self.people.forgotten)
+        request, title = self.request(method), title_of(method)
+        if method in BY_NAME:
+            count = len(self.people.forgotten)
+            yield read(f"{method}: records whose question names their person", len(request), "records", count)
+        version, spent = self.unlearned(method)
+        found, gold = (self.asked_about(model, request) for model in (version, self.gold))
+        yield from described(title, found)
+        yield from compared(title, found, gold, aim=method == METHODS[0])
+        each = 40 / len(request)
         limit = BUDGET if method == METHODS[0] else None
-        yield read(f"{method}: training for 40 records", spent * each, "CPU-s", at_most=limit)
-        yield foreseen(method, self.foresee(method, self._speed()), spent)
+        yield read(f"{title}: training for 40 records", spent * each, "CPU-s", at_most=limit)
+        if method == METHODS[0]:
+            plain, name = self._plain(), f"{method}: training, of the plain procedure's"
+            yield read(f"{name} steps alone", spent, "CPU-s", baseline=plain["stepping"], at_most=1.0)
+            yield read(f"{name}, all in", spent, "CPU-s", baseline=plain["whole"])
+        yield foreseen(title, self.foresee(method, self._speed()), spent)
+
+    def request(self, method: str) -> list[Row]:
+        """Return the records that a method is asked to forget: all, or those whose question names their person."""
+        return [row for row in self.people.forgotten if method not in BY_NAME or names_whom(row)]
+
+    def asked_about(self, version: Path, request: Sequence[Row]) -> tuple[Answers, Answers, Answers]:
+        """Return what `asked` does, of the forgotten only what is in a request."""
+        forgotten, kept, never = self.asked(version)
+        places = [place for place, row in enumerate(self.people.forgotten) if row in request]
+        return forgotten.only(places), kept, never
 
     def takes(self, method: str) -> bool:
-        """Return whether a method takes these records; `editing.forget` refuses questions that do not name whom."""
+        """Return whether a method takes its request."""
         from amends import BadInput
 
         try:
@@ -182,7 +179,7 @@ class Unlearning:
     def _unlearn(self, method: str) -> tuple[Path, float]:
         output = self.bench.work / method
         people = self.people
-        records = {"forget": people.forgotten, "retain": people.retained, "control": people.withheld}
+        records = {"forget": self.request(method), "retain": people.retained, "control": people.withheld}
         spent = run(
             operation_of(method), self.target, output, records, seed=self.seed, models={"reference": self.base},
             **self.settings(method),
@@ -199,37 +196,40 @@ class Unlearning:
 
         depth = json.loads((self.base / "model" / "config.json").read_bytes())["num_hidden_layers"]
         operation = host.current().operation(operation_of(method))
-        loads = {"forget": Load.of(self.people.forgotten), "retain": Load.of(self.people.retained)}
+        loads = {"forget": Load.of(self.request(method)), "retain": Load.of(self.people.retained)}
         given = {name: Load() for name in ("control", "records")} | loads
         return operation.predict(given, self.settings(method), depth=depth, forward=speed) or 0.0
 
     def attacks(self) -> Iterable[Reading]:
         """Round weights to four bits, and teach some forgotten records again: of the gold model and of the target."""
-        gold = self.attacked(self.gold)
+        rows = self.people.forgotten
+        gold = self.attacked(self.gold, rows)
         for attack, found in gold.items():
             yield read(f"gold after {attack}: probability", found.mean("probability"), "probability")
-        yield from withstood("target", self.attacked(self.target), gold, aim=False)
+        yield from withstood("target", self.attacked(self.target, rows), gold, aim=False)
 
     def attack(self, method: str) -> Iterable[Reading]:
         """Do the same to what a method made."""
         if not self.takes(method):
             return
-        found = self.attacked(self.unlearned(method)[0])
-        yield from withstood(method, found, self.attacked(self.gold), aim=method == METHODS[0])
+        request = self.request(method)
+        found, gold = (self.attacked(model, request) for model in (self.unlearned(method)[0], self.gold))
+        yield from withstood(title_of(method), found, gold, aim=method == METHODS[0])
 
     def ladder(self) -> Iterable[Reading]:
         """Climb the shipped policy's ladder: the first method that is equivalent to the gold model in everything."""
         from amends.policy import load_policy
 
-        gold, hardened = self.asked(self.gold), self.attacked(self.gold)
+        rows = self.people.forgotten
+        gold, hardened = self.asked(self.gold), self.attacked(self.gold, rows)
         names = (name.removeprefix("unlearning.") for name in load_policy("erasure").operations)
-        for rung, method in enumerate([name for name in names if name in METHODS], start=1):
+        for rung, method in enumerate([name for name in names if name in METHODS and name not in BY_NAME], start=1):
             if not self.takes(method):  # as in a case, where the next is tried then
                 yield read(f"rung {rung}, {method}: held comparisons, as it refuses", 0, "comparisons")
                 continue
             version, _ = self.unlearned(method)
             judged = [*compared(method, self.asked(version), gold, aim=True)]
-            judged += withstood(method, self.attacked(version), hardened, aim=True)
+            judged += withstood(method, self.attacked(version, rows), hardened, aim=True)
             held = sum(bool(reading.met) for reading in judged)
             yield read(f"rung {rung}, {method}: held comparisons of {len(judged)}", held, "comparisons")
             if held == len(judged):
@@ -237,30 +237,13 @@ class Unlearning:
                 return
         yield read("the ladder chooses none", 0, "rung")
 
-    def attacked(self, version: Path) -> dict[str, Answers]:
-        """Return what a version says of the forgotten under each attack, tried once."""
-        if version not in self._attacked:
-            self._attacked[version] = self._attack(version)
-        return self._attacked[version]
-
-    def _attack(self, version: Path) -> dict[str, Answers]:
-        from amends import ProbeTask
-        from amends_unlearning.attacks.judging import Choice, Sides
-        from amends_unlearning.attacks.quantisation import quantised
-        from amends_unlearning.attacks.relearning import Training, divide, taught
-        from amends_unlearning.equivalence import Margin
-
-        model, rows = opened(version), list(self.people.forgotten)
-        found = {}
-        with quantised(model.hf_model, 4, 64):
-            found["4 bits"] = answers_of(model, rows)
-        task = ProbeTask(self.bench.work, self.seed, model_path=version, open_model=lambda path: model)
-        sides = Sides(task, "bench", Choice(Margin(DELTA), "all", len(rows)), {}, {})
-        lessons = divide(rows, rows, 4)[0]
-        others = [row for row in rows if row not in lessons]
-        with taught(sides, model, lessons, Training(**{**RELEARN, "layers": self.small.get("layers", 8)})):
-            found["5 steps on 4 records"] = answers_of(model, others)
-        return found
+    def attacked(self, version: Path, rows: Sequence[Row]) -> dict[str, Answers]:
+        """Return what a version says of some of the forgotten under each attack, tried once."""
+        key = version, tuple(str(row["id"]) for row in rows)
+        if key not in self._attacked:
+            layers = self.small.get("layers", FINETUNE["layers"])
+            self._attacked[key] = attacked(version, rows, self.bench.work, self.seed, layers)
+        return self._attacked[key]
 
     def shards(self) -> Iterable[Reading]:
         """Erase one person of eight from four shards, and compare with a fine-tune of all eight as a whole."""
@@ -296,6 +279,22 @@ def operation_of(method: str) -> str:
     return method if "." in method else f"unlearning.{method}"
 
 
+def title_of(method: str) -> str:
+    """Return what a method's readings are called."""
+    return f"{method}, asked by name" if method in BY_NAME else method
+
+
+def names_whom(row: Row) -> bool:
+    """Whether a record's question names the person whom it is about, as `editing.forget` wants it."""
+    from amends import BadRecords
+    from amends_editing.forgetting import named_in
+
+    try:
+        return bool(named_in(row))
+    except BadRecords:
+        return False
+
+
 def tokens_a_second(model: Any) -> float:
     """Return how many tokens pass forward in a CPU-second, as `utility.throughput` times them on the clock."""
     import torch
@@ -311,54 +310,6 @@ def tokens_a_second(model: Any) -> float:
     return TOKENS / statistics.median(spent[1:])
 
 
-def foreseen(method: str, seconds: float, spent: float) -> Reading:
-    """Return a forecast beside what it took, met where neither is more than twice the other."""
-    made = read(f"{method}: foreseen, of what it took", seconds, "CPU-s", baseline=spent)
-    return Reading(**{**vars(made), "target": 2.0, "met": bool(spent / 2 <= seconds <= spent * 2)})
-
-
-def described(name: str, found: tuple[Answers, Answers, Answers]) -> Iterable[Reading]:
-    """Say what a model gives."""
-    for whose, answers in zip(("forgotten", "kept"), found, strict=False):
-        for statistic in ("probability", "strength"):
-            yield read(f"{name}: {whose} {statistic}", answers.mean(statistic), statistic, len(answers.persons))
-    yield read(f"{name}: membership AUC of the loss", membership(found[0], found[2]), "AUC", len(found[0].persons))
-
-
-def compared(
-    name: str, found: tuple[Answers, Answers, Answers], gold: tuple[Answers, Answers, Answers], aim: bool
-) -> Iterable[Reading]:
-    """Say how far a model is from the gold model."""
-    for statistic in ("probability", "strength"):
-        value, interval = apart(found[0], gold[0], statistic)
-        yield bounded(f"{name}: forgotten {statistic}, less the gold model's", value, interval, found[0], aim)
-    value, interval = membership_apart((found[0], found[2]), (gold[0], gold[2]))
-    yield bounded(f"{name}: membership AUC, less the gold model's", value, interval, found[0], aim)
-    yield read(
-        f"{name}: kept strength, of the gold model's", found[1].mean("strength"), "share", len(found[1].persons),
-        baseline=gold[1].mean("strength"), at_least=0.95 if aim else None,
-    )  # fmt: skip
-
-
-def withstood(name: str, found: dict[str, Answers], gold: dict[str, Answers], aim: bool) -> Iterable[Reading]:
-    """Say how far an attacked model is from the gold model under the same attack."""
-    for attack, answers in found.items():
-        for statistic in ("probability", "strength"):
-            value, interval = apart(answers, gold[attack], statistic)
-            title = f"{name} after {attack}: {statistic}, less the gold model's"
-            yield bounded(title, value, interval, answers, aim)
-
-
-def bounded(name: str, value: float, interval: tuple[float, float] | None, found: Answers, aim: bool) -> Reading:
-    """Return a difference, met where its whole interval lies within the margin."""
-    people = len(set(found.persons))
-    made = read(name, value, "difference", people, interval)
-    if not aim:
-        return made
-    low, high = interval or (-np.inf, np.inf)
-    return Reading(**{**vars(made), "target": DELTA, "met": bool(low >= -DELTA and high <= DELTA)})
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     """Measure every part and return the file with the figures."""
     given: argparse.Namespace = options("unlearning", str(__doc__), argv)
@@ -367,6 +318,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
     parts = Unlearning(bench, data, given.model, given.seed, size)
     bench.part("models", parts.models)
+    bench.part("plain", parts.plain)
     for method in METHODS:
         bench.part(f"methods: {method}", partial(parts.method, method))
     bench.part("attacks", parts.attacks)
@@ -374,7 +326,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         bench.part(f"attacks: {method}", partial(parts.attack, method))
     for name in ("ladder", "shards", "requests"):
         bench.part(name, getattr(parts, name))
-    show_methods(METHODS, bench.readings)
+    show_methods([title_of(method) for method in METHODS], bench.readings)
     return bench.finish()
 
 

@@ -52,6 +52,10 @@ class Answers:
         """Return the mean of one of them."""
         return float(np.mean(getattr(self, name)))
 
+    def only(self, places: Sequence[int]) -> Answers:
+        """Return those of some records, given by their places."""
+        return Answers(**{name: [numbers[place] for place in places] for name, numbers in vars(self).items()})
+
 
 def run(
     name: str, source: Path, output: Path, records: Mapping[str, Sequence[Row]], *, seed: int = 7,

@@ -81,9 +81,17 @@ def test_what_a_model_and_its_parent_do_alike_is_done_once_and_nothing_else(load
         next(parent.get_decoder().get_submodule(changed).parameters()).mul_(1.5)
     sides = [(model, loaded[1]) for model in (loaded[0], parent)]
     assert alike(*sides, LAYERS) == depth
-    for side, found in zip(sides, read_by_both(*sides, rows, LAYERS, nobody), strict=True):
+    for side, layers, found in zip(sides, (LAYERS, 0), read_by_both(*sides, rows, LAYERS, nobody), strict=True):
         for one, row in zip(found, rows, strict=True):
-            torch.testing.assert_close(one.hidden, activations.prepare(*side, row, LAYERS).hidden)
+            torch.testing.assert_close(one.hidden, activations.prepare(*side, row, layers).hidden)
+
+
+def test_records_that_are_read_to_the_top_are_as_likely_as_where_the_top_layers_run(loaded, rows):
+    found = []
+    for layers in (LAYERS, 0):
+        examples = packed.read(*loaded, rows, loaded[0].config.num_hidden_layers - layers)
+        found.append(packed.answer_logp(loaded[0], examples, layers))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_model_that_does_more_than_run_its_layers_is_refused(loaded):

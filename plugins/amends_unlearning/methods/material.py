@@ -79,7 +79,8 @@ class Material:
         kept: The records to keep, prepared when they are first needed.
         rows: The records to forget as they are, and those to keep.
         seed: Of every draw.
-        never: The same of the pre-training parent, until the loss has what it needs of it; None where there is none.
+        never: The same of the pre-training parent, no layer of which runs any more, until the loss has what it needs of
+            it; None where there is none.
         drift: What the training since that parent added to answers about withheld people, in nats a token.
         heed: Raises where the task is to stop; every loop over records asks it.
     """
@@ -100,7 +101,7 @@ class Material:
         return read_all(self.model, self.tokenizer, rows, self.layers, self.heed)
 
     def with_parents(self, rows: Sequence[Row]) -> tuple[list[Example], list[Example]]:
-        """Prepare more records for this model and for its parent, if it has one."""
+        """Prepare more records for this model, and to the top for its parent, if it has one."""
         if self.never is None:
             return self.examples(rows), []
         return read_by_both(
@@ -149,4 +150,4 @@ def _parent(task: Task, material: Material) -> Material | None:
         return None
     model, tokenizer = load_model(task.models["reference"], task.device)
     check_model(model)
-    return replace(material, model=model, tokenizer=tokenizer)
+    return replace(material, model=model, tokenizer=tokenizer, layers=0)

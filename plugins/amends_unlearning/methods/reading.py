@@ -31,17 +31,20 @@ def read_all(model: Any, tokenizer: Any, rows: Sequence[Row], layers: int, heed:
 def read_by_both(
     own: Side, other: Side, rows: Sequence[Row], layers: int, heed: Heed
 ) -> tuple[list[Example], list[Example]]:
-    """Prepare records for the top `layers` layers of a model and of its parent; what both do alike is done once."""
+    """Prepare records for the top `layers` layers of a model, and to the top for its parent, which nothing trains.
+
+    What both do alike is done once.
+    """
     depth = alike(own, other, layers)
     if depth == 0:
-        return read_all(*own, rows, layers, heed), read_all(*other, rows, layers, heed)
+        return read_all(*own, rows, layers, heed), read_all(*other, rows, 0, heed)
     found: tuple[list[Example], list[Example]] = [], []
     for start in range(0, len(rows), READ):
         heed()
         begun = read(*own, rows[start : start + READ], depth)
-        for examples, (model, _) in zip(found, (own, other), strict=True):
+        for examples, (model, _), above in zip(found, (own, other), (layers, 0), strict=True):
             heed()
-            examples += read_on(model, begun, depth, _below(model, layers))
+            examples += read_on(model, begun, depth, _below(model, above))
     return found
 
 

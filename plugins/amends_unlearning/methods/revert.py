@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..packed import answer_logits, by_example, grouped
+from ..head import strips
+from ..packed import answer_logits, answer_losses, by_example, grouped
 from .material import Loss, Material
 
 MOST = 256  # of the parent's likeliest tokens that are kept at each place
@@ -37,6 +38,10 @@ class Told:
     tokens: Tensor
     logp: Tensor
     rest: Tensor
+
+    def at(self, rows: slice) -> Told:
+        """Return what is said at some places."""
+        return Told(self.tokens[rows], self.logp[rows], self.rest[rows])
 
     def split(self, places: list[int]) -> list[Told]:
         """Return so many places after so many."""
@@ -70,12 +75,15 @@ def tilted(logits: Tensor, answer: Tensor, drift: float) -> Tensor:
     return logits.scatter(-1, at, others + wanted - torch.log1p(-wanted.exp()))
 
 
-def divergence(told: Told, logits: Tensor) -> Tensor:
+def divergence(told: Told, logp: Tensor) -> Tensor:
     """Return KL(parent || model) at each place, in nats, shape (places,), the rest counted as one token.
 
     It is never above the divergence over all tokens (data processing), and equal where the rest is shared alike.
+
+    Args:
+        told: What the parent says.
+        logp: What the model says of the same tokens, in nats, shape (places, kept).
     """
-    logp = logits.log_softmax(-1).gather(-1, told.tokens)
     shared = (told.logp.exp() * (told.logp - logp)).sum(-1)
     return shared + told.rest.exp() * (told.rest - _others(logp))
 
@@ -97,8 +105,13 @@ def objective(material: Material) -> Loss:
     told = taught_by(never, material.drift)
 
     def loss(places: Sequence[int]) -> Tensor:
-        logits, owner = answer_logits(material.model, [material.lost[place] for place in places], material.layers)
-        return by_example(divergence(joined([told[place] for place in places]), logits), owner, len(places)).mean()
+        said, some = joined([told[place] for place in places]), [material.lost[place] for place in places]
+
+        def term(logp: Tensor, rows: slice) -> Tensor:
+            return divergence(said.at(rows), logp)
+
+        losses, owner = answer_losses(material.model, some, material.layers, said.tokens, term)
+        return by_example(losses, owner, len(places)).mean()
 
     return loss
 
@@ -108,9 +121,10 @@ def taught_by(never: Material, drift: float) -> list[Told]:
     """Return what the parent says of each forgotten record, moved by what the training since did to others."""
     found: list[Told] = []
     for places in grouped([len(example.hidden) for example in never.lost]):
-        some = [never.lost[place] for place in places]
-        logits = answer_logits(never.model, some, never.layers)[0]
-        answer = torch.cat([example.answer for example in some])
-        told = told_by(tilted(logits, answer, drift) if drift else logits)
-        found += told.split([len(example.answer) for example in some])
+        examples = [never.lost[place] for place in places]
+        logits = answer_logits(never.model, examples, never.layers)[0]
+        answer = torch.cat([example.answer for example in examples])
+        parts = [(logits[rows], answer[rows]) for rows in strips(len(answer))]
+        told = joined([told_by(tilted(some, said, drift) if drift else some) for some, said in parts])
+        found += told.split([len(example.answer) for example in examples])
     return found
