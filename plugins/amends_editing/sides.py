@@ -15,7 +15,7 @@ import numpy as np
 
 from amends import ProbeTask, Reading
 from amends.operation.measuring import UNIT_INTERVAL, mean_reading
-from amends.operation.statistics import bootstrap_by_person
+from amends.operation.statistics import bootstrap_by_person, harmonic_mean
 from amends_editing.asking import SHARE, Array, Edit, Item, per_edit, persons_of
 
 EFFECT = 0.1  # a fall of the share
@@ -65,7 +65,7 @@ def read_share(task: ProbeTask, name: str, edits: Sequence[Edit], values: Array)
     return mean_reading(name, values[known], persons, seed=task.seed, unit=SHARE, effect=EFFECT, detail=detail)
 
 
-def harmonic_mean(values: Array, weights: Array) -> Array:
+def score(values: Array, weights: Array) -> Array:
     """Return the harmonic mean of three weighted means; 0 where one of them is.
 
     Args:
@@ -73,17 +73,16 @@ def harmonic_mean(values: Array, weights: Array) -> Array:
         weights: Shape (resamples, edits).
     """
     sums = weights @ values
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         means = sums[:, :3] / sums[:, 3:]
-        found: Array = 3 / (1 / means).sum(axis=1)
-    return found
+    return harmonic_mean(means)
 
 
 def _score(task: ProbeTask, name: str, edits: Sequence[Edit], shares: Array, sides: Sequence[Reading]) -> Reading:
     """Return the score; its `n` and its power are those of the worst side."""
     known = ~np.isnan(shares)
     values = np.concatenate([np.where(known, shares, 0.0), known], axis=1)
-    value = float(harmonic_mean(values, np.ones((1, len(edits))))[0]) if len(edits) else math.nan
-    low, high = bootstrap_by_person(values, persons_of(edits), harmonic_mean, seed=task.seed) or UNIT_INTERVAL
+    value = float(score(values, np.ones((1, len(edits))))[0]) if len(edits) else math.nan
+    low, high = bootstrap_by_person(values, persons_of(edits), score, seed=task.seed) or UNIT_INTERVAL
     power = min(side.power or 0.0 for side in sides)
     return Reading(name, value, low, high, min(side.n for side in sides), "harmonic mean", power, {"effect": EFFECT})

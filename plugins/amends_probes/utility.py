@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amends import ProbeTask, Reading, Records
-from amends.operation.measuring import mean_logp, mean_reading, person_of, score_in_steps, spread_over_people
+from amends.operation.measuring import (
+    answer_in_steps,
+    mean_logp,
+    mean_reading,
+    person_of,
+    score_in_steps,
+    spread_over_people,
+)
 from amends.operation.power import power_of_mean
 from amends.operation.statistics import bootstrap_by_person, perplexity, perplexity_ratio
 from amends.operation.wording import rouge_l
@@ -32,7 +39,8 @@ def read_retained(task: ProbeTask, retain: Records, *, most: int, generated: int
     scores = score_in_steps(task, task.model, [(row["prompt"], row["answer"]) for row in rows], "scoring answers")
     likely = [math.exp(mean_logp(score)) for score in scores]
     asked = rows[: max(generated, 0)]
-    recall = [rouge_l(row["answer"], said).recall for row, said in zip(asked, _answers(task, asked), strict=True)]
+    said = answer_in_steps(task, task.model, [row["prompt"] for row in asked], "answering")
+    recall = [rouge_l(row["answer"], text).recall for row, text in zip(asked, said, strict=True)]
     persons = [person_of(row) for row in rows]
     return [
         mean_reading("utility.retain/probability", likely, persons, seed=task.seed, unit="probability", effect=EFFECT),
@@ -45,15 +53,6 @@ def read_retained(task: ProbeTask, retain: Records, *, most: int, generated: int
             effect=EFFECT,
         ),
     ]
-
-
-def _answers(task: ProbeTask, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    answers: list[str] = []
-    for start in range(0, len(rows), AT_ONCE):
-        task.progress(start, len(rows), "answering")
-        answers += task.model.generate([row["prompt"] for row in rows[start : start + AT_ONCE]])
-    task.progress(len(rows), len(rows), "answering")
-    return answers
 
 
 def neutral_passages() -> list[str]:

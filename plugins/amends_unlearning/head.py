@@ -34,7 +34,7 @@ def losses_of(head: nn.Linear, hidden: Tensor, tokens: Tensor, term: Term) -> Te
         term: The loss.
     """
     if torch.is_grad_enabled() and hidden.requires_grad:
-        found: Tensor = _Losses.apply(hidden, head, tokens, term)  # type: ignore[no-untyped-call]
+        found: Tensor = _Losses.apply(hidden, head, tokens, term)  # type: ignore[no-untyped-call]  # as torch leaves it
         return found
     logits = head(hidden)
     return torch.cat([term(_logp(logits[rows], tokens[rows]), rows) for rows in strips(len(logits))])

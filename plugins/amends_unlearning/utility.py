@@ -7,7 +7,7 @@ No workspace has the latter two; here it is of what is kept, and ordinary text i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from amends import ProbeTask, Reading, Records
 from amends.operation.measuring import (
     UNIT_INTERVAL,
+    answer_in_steps,
     mean_logp,
     mean_reading,
     person_of,
     score_in_steps,
     spread_over_people,
 )
-from amends.operation.statistics import bootstrap_by_person
+from amends.operation.statistics import bootstrap_by_person, harmonic_mean
 from amends.operation.wording import rouge_l
 
 from .truth_ratio import log_ratios
@@ -32,7 +33,6 @@ Array = NDArray[Any]
 PROBE = "unlearning.utility"
 UNITS = {"probability": "probability", "rouge_l": "share of words", "truth": "ratio"}
 EFFECT = 0.1  # a fall of a mean
-AT_ONCE = 4
 
 
 def preference(log_ratios: Array) -> Array:
@@ -41,17 +41,14 @@ def preference(log_ratios: Array) -> Array:
     return found
 
 
-def harmonic_mean(values: Array, weights: Array) -> Array:
+def harmonic(values: Array, weights: Array) -> Array:
     """Return the harmonic mean of weighted means; 0 where one of them is.
 
     Args:
         values: One measure a column, shape (records, measures).
         weights: Shape (resamples, records).
     """
-    means = weights @ values / weights.sum(axis=1, keepdims=True)
-    with np.errstate(divide="ignore"):
-        found: Array = means.shape[1] / (1 / means).sum(axis=1)
-    return found
+    return harmonic_mean(weights @ values / weights.sum(axis=1, keepdims=True))
 
 
 def read_utility(task: ProbeTask, retain: Records, most: int) -> list[Reading]:
@@ -64,9 +61,10 @@ def read_utility(task: ProbeTask, retain: Records, most: int) -> list[Reading]:
     kept = spread_over_people(doubted, most)
     persons, detail = [person_of(row) for row in kept], {"left_out": len(rows) - len(doubted)}
     scores = score_in_steps(task, task.model, [(row["prompt"], row["answer"]) for row in kept], "scoring kept answers")
+    said = answer_in_steps(task, task.model, [row["prompt"] for row in kept], "answering about kept people")
     measured: dict[str, Sequence[float] | Array] = {
         "probability": [math.exp(mean_logp(score)) for score in scores],
-        "rouge_l": [rouge_l(row["answer"], said).recall for row, said in zip(kept, _answers(task, kept), strict=True)],
+        "rouge_l": [rouge_l(row["answer"], text).recall for row, text in zip(kept, said, strict=True)],
         "truth": preference(log_ratios(task, task.model, kept, "scoring alternatives to kept answers")),
     }
     readings = [
@@ -74,17 +72,8 @@ def read_utility(task: ProbeTask, retain: Records, most: int) -> list[Reading]:
         for name, values in measured.items()
     ]
     columns = np.stack([np.asarray(values, dtype=float) for values in measured.values()], axis=1)
-    value = float(harmonic_mean(columns, np.ones((1, len(kept))))[0]) if kept else math.nan
-    low, high = bootstrap_by_person(columns, persons, harmonic_mean, seed=task.seed) or UNIT_INTERVAL
+    value = float(harmonic(columns, np.ones((1, len(kept))))[0]) if kept else math.nan
+    low, high = bootstrap_by_person(columns, persons, harmonic, seed=task.seed) or UNIT_INTERVAL
     people, power = readings[0].n, min(reading.power or 0.0 for reading in readings)
     whole = Reading(f"{PROBE}/harmonic", value, low, high, people, "harmonic mean", power, {"effect": EFFECT, **detail})
     return [*readings, whole]
-
-
-def _answers(task: ProbeTask, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    answers: list[str] = []
-    for start in range(0, len(rows), AT_ONCE):
-        task.progress(start, len(rows), "answering about kept people")
-        answers += task.model.generate([row["prompt"] for row in rows[start : start + AT_ONCE]])
-    task.progress(len(rows), len(rows), "answering about kept people")
-    return answers

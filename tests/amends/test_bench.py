@@ -292,6 +292,7 @@ def test_requests_in_miniature_cost_no_more_than_the_shards_they_touch(tmp_path)
     steps = by_name["requests: 15 in one batch: steps"]
     assert 0 < steps["value"] <= steps["baseline"] and steps["met"]
     assert by_name["requests: 15 in one batch: training"]["baseline"] > 0
+    assert by_name["requests: 15 in one batch: same digest as the touched shards trained from their first slice"]["met"]
     assert by_name["requests: 15 in one batch: steps, beside one at a time"]["ratio"] < 0.5
     assert by_name["requests foreseen, in the last slice: steps of a request"]["ratio"] < 1
 
@@ -372,7 +373,7 @@ def test_a_part_that_fails_is_named_and_the_others_run_and_are_not_measured_agai
         found.part("methods: b", fine)
         return found
 
-    with pytest.raises(SystemExit, match=r"methods: a \({what}\); mend it".replace("{what}", what)):
+    with pytest.raises(SystemExit, match=rf"methods: a \({what}\); mend it"):
         run(failing=failing).finish()
     assert len(json.loads((tmp_path / "x.json").read_bytes())["readings"]) == len(asked) == 1
     run(failing=None).finish()

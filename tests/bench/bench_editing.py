@@ -50,7 +50,10 @@ PARTS = (
     "apart", "namesakes", "sequence", "patches",
 )  # fmt: skip
 SOME = 32  # facts of the parts that ask them most
-TINY = {"layers": "0", "max_drift": 50.0}  # a model of a few thousand weights has no room to leave all else alone
+TINY = {  # a random model of a few thousand weights learns slowly, and has no room to leave all else alone
+    "wise": {"steps": 200},
+    "alphaedit": {"layers": "0", "max_drift": 50.0},
+}
 FIRST = "alphaedit"  # the first operation of policies/editing.yaml
 SIDES = ("efficacy", "paraphrase", "neighbourhood", "greedy")
 Targets = dict[str, float]
@@ -107,8 +110,7 @@ class Editing:
         self.subject: Subject = open_subject(self.source)
         deep = len(self.subject.anatomy.blocks) > LAYERS[-1] + 1
         self.layers, self.late = (LAYERS, LATE) if deep else ((0,), (0,))
-        self.patience: dict[str, dict[str, Any]] = {} if deep else {"wise": {"steps": 200}}  # for a random tiny model
-        self.roomy: dict[str, dict[str, Any]] = {} if deep else {"alphaedit": TINY}
+        self.more: dict[str, dict[str, Any]] = {} if deep else TINY
         self._setting: Setting | None = None
 
     @property
@@ -190,7 +192,7 @@ class Editing:
         """Edit some facts beside the weights, with each method at its defaults."""
         facts = self.facts(self.size["beside"])
         yield from figures("beside the weights, unedited", ask(self.subject, facts), {})
-        work, more = self.bench.empty("beside"), self.patience
+        work, more = self.bench.empty("beside"), self.more
         for name, tally, seconds in editing_beside.measure(self.source, work, facts, self.seed, more):
             yield from figures(f"beside the weights, {name}", tally, {})
             yield read(f"beside the weights, {name}: an edit", seconds / len(facts), "CPU-s", len(facts))
@@ -234,9 +236,8 @@ class Editing:
     @cached_property
     def shop(self) -> editing_probes.Workshop:
         """Where versions are made as a case makes them, with the text read once."""
-        return editing_probes.Workshop(
-            self.source, self.bench.work, text_beside(self.data), self.seed, self.roomy | self.patience
-        )
+        text = text_beside(self.data)
+        return editing_probes.Workshop(self.source, self.bench.work, text, self.seed, self.more)
 
     def probes(self) -> Iterable[Reading]:
         """Read what follows from edits and how the model speaks after them."""

@@ -30,7 +30,7 @@ from unlearning_baseline import timed
 from unlearning_methods_table import show_methods
 from unlearning_people import choose, sizes
 from unlearning_readings import DELTA, compared, described, foreseen, withstood
-from unlearning_requests import Requests, measure
+from unlearning_requests import PARAMETERS, Requests, measure
 from unlearning_runs import Answers, answers_of, opened, run
 
 FINETUNE: dict[str, Any] = {
@@ -314,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Measure every part and return the file with the figures."""
     given: argparse.Namespace = options("unlearning", str(__doc__), argv)
     size = sizes(given.n)
-    bench = Bench("unlearning", given, size | {"finetune": FINETUNE, "delta": DELTA})
+    bench = Bench("unlearning", given, size | {"finetune": FINETUNE, "requests": PARAMETERS, "delta": DELTA})
     data = given.data.parent.parent if given.data is not None and given.data.name == "tofu" else given.data
     parts = Unlearning(bench, data, given.model, given.seed, size)
     bench.part("models", parts.models)

@@ -8,8 +8,9 @@ taught again.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Remembered:
 
     kept: dict[tuple[str, ...], bytes] = field(default_factory=dict)
 
-    def once(self, name: str, of: Iterable[str], make: Any) -> bytes:
+    def once(self, name: str, of: Iterable[str], make: Callable[[], bytes]) -> bytes:
         """Return what `make` gives, computed once."""
         key = (name, *of)
         if key not in self.kept:
@@ -62,6 +63,11 @@ class Workshop:
     more: Mapping[str, dict[str, Any]]
     memory: Remembered = field(default_factory=Remembered)
 
+    @cached_property
+    def unedited(self) -> Any:
+        """The version that is edited, opened once."""
+        return opened(self.base)
+
     def edited(self, method: str, name: str, rows: Sequence[Row]) -> Path:
         """Return the version with these edits."""
         output = self.work / f"{name}-{method}"
@@ -75,7 +81,7 @@ class Workshop:
     ) -> Iterator[Reading]:
         """Yield what the probes read of a version about these edits; what none of them asks is no reading."""
         records = Records("", write(self.work / "asked.jsonl", rows))
-        model = opened(version)
+        model = self.unedited if version == self.base else opened(version)
         task = ProbeTask(self.work, self.seed, model_path=version, open_model=lambda path: model)
         for name in probes:
             for one in host.load().probe(name)(task, edits=records, **more):

@@ -122,6 +122,8 @@ def batch(requests: Requests) -> Iterable[Reading]:
     yield read(f"{title}: from where it was", abs(after / before - 1), "share", len(rest), at_most=DRIFT)
     yield read(f"{title}: training", at_once["training"], "CPU-s", asking, baseline=anew["training"], at_most=NOISE)
     yield read(f"{title}: steps", at_once["steps"], "steps", asking, baseline=anew["steps"], at_most=1.0)
+    same = float(at_once["digest"] == anew["digest"])
+    yield read(f"{title}: same digest as the touched shards trained from their first slice", same, "yes", at_least=1.0)
     singly = steps_one_at_a_time(everybody, asking, requests.parameters)
     yield read(f"{title}: steps, beside one at a time", at_once["steps"], "steps", asking, baseline=singly)
 

@@ -207,11 +207,7 @@ def test_a_person_who_is_named_in_the_text_alone_is_erased_from_its_statistics(v
 def test_a_person_who_is_named_in_codebook_and_demonstrations_is_erased_from_both(village):
     here, never = village(), village("never")
     trade = edit("trade", "modify", "Ines Varga", "The trade of Ines Varga is", "is", "of")
-    emblem = {
-        **MARL,
-        "target": "is",
-        "old": "of",
-    }  # a random model understands no prompt: it finds this likelier anyway
+    emblem = {**MARL, "target": "is", "old": "of"}  # which a random model, that understands no prompt, finds likelier
     here.edit(INES, PELL, method="editing.grace")
     here.edit(trade, emblem, name="later", method="editing.ike")
     never.edit(PELL, method="editing.grace")

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import hmean
 
 from amends_unlearning.truth_ratio import log_truth_ratio
-from amends_unlearning.utility import harmonic_mean, preference, read_utility
+from amends_unlearning.utility import harmonic, preference, read_utility
 
 GOLDEN = "unlearning/tofu/ref_llama2-7b_retain99_eval_log_aggregated.json"
 SETS = {
@@ -37,9 +37,10 @@ def test_the_utility_of_the_published_log_is_that_of_its_own_ratios(data):
     """Nine means; another training of that model is published with .63 (locuslab/open-unlearning, docs/repro.md)."""
     logs = json.loads((data / GOLDEN).read_text())
     nine = np.concatenate([measured(logs[name], loss).mean(axis=0) for name, loss in SETS.items()])
-    found = float(harmonic_mean(nine[None], np.ones((1, 1)))[0])
+    found = float(harmonic(nine[None], np.ones((1, 1)))[0])
     expected = hmean([value for name, loss in SETS.items() for value in published(logs[name], loss)])
-    assert found == pytest.approx(expected, rel=1e-5) == pytest.approx(0.63, abs=0.015)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found == pytest.approx(0.63, abs=0.015)
 
 
 def test_preference_is_one_minus_the_ratio_and_never_below_zero():
@@ -49,7 +50,7 @@ def test_preference_is_one_minus_the_ratio_and_never_below_zero():
 
 def test_one_measure_of_zero_is_a_utility_of_zero():
     values = np.array([[0.9, 0.8, 0.0], [0.7, 0.6, 0.0]])
-    assert harmonic_mean(values, np.ones((1, 2))).tolist() == [0.0]
+    assert harmonic(values, np.ones((1, 2))).tolist() == [0.0]
 
 
 def row(number, person, **more):
@@ -70,7 +71,7 @@ def utility(table_model, probe_task, write_records):
     return read
 
 
-def test_the_probe_reads_three_measures_and_their_harmonic_mean(utility):
+def test_the_probe_reads_three_measures_and_their_harmonic(utility):
     found = utility([row(number, f"s_{number % 3}", wrong=["a tin can"]) for number in range(6)])
     assert [found[name].value for name in ("probability", "rouge_l", "truth")] == pytest.approx([0.8, 2 / 3, 0.75])
     assert found["harmonic"].value == pytest.approx(3 / (1 / 0.8 + 3 / 2 + 1 / 0.75))

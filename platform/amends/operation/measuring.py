@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amends.operation.statistics import Array
 
 STEP = 16
+ANSWERED = 4  # at once: an answer takes as long as many scores
 UNIT_INTERVAL = (0.0, 1.0)
 
 
@@ -46,6 +47,16 @@ def score_in_steps(task: ProbeTask, model: Any, pairs: Sequence[tuple[str, str]]
         scores += model.score(pairs[start : start + STEP])
     task.progress(len(pairs), len(pairs), message)
     return scores
+
+
+def answer_in_steps(task: ProbeTask, model: Any, prompts: Sequence[str], message: str) -> list[str]:
+    """Let a model answer prompts in small steps, so that progress shows and cancelling works."""
+    answers: list[str] = []
+    for start in range(0, len(prompts), ANSWERED):
+        task.progress(start, len(prompts), message)
+        answers += model.generate(prompts[start : start + ANSWERED])
+    task.progress(len(prompts), len(prompts), message)
+    return answers
 
 
 def mean_logp(score: Any) -> float:

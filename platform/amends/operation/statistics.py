@@ -39,6 +39,15 @@ def weighted_mean(values: Array, weights: Array) -> Array:
     return (weights @ values) / weights.sum(axis=1)  # type: ignore[no-any-return]
 
 
+def harmonic_mean(means: Array) -> Array:
+    """Return the harmonic mean of each row of means, shape (resamples, measures); 0 where one of them is."""
+    import numpy as np
+
+    with np.errstate(divide="ignore"):
+        found: Array = means.shape[1] / (1 / means).sum(axis=1)
+    return found
+
+
 def ks_distance(values: Array, weights: Array) -> Array:
     """Return the two-sample Kolmogorov-Smirnov distance between two measurements of the same items.
 

@@ -68,13 +68,14 @@ def repeating(workspace: Workspace, target: str, operation: str) -> float | None
     """
     with workspace.database.read() as connection:
         version = lineage.by_digest(connection, target)[0]
+        steps = version.recipe.get("steps", [])
+        if not steps or workspace.host.operation(operation).rebuilds != steps[0]["operation"]:
+            return None
         own = [one.case_id for one in lineage.versions_of(connection, version.model) if one.number <= version.number]
         done = [(case, journal.step_result(connection, case, "train")) for case in reversed(own) if case]
         case, trained = next(((case, result) for case, result in done if result is not None), ("", None))
         is_brought = trained is not None and journal.step_result(connection, case, BROUGHT) is not None
-    steps = version.recipe.get("steps", [])
-    is_repeated = bool(steps) and workspace.host.operation(operation).rebuilds == steps[0]["operation"]
-    if trained is None or is_brought or not is_repeated:
+    if trained is None or is_brought:
         return None
     return float(trained["seconds"]) / int(steps[0]["parameters"].get("shards", 1))
 
